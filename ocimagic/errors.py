@@ -1,0 +1,343 @@
+"""Everything that can go wrong, as one tree.
+
+Each class names a fact.  A message says what is so and where; ``why`` and ``hint`` say
+the cause and what to do.  ``exit_code`` is what the shell gets, ``http_status`` what the
+Docker API answers.
+
+::
+
+    OcimagicError                         125  500
+    ├── BadInput                          125  400
+    │   ├── InvalidReference  InvalidDigest  InvalidPlatform  InvalidOption
+    │   ├── InvalidDocument               a manifest, index or config that breaks its spec
+    │   └── DockerfileError               with line, column and the line itself
+    ├── NotFound                          125  404
+    │   ├── ImageNotFound  ContainerNotFound  BlobNotFound
+    │   └── PlatformNotFound              the index has no image for this platform
+    ├── Conflict                          125  409
+    │   └── NameInUse  ImageInUse  InvalidState
+    ├── ContentError                      125  500
+    │   ├── DigestMismatch  SizeMismatch  bytes are not what their descriptor says
+    │   └── LayerRefused                  a layer tar that is malformed or hostile
+    ├── RegistryError                     125  502
+    │   ├── RegistryUnreachable  RegistryAnswered
+    │   └── Unauthorized  RateLimited
+    ├── StorageError                      125  500
+    │   └── DiskFull
+    ├── HostLacks                         125  501   this machine cannot give it
+    ├── NotBuiltYet                       125  501   a later version will
+    ├── StartFailed                       125  500   the runtime could not make the container
+    │   └── CommandNotFound (127)  CommandNotExecutable (126)
+    └── BuildFailed                         1  500
+        └── StepFailed                    a RUN that ended non-zero, with its last lines
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class OcimagicError(Exception):
+    """Base of all errors that ocimagic raises on purpose.
+
+    Args:
+        what: what is so, in one short sentence without a full stop.
+        why: the cause, if it is known.
+        hint: what the user can do.
+        where: file, line, layer or host the error is about.
+    """
+
+    exit_code: ClassVar[int] = 125
+    http_status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str | None = None,
+        hint: str | None = None,
+        where: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.hint = hint
+        self.where = where
+
+    def lines(self) -> list[str]:
+        """Return the message for people: what, then why, where and try, a line each."""
+        said = [self.what]
+        for word, text in (("why", self.why), ("where", self.where), ("try", self.hint)):
+            if text:
+                head, *rest = text.splitlines()
+                said.append(f"  {word:<6}{head}")
+                said.extend(f"        {line}" for line in rest)
+        return said
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+class BadInput(OcimagicError):
+    """What the user or a document said cannot be understood."""
+
+    http_status = 400
+
+
+class InvalidReference(BadInput):
+    """An image name that breaks the reference grammar."""
+
+
+class InvalidDigest(BadInput):
+    """A digest that is not ``sha256:`` or ``sha512:`` and lower-case hex of the right length."""
+
+
+class InvalidPlatform(BadInput):
+    """A platform that is not ``os/arch[/variant]``."""
+
+
+class InvalidOption(BadInput):
+    """A command line or option value that cannot be understood."""
+
+
+class InvalidDocument(BadInput):
+    """A manifest, index, image config or runtime config that breaks its specification."""
+
+
+class DockerfileError(BadInput):
+    """A Dockerfile that cannot be understood or planned.
+
+    Args:
+        what: what is so.
+        line: 1-based line in the Dockerfile (or cell body) the error is about.
+        column: 1-based column, or None when the whole line is meant.
+        source: the text of that line.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        line: int,
+        column: int | None = None,
+        source: str = "",
+        why: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        at = f"Dockerfile line {line}" + (f", column {column}" if column else "")
+        frame = f"{at}: {source.rstrip()}" if source else at
+        if source and column:
+            frame += f"\n{' ' * (len(at) + 1 + column)}^"
+        super().__init__(what, why=why, hint=hint, where=frame)
+        self.line = line
+        self.column = column
+        self.source = source
+
+
+class NotFound(OcimagicError):
+    """A thing that was named does not exist."""
+
+    http_status = 404
+
+
+class ImageNotFound(NotFound):
+    """No image of that name or ID, here or in its registry."""
+
+
+class PlatformNotFound(NotFound):
+    """The image exists, but not for the platform asked for."""
+
+
+class ContainerNotFound(NotFound):
+    """No container of that name or ID."""
+
+
+class BlobNotFound(NotFound):
+    """A blob that a manifest names is in neither the store nor the registry."""
+
+
+class Conflict(OcimagicError):
+    """The request is clear but does not fit what is there."""
+
+    http_status = 409
+
+
+class NameInUse(Conflict):
+    """A container already has this name."""
+
+
+class ImageInUse(Conflict):
+    """A container or another image still needs this image."""
+
+
+class InvalidState(Conflict):
+    """A verb that the container's status does not allow."""
+
+
+class ContentError(OcimagicError):
+    """Bytes that are not what they were said to be."""
+
+
+class DigestMismatch(ContentError):
+    """Content whose digest differs from its descriptor or diff_id."""
+
+    def __init__(self, name: str, *, expected: str, actual: str, where: str | None = None) -> None:
+        super().__init__(
+            f"{name} is not what it was said to be",
+            why=f"expected {expected}, got {actual}",
+            where=where,
+            hint="pull again; if it comes back, the registry or the store holds a damaged copy",
+        )
+        self.expected = expected
+        self.actual = actual
+
+
+class SizeMismatch(ContentError):
+    """Content shorter or longer than its descriptor says."""
+
+    def __init__(self, name: str, *, expected: int, actual: int, where: str | None = None) -> None:
+        super().__init__(
+            f"{name} has the wrong size",
+            why=f"expected {expected} bytes, got {'at least ' if actual > expected else ''}{actual}",
+            where=where,
+            hint="pull again; if it comes back, the registry holds a damaged copy",
+        )
+        self.expected = expected
+        self.actual = actual
+
+
+class LayerRefused(ContentError):
+    """A layer whose tar is malformed, or that tries to reach outside its root.
+
+    Args:
+        entry: the name of the tar entry as text, or "" when the tar itself is broken.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, entry: str, reason: str) -> None:
+        super().__init__(
+            "this layer cannot be unpacked safely" if entry else "this layer is not a valid tar",
+            why=f"{entry!r}: {reason}" if entry else reason,
+            hint="do not use this image; nothing of it was kept",
+        )
+        self.entry = entry
+        self.reason = reason
+
+
+class RegistryError(OcimagicError):
+    """A registry could not be reached, refused, or answered nonsense."""
+
+    http_status = 502
+
+
+class RegistryUnreachable(RegistryError):
+    """No connection to the registry, or it broke."""
+
+
+class RegistryAnswered(RegistryError):
+    """An answer that is an error or breaks the distribution spec."""
+
+
+class Unauthorized(RegistryError):
+    """The registry wants a login, or refuses this one."""
+
+
+class RateLimited(RegistryError):
+    """The registry counts pulls and this address has none left (HTTP 429)."""
+
+
+class StorageError(OcimagicError):
+    """The data root cannot be read or written."""
+
+
+class DiskFull(StorageError):
+    """No space is left under the data root."""
+
+    http_status = 507
+
+
+class HostLacks(OcimagicError):
+    """This machine cannot give what was asked: kernel, privileges or a missing program."""
+
+    http_status = 501
+
+
+class NotBuiltYet(OcimagicError):
+    """A thing docker can do and this version cannot; the message says so plainly."""
+
+    http_status = 501
+
+
+class StartFailed(OcimagicError):
+    """The runtime could not make the container.
+
+    Args:
+        phase: the name of the runtime phase that failed.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        phase: str = "",
+        why: str | None = None,
+        hint: str | None = None,
+        where: str | None = None,
+    ) -> None:
+        super().__init__(what, why=why, hint=hint, where=where)
+        self.phase = phase
+
+
+class CommandNotFound(StartFailed):
+    """The command is not in the image."""
+
+    exit_code = 127
+    http_status = 400
+
+
+class CommandNotExecutable(StartFailed):
+    """The command is there but cannot be executed: no x bit, a directory, a wrong format."""
+
+    exit_code = 126
+    http_status = 400
+
+
+class BuildFailed(OcimagicError):
+    """A build that did not reach an image."""
+
+    exit_code = 1
+
+
+class StepFailed(BuildFailed):
+    """A RUN step that ended with a non-zero exit code.
+
+    Args:
+        command_exit_code: what the command ended with.
+        tail: the last lines it wrote, oldest first.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        command_exit_code: int,
+        tail: Sequence[str] = (),
+        why: str | None = None,
+        hint: str | None = None,
+        where: str | None = None,
+    ) -> None:
+        super().__init__(what, why=why, hint=hint, where=where)
+        self.command_exit_code = command_exit_code
+        self.tail = tuple(tail)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word nearest to ``word``, or None if none is near."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
+    return found[0] if found else None

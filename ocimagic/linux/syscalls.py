@@ -1,0 +1,234 @@
+"""The kernel calls Python does not have; the only ctypes in the house.
+
+Each function is one system call (man section 2) that raises OSError with the kernel's errno.
+Numbers from 424 up are the same on every architecture; older ones are in ``_NUMBERS``.
+Importing this on anything but Linux raises ImportError: the rooms that need no kernel
+never import it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+import sys
+
+if sys.platform != "linux":
+    raise ImportError("ocimagic.linux needs Linux")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+_NUMBERS: dict[str, dict[str, int]] = {
+    "x86_64": {"pivot_root": 155, "keyctl": 250, "seccomp": 317, "clone": 56, "capset": 126,
+               "capget": 125, "renameat2": 316, "syncfs": 306, "setns": 308},
+    "aarch64": {"pivot_root": 41, "keyctl": 219, "seccomp": 277, "clone": 220, "capset": 91,
+                "capget": 90, "renameat2": 276, "syncfs": 267, "setns": 268},
+}  # fmt: skip
+_ALIKE = {"clone3": 435, "close_range": 436, "openat2": 437, "mount_setattr": 442}
+
+# <linux/mount.h>
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MS_RELATIME = 1 << 21
+MS_STRICTATIME = 1 << 24
+MNT_DETACH = 2
+
+# <linux/sched.h>
+CLONE_NEWTIME = 0x00000080
+CLONE_PIDFD = 0x00001000
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+# <linux/openat2.h>
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+# <linux/prctl.h>
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+CLOSE_RANGE_CLOEXEC = 4
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+_SECCOMP_SET_MODE_FILTER = 1
+_CAPABILITY_VERSION_3 = 0x20080522
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+
+
+def number(name: str) -> int:
+    """Return this machine's number of a system call."""
+    if name in _ALIKE:
+        return _ALIKE[name]
+    table = _NUMBERS.get(platform.machine())
+    if table is None:
+        raise ImportError(f"ocimagic.linux does not know the processor {platform.machine()!r}")
+    return table[name]
+
+
+def _call(name: str, *args: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
+    """Make a raw system call; integers are widened so that nothing is cut to 32 bits."""
+    wide = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
+    result = int(_libc.syscall(ctypes.c_long(number(name)), *wide))
+    if result < 0:
+        raise _os_error()
+    return result
+
+
+def _os_error(filename: str | None = None) -> OSError:
+    code = ctypes.get_errno()
+    return OSError(code, os.strerror(code), filename)
+
+
+def mount(
+    source: str | None, target: str, kind: str | None, flags: int = 0, data: str | None = None
+) -> None:
+    """Mount a file system or change a mount: mount(2)."""
+    args = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
+    if _libc.mount(args[0], args[1], args[2], ctypes.c_ulong(flags), args[3]) != 0:
+        raise _os_error(target)
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """Unmount: umount2(2)."""
+    if _libc.umount2(os.fsencode(target), ctypes.c_int(flags)) != 0:
+        raise _os_error(target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """Change the root mount: pivot_root(2)."""
+    _call("pivot_root", os.fsencode(new_root), os.fsencode(put_old))
+
+
+def unshare(flags: int) -> None:
+    """Leave namespaces for new ones: unshare(2)."""
+    if _libc.unshare(ctypes.c_int(flags)) != 0:
+        raise _os_error()
+
+
+def setns(fd: int, flags: int = 0) -> None:
+    """Join the namespaces of an ns fd or a pidfd: setns(2)."""
+    _call("setns", fd, flags)
+
+
+def clone3(flags: int) -> tuple[int, int]:
+    """Fork into new namespaces and get a pidfd: clone3(2), clone(2) where it is filtered.
+
+    Returns ``(pid, pidfd)`` in the parent and ``(0, -1)`` in the child.  The caller must have
+    one thread only: the child goes on in a copy of this interpreter without fork handlers.
+    """
+    pidfd = ctypes.c_int(-1)
+    pointer = ctypes.addressof(pidfd)
+    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls
+    args = struct.pack("8Q", flags | CLONE_PIDFD, pointer, 0, 0, 17, 0, 0, 0)
+    try:
+        pid = _call("clone3", args, len(args))
+    except OSError as err:
+        if err.errno != 38:  # ENOSYS: docker's seccomp profile says so to keep glibc on clone()
+            raise
+        pid = _call("clone", flags | CLONE_PIDFD | 17, 0, pointer, 0, 0)
+    return (pid, pidfd.value) if pid else (0, -1)
+
+
+def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:
+    """Open a path with rules for how it may resolve: openat2(2)."""
+    how = struct.pack("3Q", flags | os.O_CLOEXEC, mode, resolve)
+    return _call("openat2", dir_fd, os.fsencode(path), how, len(how))
+
+
+def close_range(first: int, last: int = 0x7FFFFFFF, flags: int = 0) -> None:
+    """Close, or mark close-on-exec, a range of file descriptors: close_range(2)."""
+    _call("close_range", first, last, flags)
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
+    """Change or ask something about this process: prctl(2)."""
+    result = int(
+        _libc.prctl(ctypes.c_int(option), ctypes.c_ulong(arg2), ctypes.c_ulong(arg3), 0, 0)
+    )
+    if result < 0:
+        raise _os_error()
+    return result
+
+
+def set_process_name(name: str) -> None:
+    """Name this process, 15 bytes at most, for ``ps``."""
+    buffer = ctypes.create_string_buffer(name.encode()[:15])
+    _libc.prctl(ctypes.c_int(PR_SET_NAME), buffer, 0, 0, 0)
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """Set this thread's capabilities from three 64-bit sets: capset(2), version 3."""
+    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    sets = (effective, permitted, inheritable)
+    low = [each & 0xFFFFFFFF for each in sets]
+    high = [each >> 32 for each in sets]
+    _call("capset", header, struct.pack("6I", *low, *high))
+
+
+def capget() -> tuple[int, int, int]:
+    """Return this thread's effective, permitted and inheritable sets: capget(2)."""
+    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    data = ctypes.create_string_buffer(24)
+    _call("capget", header, data)
+    low_e, low_p, low_i, high_e, high_p, high_i = struct.unpack("6I", data.raw)
+    return low_e | high_e << 32, low_p | high_p << 32, low_i | high_i << 32
+
+
+def load_seccomp_filter(program: bytes) -> None:
+    """Install a classic BPF program as this thread's filter: seccomp(2).
+
+    Args:
+        program: ``struct sock_filter`` array, 8 bytes an instruction.
+    """
+    buffer = ctypes.create_string_buffer(program, len(program))
+    fprog = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
+    _call("seccomp", _SECCOMP_SET_MODE_FILTER, 0, fprog)
+
+
+def join_session_keyring(name: str) -> None:
+    """Leave the caller's keys behind for a new session keyring: keyctl(2)."""
+    _call("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, name.encode())
+
+
+def setdomainname(name: str) -> None:
+    """Set the NIS domain name: setdomainname(2)."""
+    raw = name.encode()
+    if _libc.setdomainname(raw, ctypes.c_size_t(len(raw))) != 0:
+        raise _os_error()
+
+
+def syncfs(fd: int) -> None:
+    """Write out the file system that ``fd`` is on: syncfs(2)."""
+    _call("syncfs", fd)
+
+
+def renameat2(old_dir: int, old: str, new_dir: int, new: str, flags: int) -> None:
+    """Rename with RENAME_NOREPLACE or RENAME_EXCHANGE: renameat2(2)."""
+    _call("renameat2", old_dir, os.fsencode(old), new_dir, os.fsencode(new), flags)

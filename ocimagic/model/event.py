@@ -1,0 +1,122 @@
+"""What rises while something takes time: plain values for ``on_event``.
+
+Lower rooms make them, front rooms show them; nobody in between prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ocimagic.spec.digest import Digest
+
+
+class LayerPhase(Enum):
+    """What is happening to one layer of a pull."""
+
+    WAITING = "waiting"
+    DOWNLOADING = "downloading"
+    EXTRACTING = "extracting"
+    DONE = "done"
+    EXISTS = "already exists"
+
+
+@dataclass(frozen=True, slots=True)
+class PullStarted:
+    """The manifest is known; its layers come next.
+
+    Attributes:
+        layers: digest and compressed size in bytes, bottom first.
+    """
+
+    reference: str
+    digest: Digest
+    layers: tuple[tuple[Digest, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerProgress:
+    """One layer moved on.
+
+    Attributes:
+        done_bytes: compressed bytes fetched so far.
+        total_bytes: compressed size.
+    """
+
+    digest: Digest
+    phase: LayerPhase
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A build step begins.
+
+    Attributes:
+        number: 1-based among ``total`` steps of the plan.
+        stage: name or number of its stage.
+        text: the instruction as written, on one line.
+        line: 1-based line in the Dockerfile.
+    """
+
+    number: int
+    total: int
+    stage: str
+    text: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A build step ended well.
+
+    Attributes:
+        cached: nothing was run or copied.
+        seconds: wall time.
+        layer: diff_id of the layer it made, None for none.
+        size_bytes: size of that layer's tar.
+    """
+
+    number: int
+    cached: bool
+    seconds: float
+    layer: Digest | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Bytes that a container or a RUN step wrote.
+
+    Attributes:
+        stream: ``stdout`` or ``stderr``.
+        step: the build step, or None for a container.
+    """
+
+    stream: str
+    data: bytes
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A sentence for the user: a warning or a lint finding.
+
+    Attributes:
+        line: 1-based line of the Dockerfile, if it is about one.
+    """
+
+    text: str
+    line: int | None = None
+
+
+Event = PullStarted | LayerProgress | StepStarted | StepDone | Output | Notice
+OnEvent = Callable[[Event], None]
+
+
+def ignore(_event: Event) -> None:
+    """Take an event and do nothing: the default listener."""

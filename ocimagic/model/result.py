@@ -1,0 +1,305 @@
+"""What comes back: plain values that every front room shows in its own way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from ocimagic.model.options import RunOptions
+    from ocimagic.model.state import Status
+    from ocimagic.spec.config import ImageConfig
+    from ocimagic.spec.digest import Digest
+    from ocimagic.spec.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSummary:
+    """One row of ``image ls``.
+
+    Attributes:
+        repository: as docker shows it, or ``<none>``.
+        tag: or ``<none>``.
+        digest: of the manifest as pulled or built.
+        size_bytes: all layers unpacked.
+        shared_bytes: the part that other images here use too.
+    """
+
+    repository: str
+    tag: str
+    image_id: Digest
+    digest: Digest
+    created: datetime | None
+    size_bytes: int
+    shared_bytes: int
+
+    @property
+    def name(self) -> str:
+        """Return ``repository:tag``."""
+        return f"{self.repository}:{self.tag}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerInfo:
+    """One layer of one image.
+
+    Attributes:
+        digest: of the blob as stored.
+        size_bytes: of the uncompressed tar.
+        blob_bytes: of the blob as stored.
+        created_by: the history line that made it.
+        from_base: it came with the base image.
+        shared_with: names of other images here that have the same layer.
+    """
+
+    diff_id: Digest
+    chain_id: Digest
+    digest: Digest
+    media_type: str
+    size_bytes: int
+    blob_bytes: int
+    created_by: str
+    from_base: bool
+    shared_with: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageDetails:
+    """Everything ``image inspect`` shows.
+
+    Attributes:
+        tags: familiar references that name it.
+        digests: ``repository@digest`` it was pulled as.
+        parent: unused by us; docker keeps it.
+        layers: bottom first.
+        base_name: ``org.opencontainers.image.base.name``, or "".
+        base_digest: ``org.opencontainers.image.base.digest``, or "".
+    """
+
+    image_id: Digest
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    config: ImageConfig
+    manifest: Manifest
+    layers: tuple[LayerInfo, ...]
+    size_bytes: int
+    base_name: str
+    base_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryLine:
+    """One row of ``image history``, newest first.
+
+    Attributes:
+        image_id: only for the newest row; the others are lost, as in docker.
+        diff_id: the layer it made, None for none.
+        from_base: it came with the base image.
+    """
+
+    image_id: Digest | None
+    created: datetime | None
+    created_by: str
+    size_bytes: int
+    comment: str
+    diff_id: Digest | None
+    from_base: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerReport:
+    """The layers of several images, to see what they share.
+
+    Attributes:
+        images: names in the order asked for, each with its layers bottom first.
+        total_bytes: if nothing were shared.
+        stored_bytes: each layer once.
+    """
+
+    images: tuple[tuple[str, tuple[LayerInfo, ...]], ...]
+    total_bytes: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullResult:
+    """What ``image pull`` did.
+
+    Attributes:
+        reference: full name with tag.
+        digest: of the manifest or index the name pointed at.
+        up_to_date: everything was here already.
+        downloaded_bytes: compressed, over the network.
+        layers: number of layers.
+        remaining_pulls: what the registry says is left, or None.
+    """
+
+    reference: str
+    image_id: Digest
+    digest: Digest
+    up_to_date: bool
+    downloaded_bytes: int
+    layers: int
+    size_bytes: int
+    seconds: float
+    remaining_pulls: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What ``image rm`` took away.
+
+    Attributes:
+        untagged: names that are gone.
+        deleted: image IDs and layer digests that are gone.
+        freed_bytes: on disk.
+    """
+
+    untagged: tuple[str, ...]
+    deleted: tuple[Digest, ...]
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildStep:
+    """One line of a build's outcome; see ``StepDone``."""
+
+    number: int
+    stage: str
+    text: str
+    line: int
+    cached: bool
+    seconds: float
+    layer: Digest | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """What a build made."""
+
+    image_id: Digest
+    digest: Digest
+    tags: tuple[str, ...]
+    steps: tuple[BuildStep, ...]
+    seconds: float
+    size_bytes: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitStatus:
+    """How a container ended.
+
+    Attributes:
+        code: 0-255 as docker gives it; 128+n when signal n killed it.
+        signal: that n, or None.
+    """
+
+    code: int
+    signal: int | None
+    finished: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSummary:
+    """One row of ``container ls``.
+
+    Attributes:
+        image: as the user typed it.
+        command: what runs, entrypoint included.
+        pid: of the init process on the host, while it runs.
+        exit: None until it has exited.
+        network: what it really got.
+    """
+
+    container_id: str
+    name: str
+    image: str
+    image_id: Digest
+    command: tuple[str, ...]
+    created: datetime
+    started: datetime | None
+    status: Status
+    pid: int | None
+    exit: ExitStatus | None
+    network: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerDetails:
+    """Everything ``container inspect`` shows.
+
+    Attributes:
+        runtime_config: the bundle's config.json as a JSON object.
+        lower_dirs: layer directories, top first.
+    """
+
+    summary: ContainerSummary
+    options: RunOptions
+    hostname: str
+    bundle_path: str
+    log_path: str
+    upper_dir: str
+    lower_dirs: tuple[str, ...]
+    runtime_config: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """A container that was run to its end in the foreground.
+
+    A non-zero exit code is a result, not an exception.
+
+    Attributes:
+        stdout: all bytes it wrote there.
+        duration_s: from the call to the exit.
+        network: what it really got.
+    """
+
+    container_id: str
+    name: str
+    image: str
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    duration_s: float
+    removed: bool
+    network: str
+
+    def __str__(self) -> str:
+        return self.stdout.decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemInfo:
+    """What ``system info`` shows.
+
+    Attributes:
+        isolation: the mode chosen by probing: ``full``, ``rootless``, ``rootless-1`` or ``look``.
+        lacks: what this machine cannot give, a sentence each.
+        not_yet: what this version cannot do yet, a sentence each.
+    """
+
+    version: str
+    data_root: str
+    run_root: str
+    isolation: str
+    snapshotter: str
+    runtime: str
+    kernel: str
+    operating_system: str
+    architecture: str
+    cpus: int
+    memory_bytes: int
+    images: int
+    containers: int
+    running: int
+    store_bytes: int
+    free_bytes: int
+    lacks: tuple[str, ...]
+    not_yet: tuple[str, ...]
