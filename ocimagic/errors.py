@@ -26,6 +26,7 @@ Docker API answers.
     │   └── DiskFull
     ├── HostLacks                         125  501   this machine cannot give it
     ├── NotBuiltYet                       125  501   a later version will
+    ├── Cancelled                         130  500   the user stopped it
     ├── StartFailed                       125  500   the runtime could not make the container
     │   └── CommandNotFound (127)  CommandNotExecutable (126)
     └── BuildFailed                         1  500
@@ -38,7 +39,7 @@ import difflib
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class OcimagicError(Exception):
@@ -202,9 +203,10 @@ class SizeMismatch(ContentError):
     """Content shorter or longer than its descriptor says."""
 
     def __init__(self, name: str, *, expected: int, actual: int, where: str | None = None) -> None:
+        more = "at least " if actual > expected else ""
         super().__init__(
             f"{name} has the wrong size",
-            why=f"expected {expected} bytes, got {'at least ' if actual > expected else ''}{actual}",
+            why=f"expected {expected} bytes, got {more}{actual}",
             where=where,
             hint="pull again; if it comes back, the registry holds a damaged copy",
         )
@@ -274,6 +276,12 @@ class NotBuiltYet(OcimagicError):
     http_status = 501
 
 
+class Cancelled(OcimagicError):
+    """The user stopped it; what was finished before is kept."""
+
+    exit_code = 130
+
+
 class StartFailed(OcimagicError):
     """The runtime could not make the container.
 
@@ -335,6 +343,23 @@ class StepFailed(BuildFailed):
         super().__init__(what, why=why, hint=hint, where=where)
         self.command_exit_code = command_exit_code
         self.tail = tuple(tail)
+
+
+def pack(err: OcimagicError) -> dict[str, object]:
+    """Return an error as a JSON object, to cross a process border."""
+    return {"error": type(err).__name__, "fields": vars(err)}
+
+
+def unpack(message: Mapping[str, object]) -> OcimagicError:
+    """Return the error that ``pack`` was given, with its class and all its fields."""
+    kind = globals().get(str(message["error"]), OcimagicError)
+    fields = message["fields"]
+    assert issubclass(kind, OcimagicError)
+    assert isinstance(fields, dict)
+    err = kind.__new__(kind)
+    Exception.__init__(err, fields["what"])
+    vars(err).update(fields)
+    return err
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -1,0 +1,91 @@
+"""Lint rules about variables that nothing defines.
+
+What a base image defines is not known here.  So a name that only such an image could define
+is reported only when the file itself makes it suspicious: it is declared, but above the
+first FROM, or it is nearly the same as a name that is defined.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from ocimagic.dockerfile.plan import PROXY_ARGS, PlatformArgs
+from ocimagic.dockerfile.scope import Scope
+from ocimagic.dockerfile.substitute import BadWord
+from ocimagic.dockerfile.words import expansion
+from ocimagic.errors import DockerfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ocimagic.dockerfile.instructions import Arg, Instruction
+    from ocimagic.dockerfile.parse import Dockerfile, Stage
+    from ocimagic.dockerfile.source import SourceRange
+
+_AUTOMATIC = frozenset(PlatformArgs().args()) | {"TARGETSTAGE"}
+_USUAL = frozenset({"PATH", "HOME", "USER", "PWD", "LANG", "LC_ALL", "TERM", "HOSTNAME", "SHELL"})
+
+
+def undefined_args_in_from(dockerfile: Dockerfile) -> Iterator[tuple[SourceRange, str]]:
+    """Find names in FROM that no ARG above the first FROM declares."""
+    declared = _names(dockerfile.global_args) | _AUTOMATIC | PROXY_ARGS
+    for stage in dockerfile.stages:
+        for word in (stage.start.base, stage.start.platform or ""):
+            try:
+                unset = expansion(word, {}, escape=dockerfile.escape).unset
+            except BadWord:
+                continue  # the plan refuses it, with a better message
+            for name in unset:
+                if name not in declared:
+                    near = _near(name, declared)
+                    message = f"FROM argument '{name}' is not declared"
+                    yield (
+                        stage.start.source,
+                        message + (f" (did you mean {near}?)" if near else ""),
+                    )
+
+
+def undefined_variables(dockerfile: Dockerfile) -> Iterator[tuple[SourceRange, str]]:
+    """Find names in a stage that neither ARG nor ENV defines there."""
+    scopes: dict[int, Scope] = {}
+    for stage in dockerfile.stages:
+        bases = dockerfile.bases(stage)
+        scope = scopes[bases[0].index] if bases else Scope(escape=dockerfile.escape)
+        root = bases[-1] if bases else stage
+        for instruction in stage.instructions:
+            try:
+                unset = scope.undefined(instruction)
+                scope = scope.after(scope.expanded(instruction))
+            except DockerfileError:
+                # It needs a value that only the build knows, ${X:?} for one.
+                scope = scope.after(instruction)
+                continue
+            for name in unset:
+                yield from _judged(dockerfile, root, scope, instruction, name)
+        scopes[stage.index] = scope
+
+
+def _judged(
+    dockerfile: Dockerfile, root: Stage, scope: Scope, instruction: Instruction, name: str
+) -> Iterator[tuple[SourceRange, str]]:
+    if name in _USUAL or not name.isidentifier():
+        return
+    message = f"Usage of undefined variable '${name}'"
+    if name in _names(dockerfile.global_args) | _AUTOMATIC:
+        # Declared for FROM only: the beginner's classic.
+        yield instruction.source, f"{message} (write ARG {name} after FROM to see its value)"
+    elif near := _near(name, {*scope.env, *scope.args} - {name}):
+        yield instruction.source, f"{message} (did you mean ${near}?)"
+    elif root.start.base == "scratch":
+        yield instruction.source, message
+
+
+def _names(args: Iterable[Arg]) -> frozenset[str]:
+    return frozenset(declared.name for arg in args for declared in arg.args)
+
+
+def _near(name: str, known: Iterable[str]) -> str | None:
+    # Closer than errors.nearest: NODE_VERSION may be the base's, even if YARN_VERSION is ours.
+    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.85)
+    return found[0] if found else None

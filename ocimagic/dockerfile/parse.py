@@ -1,0 +1,165 @@
+"""The whole Dockerfile: directives, global arguments and stages.
+
+Source: Dockerfile reference, "Format" and "FROM"; facts/build.md section 1.0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ocimagic.dockerfile.instructions import Arg, From, Instruction, OnBuild
+from ocimagic.dockerfile.interpret import interpret
+from ocimagic.dockerfile.lex import DEFAULT_ESCAPE, Directives, lex
+from ocimagic.errors import DockerfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One FROM and what follows it, up to the next.
+
+    Args:
+        index: 0 for the first FROM; ``COPY --from=0`` means this number.
+        start: the FROM.
+        instructions: the rest, top down.
+    """
+
+    index: int
+    start: From
+    instructions: tuple[Instruction, ...] = ()
+
+    @property
+    def name(self) -> str | None:
+        """The name after AS, in lower case."""
+        return self.start.name
+
+    @property
+    def label(self) -> str:
+        """The name, or the index as text: what messages call this stage."""
+        return self.start.name or str(self.index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dockerfile:
+    """A parsed Dockerfile; it has at least one stage.
+
+    Args:
+        directives: the ``# key=value`` lines at the top.
+        global_args: ARGs before the first FROM, top down.
+        stages: in the order they are written.
+        empty_continuations: 1-based lines that are empty inside an instruction, for lint.
+    """
+
+    directives: Directives
+    global_args: tuple[Arg, ...]
+    stages: tuple[Stage, ...]
+    empty_continuations: tuple[int, ...] = ()
+
+    @property
+    def escape(self) -> str:
+        """The escape character."""
+        return self.directives.escape
+
+    def with_triggers(self, index: int, triggers: Iterable[str]) -> Dockerfile:
+        """Return this Dockerfile with a base's ONBUILD texts as the first lines of a stage.
+
+        A trigger may copy from a stage, so plan again afterwards.
+
+        Raises:
+            DockerfileError: as `parse_triggers` does.
+        """
+        stage = self.stages[index]
+        fired = replace(stage, instructions=parse_triggers(triggers) + stage.instructions)
+        return replace(self, stages=(*self.stages[:index], fired, *self.stages[index + 1 :]))
+
+    def named(self, name: str, *, before: int | None = None) -> Stage | None:
+        """Return the last stage of this name, in any case, with an index below ``before``."""
+        wanted = name.lower()
+        return next((e for e in reversed(self.stages[:before]) if e.name == wanted), None)
+
+    def bases(self, stage: Stage) -> tuple[Stage, ...]:
+        """Return the stages this one stands on, nearest first, as far as no variable hides it."""
+        found: list[Stage] = []
+        base = self.named(stage.start.base, before=stage.index)
+        while base is not None:
+            found.append(base)
+            base = self.named(base.start.base, before=base.index)
+        return tuple(found)
+
+
+def parse(text: str) -> Dockerfile:
+    """Parse a Dockerfile.
+
+    Raises:
+        DockerfileError: with line, and where it can be known column, of the first mistake.
+    """
+    lexed = lex(text)
+    if not text.removeprefix("\ufeff").strip():
+        raise DockerfileError(
+            "the Dockerfile cannot be empty", line=1, hint="the least is FROM and an image"
+        )
+    if not lexed.lines:
+        raise DockerfileError(
+            "file with no instructions",
+            line=1,
+            source=text.partition("\n")[0],
+            why="there are only comments",
+            hint="the least is FROM and an image",
+        )
+    global_args: list[Arg] = []
+    stages: list[Stage] = []
+    for line in lexed.lines:
+        instruction = interpret(line, escape=lexed.directives.escape)
+        if isinstance(instruction, From):
+            stages.append(Stage(index=len(stages), start=instruction))
+        elif stages:
+            last = stages[-1]
+            stages[-1] = replace(last, instructions=(*last.instructions, instruction))
+        elif isinstance(instruction, Arg):
+            global_args.append(instruction)
+        else:
+            raise instruction.source.error(
+                "no build stage in current context",
+                at=line.keyword,
+                why=f"{instruction.keyword} comes before the first FROM; only ARG may",
+                hint="start with FROM and an image",
+            )
+    if not stages:
+        raise lexed.lines[-1].source.error(
+            "dockerfile contains no stages to build",
+            why="there is no FROM",
+            hint="add FROM and an image",
+        )
+    return Dockerfile(
+        directives=lexed.directives,
+        global_args=tuple(global_args),
+        stages=tuple(stages),
+        empty_continuations=lexed.empty_continuations,
+    )
+
+
+def parse_triggers(triggers: Iterable[str]) -> tuple[Instruction, ...]:
+    """Parse the ONBUILD texts of a base image into the instructions that fire after FROM.
+
+    Args:
+        triggers: the config's ``OnBuild`` list, in order; each may hold heredoc bodies.
+
+    Raises:
+        DockerfileError: for a trigger that is no instruction, or is FROM, ONBUILD or
+            MAINTAINER; line numbers count inside the trigger.
+    """
+    found: list[Instruction] = []
+    for trigger in triggers:
+        for line in lex(trigger, escape=DEFAULT_ESCAPE).lines:
+            instruction = interpret(line, escape=DEFAULT_ESCAPE)
+            if isinstance(instruction, (From, OnBuild)) or instruction.keyword == "MAINTAINER":
+                raise instruction.source.error(
+                    f"{instruction.keyword} isn't allowed as an ONBUILD trigger",
+                    why="the base image carries this trigger",
+                    hint="use another base image, or rebuild it without the trigger",
+                )
+            found.append(instruction)
+    return tuple(found)

@@ -1,0 +1,210 @@
+"""The variables of one stage, from line to line.
+
+ARG gives names that last while the stage is built; ENV gives names that stay in the image.
+Where both have a name, ENV's value counts, whichever came first.
+
+Source: Dockerfile reference, "Environment replacement" and "ARG"; facts/build.md 1.1, 1.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from ocimagic.dockerfile import instructions as ins
+from ocimagic.dockerfile.plan import PROXY_ARGS
+from ocimagic.dockerfile.substitute import BadWord
+from ocimagic.dockerfile.values import check_add, check_copy, check_signal, exposed_ports
+from ocimagic.dockerfile.words import expansion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ocimagic.dockerfile.lex import Heredoc
+    from ocimagic.dockerfile.plan import Plan
+    from ocimagic.dockerfile.source import SourceRange
+
+T = TypeVar("T", bound=ins.Instruction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What one instruction sees; `after` gives the scope of the next.
+
+    Args:
+        env: ENV of the base and of this stage, in the order of first definition.
+        args: names declared by ARG; None if they have no value.
+        global_args: values that ``ARG NAME`` brings in.
+        build_args: values that go before any other.
+        escape: the escape character.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    args: Mapping[str, str | None] = field(default_factory=dict)
+    global_args: Mapping[str, str] = field(default_factory=dict)
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    escape: str = "\\"
+
+    @classmethod
+    def of_stage(cls, plan: Plan, *, env: Iterable[str], parent: Scope | None = None) -> Scope:
+        """Return the scope right after a FROM.
+
+        Args:
+            plan: for its arguments.
+            env: the base config's ``Env``, each ``NAME=value``.
+            parent: the last scope of the stage this one stands on, whose ARGs go on.
+        """
+        return cls(
+            env={name: value for name, _, value in (each.partition("=") for each in env)},
+            args=parent.args if parent else {},
+            global_args=plan.global_args,
+            build_args=plan.build_args,
+            escape=plan.escape,
+        )
+
+    def variables(self) -> dict[str, str]:
+        """Return the values that expansion sees."""
+        args = {name: value for name, value in self.args.items() if value is not None}
+        return args | dict(self.env)
+
+    def run_env(self) -> dict[str, str]:
+        """Return the environment of a RUN: ENV over ARG, and proxies without ARG."""
+        proxies = {k: v for k, v in self.build_args.items() if k in PROXY_ARGS}
+        return proxies | self.variables()
+
+    def cached_env(self) -> dict[str, str]:
+        """Return the part of `run_env` that belongs in a cache key: no undeclared proxies."""
+        return self.variables()
+
+    def run_args(self) -> tuple[tuple[str, str], ...]:
+        """Return the declared ARGs with what RUN sees for them, in order of declaration.
+
+        History texts show them as ``|N NAME=value``; one without a value shows as "".
+        """
+        seen = self.variables()
+        return tuple((name, seen.get(name, "")) for name in self.args)
+
+    def expanded(self, instruction: T) -> T:
+        """Return a copy with variables expanded where docker expands them.
+
+        All variables see this scope, so ``ENV a=1 b=$a`` has the old ``a``.  EXPOSE becomes
+        ``port/protocol`` texts.  RUN, CMD, ENTRYPOINT, SHELL, HEALTHCHECK and ONBUILD
+        texts come back as they are, but for the mounts of RUN.
+
+        Raises:
+            DockerfileError: for a bad substitution, or a value that does not fit.
+        """
+        return _Expander(scope=self, source=instruction.source).instruction(instruction)
+
+    def undefined(self, instruction: ins.Instruction) -> tuple[str, ...]:
+        """Return the names an instruction uses that neither ARG nor ENV defines, for lint.
+
+        Raises:
+            DockerfileError: as `expanded` does.
+        """
+        expander = _Expander(scope=self, source=instruction.source)
+        expander.instruction(instruction)
+        return tuple(name for name in dict.fromkeys(expander.unset) if name not in self.args)
+
+    def after(self, instruction: ins.Instruction) -> Scope:
+        """Return the scope behind an instruction, which must be an expanded one."""
+        if isinstance(instruction, ins.Env):
+            added = {pair.key: pair.value for pair in instruction.pairs}
+            return replace(self, env={**self.env, **added})  # a name keeps its first place
+        if isinstance(instruction, ins.Arg):
+            declared = {each.name: self._arg_value(each) for each in instruction.args}
+            return replace(self, args={**self.args, **declared})
+        return self
+
+    def _arg_value(self, declared: ins.Declared) -> str | None:
+        if declared.name in self.build_args:
+            return self.build_args[declared.name]
+        if declared.default is not None:
+            return declared.default
+        # Said again without a value, an ARG keeps the one it had.
+        return self.global_args.get(declared.name, self.args.get(declared.name))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Expander:
+    """Expands the fields of one instruction and notes the names it did not find."""
+
+    scope: Scope
+    source: SourceRange
+    unset: list[str] = field(default_factory=list)
+
+    def instruction(self, given: T) -> T:
+        # One line per kind; the casts say that a copy has the type of its original.
+        changed: ins.Instruction
+        match given:
+            case ins.Copy() | ins.Add():
+                changed = self._files(given)
+            case ins.Env() | ins.Label():
+                pairs = tuple(ins.Pair(self.word(p.key), self.word(p.value)) for p in given.pairs)
+                changed = replace(given, pairs=pairs)
+            case ins.Arg():
+                changed = replace(given, args=tuple(map(self._declared, given.args)))
+            case ins.Expose():
+                changed = replace(given, ports=self._ports(given))
+            case ins.StopSignal():
+                changed = replace(given, signal=self.word(given.signal))
+                check_signal(changed.signal, self.source)
+            case ins.User():
+                changed = replace(given, user=self.word(given.user))
+            case ins.Volume():
+                changed = replace(given, paths=tuple(map(self.word, given.paths)))
+            case ins.Workdir():
+                changed = replace(given, path=self.word(given.path))
+            case ins.Run():
+                mounts = tuple(each.expanded(self.word, self.source) for each in given.mounts)
+                changed = replace(given, mounts=mounts)
+            case _:
+                changed = given
+        return changed  # type: ignore[return-value]  # replace() keeps the class
+
+    def word(self, text: str) -> str:
+        return self._words(text)[0]
+
+    def _words(self, text: str, *, quotes: bool = True) -> tuple[str, tuple[str, ...]]:
+        scope = self.scope
+        try:
+            found = expansion(text, scope.variables(), escape=scope.escape, quotes=quotes)
+        except BadWord as err:
+            raise self.source.error(err.what, at=err.fragment, why=err.why, hint=err.hint) from None
+        self.unset.extend(found.unset)
+        return found.text, found.words
+
+    def _maybe(self, text: str | None) -> str | None:
+        return None if text is None else self.word(text)
+
+    def _declared(self, given: ins.Declared) -> ins.Declared:
+        return ins.Declared(self.word(given.name), self._maybe(given.default))
+
+    def _ports(self, given: ins.Expose) -> tuple[str, ...]:
+        words = [word for text in given.ports for word in self._words(text)[1]]
+        ports = (port for word in words for port in exposed_ports(word, self.source))
+        return tuple(dict.fromkeys(ports))
+
+    def _files(self, given: ins.Copy | ins.Add) -> ins.Copy | ins.Add:
+        # Not --from and not --exclude: docker expands neither.
+        changed = replace(
+            given,
+            sources=tuple(map(self.word, given.sources)),
+            destination=self.word(given.destination),
+            heredocs=tuple(map(self._heredoc, given.heredocs)),
+            chown=self._maybe(given.chown),
+            chmod=self._maybe(given.chmod),
+        )
+        if isinstance(changed, ins.Copy):
+            check_copy(changed)
+            return changed
+        changed = replace(changed, checksum=self._maybe(changed.checksum))
+        check_add(changed)
+        return changed
+
+    def _heredoc(self, given: Heredoc) -> Heredoc:
+        if not given.expand:
+            return given
+        # Tabs go first: a variable's value may start with one that is meant.
+        body = self._words(given.content, quotes=False)[0]
+        return replace(given, body=body, expand=False, strip_tabs=False)

@@ -1,0 +1,174 @@
+"""Where everything is: the data root and the run root.
+
+::
+
+    DATA  /var/lib/ocimagic, or ~/.local/share/ocimagic      an OCI image layout, and
+      oci-layout  index.json  blobs/                         what others may read
+      ingest/<digest>.part                                   downloads that can be resumed
+      ocimagic/db.sqlite                                     names, layers, containers, cache
+      ocimagic/snapshots/<n>/fs  toc                         unpacked layers
+      ocimagic/containers/<id>/                              bundle, changes, log, exit record
+      ocimagic/volumes/<name>/_data                          named volumes
+      ocimagic/locks/                                        flock files
+    RUN   /run/ocimagic, or $XDG_RUNTIME_DIR/ocimagic        gone after a reboot
+      <id>/state.json  shim.sock
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from ocimagic.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The two directories an engine works on; any number of engines may share them.
+
+    Attributes:
+        data: survives a reboot.
+        run: state of what is alive; need not survive one.
+    """
+
+    data: Path
+    run: Path
+
+    @classmethod
+    def find(
+        cls, environment: Mapping[str, str], *, root: str | os.PathLike[str] | None = None
+    ) -> Self:
+        """Decide where things are: ``root``, else OCIMAGIC_ROOT, else the usual place."""
+        uid = os.getuid() if hasattr(os, "getuid") else 1
+        chosen = root or environment.get("OCIMAGIC_ROOT")
+        if chosen:
+            data = Path(chosen).expanduser().absolute()
+            return cls(data, _run_root(environment, uid) / _tag(data))
+        if uid == 0:
+            return cls(Path("/var/lib/ocimagic"), Path("/run/ocimagic"))
+        share = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+        return cls(Path(share) / "ocimagic", _run_root(environment, uid))
+
+    def create(self) -> None:
+        """Make what is missing; only the owner may look in.
+
+        Raises:
+            StorageError: a directory cannot be made.
+        """
+        try:
+            for each in (self.data, self.run):
+                each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for each in (self.blobs, self.ingest, self.snapshots, self.containers, self.locks):
+                each.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise StorageError(
+                f"cannot use {err.filename} for images and containers",
+                why=err.strerror,
+                hint="set OCIMAGIC_ROOT to a directory you may write",
+            ) from err
+        marker = self.data / "oci-layout"
+        if not marker.exists():
+            write_atomic(marker, LAYOUT)
+
+    @property
+    def blobs(self) -> Path:
+        """Return the directory of sha256 blobs."""
+        return self.data / "blobs" / "sha256"
+
+    @property
+    def ingest(self) -> Path:
+        """Return where unfinished downloads lie."""
+        return self.data / "ingest"
+
+    @property
+    def own(self) -> Path:
+        """Return the part that is no OCI layout."""
+        return self.data / "ocimagic"
+
+    @property
+    def database(self) -> Path:
+        """Return the database file."""
+        return self.own / "db.sqlite"
+
+    @property
+    def snapshots(self) -> Path:
+        """Return where layers are unpacked."""
+        return self.own / "snapshots"
+
+    @property
+    def containers(self) -> Path:
+        """Return where containers keep bundle, changes and log."""
+        return self.own / "containers"
+
+    @property
+    def volumes(self) -> Path:
+        """Return where named volumes are."""
+        return self.own / "volumes"
+
+    @property
+    def locks(self) -> Path:
+        """Return where flock files are."""
+        return self.own / "locks"
+
+
+def _run_root(environment: Mapping[str, str], uid: int) -> Path:
+    if uid == 0:
+        return Path("/run/ocimagic")
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    if runtime and os.access(runtime, os.W_OK):
+        return Path(runtime) / "ocimagic"
+    return Path(tempfile.gettempdir()) / f"ocimagic-{uid}"
+
+
+def _tag(data: Path) -> str:
+    """Name the run directory of a data root that is not the usual one."""
+    import hashlib
+
+    return "root-" + hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
+
+
+def write_atomic(path: Path, content: bytes, *, durable: bool = True, mode: int = 0o600) -> None:
+    """Replace a file whole: readers see the old bytes or the new ones.
+
+    Args:
+        path: where.
+        content: all of it.
+        durable: wait until it would survive a power cut.
+        mode: permission bits.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+    try:
+        fd = os.open(temporary, flags, mode)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(fd)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable, where the system has such a thing."""
+    if os.name != "posix":
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

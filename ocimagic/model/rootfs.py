@@ -1,0 +1,59 @@
+"""The mounts a snapshotter returns and the runtime consumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from ocimagic.spec.codec import Fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayRootfs:
+    """A root file system made by stacking directories.
+
+    Attributes:
+        base: absolute directory that ``lowers`` are relative to; short relative names keep
+            128 layers within the one page that mount(2) allows for options.
+        lowers: read-only layer directories, top first; at least one.
+        upper: absolute directory that takes all changes.
+        work: absolute empty directory on the same file system as ``upper``.
+        userxattr: overlay marks are ``user.overlay.*``: needed inside a user namespace.
+        volatile: never wait for the disk; only for containers nobody keeps.
+    """
+
+    base: str
+    lowers: tuple[str, ...]
+    upper: str
+    work: str
+    userxattr: bool = False
+    volatile: bool = False
+
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON object."""
+        return {
+            "type": "overlay",
+            "base": self.base,
+            "lowers": list(self.lowers),
+            "upper": self.upper,
+            "work": self.work,
+            "userxattr": self.userxattr,
+            "volatile": self.volatile,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Self:
+        """Read it back.
+
+        Raises:
+            InvalidDocument: a field is missing or of the wrong type.
+        """
+        return cls(
+            base=fields.text("base"),
+            lowers=fields.texts("lowers"),
+            upper=fields.text("upper"),
+            work=fields.text("work"),
+            userxattr=fields.flag("userxattr"),
+            volatile=fields.flag("volatile"),
+        )

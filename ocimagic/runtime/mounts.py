@@ -1,0 +1,249 @@
+"""The mounts of a container: planned as values, then applied one by one.
+
+Spec: runtime-spec config.md, "Mounts"; config-linux.md, "Masked Paths", "Readonly Paths".
+A destination is always resolved by the kernel below the new root (CVE-2021-30465).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ocimagic.errors import StartFailed
+from ocimagic.linux import syscalls
+from ocimagic.linux.paths import make_directories, open_beneath, open_in_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ocimagic.spec.runtime import Mount, RuntimeConfig
+
+_FLAGS = {
+    "ro": syscalls.MS_RDONLY,
+    "nosuid": syscalls.MS_NOSUID,
+    "nodev": syscalls.MS_NODEV,
+    "noexec": syscalls.MS_NOEXEC,
+    "relatime": syscalls.MS_RELATIME,
+    "strictatime": syscalls.MS_STRICTATIME,
+    "bind": syscalls.MS_BIND,
+    "rbind": syscalls.MS_BIND | syscalls.MS_REC,
+}
+_NO_FLAG = {"rw", "suid", "dev", "exec", "defaults"}
+_PROPAGATION = {
+    "private": syscalls.MS_PRIVATE,
+    "rprivate": syscalls.MS_PRIVATE | syscalls.MS_REC,
+    "slave": syscalls.MS_SLAVE,
+    "rslave": syscalls.MS_SLAVE | syscalls.MS_REC,
+    "shared": syscalls.MS_SHARED,
+    "rshared": syscalls.MS_SHARED | syscalls.MS_REC,
+}
+# What a mount in a user namespace may not lose when it is mounted again.
+_LOCKED = {
+    os.ST_NOSUID: syscalls.MS_NOSUID,
+    os.ST_NODEV: syscalls.MS_NODEV,
+    os.ST_NOEXEC: syscalls.MS_NOEXEC,
+}
+
+
+class Action(Enum):
+    """What one operation does at its destination."""
+
+    MOUNT = "mount"
+    BIND = "bind"
+    MASK = "mask"
+    READONLY = "make read-only"
+
+
+@dataclass(frozen=True, slots=True)
+class MountOp:
+    """One thing to do, in order.
+
+    Attributes:
+        destination: absolute, in the container.
+        flags: MS_ bits.
+        data: options of the file system.
+        optional: a destination that does not exist is fine.
+    """
+
+    action: Action
+    destination: str
+    source: str = ""
+    kind: str = ""
+    flags: int = 0
+    data: str = ""
+    propagation: int = 0
+    optional: bool = False
+    why: str = field(default="", compare=False)
+
+
+def plan_mounts(config: RuntimeConfig) -> list[MountOp]:
+    """List everything to mount below the new root, then what to hide and to protect."""
+    ops = [_plan_mount(each) for each in config.mounts]
+    ops += [
+        MountOp(Action.READONLY, path, optional=True, why="readonlyPaths")
+        for path in config.readonly_paths
+    ]
+    ops += [
+        MountOp(Action.MASK, path, optional=True, why="maskedPaths") for path in config.masked_paths
+    ]
+    return ops
+
+
+def _plan_mount(mount: Mount) -> MountOp:
+    flags, propagation, data = 0, 0, []
+    for option in mount.options:
+        if option in _FLAGS:
+            flags |= _FLAGS[option]
+        elif option in _PROPAGATION:
+            propagation = _PROPAGATION[option]
+        elif option not in _NO_FLAG:
+            data.append(option)
+    action = Action.BIND if flags & syscalls.MS_BIND else Action.MOUNT
+    return MountOp(
+        action,
+        mount.destination,
+        source=mount.source or mount.type,
+        kind=mount.type,
+        flags=flags,
+        data=",".join(data),
+        propagation=propagation,
+        why="mounts",
+    )
+
+
+def apply_mount(op: MountOp, root_fd: int) -> None:
+    """Do one planned operation below ``root_fd``.
+
+    Raises:
+        StartFailed: says which destination and why.
+    """
+    act = {
+        Action.MOUNT: _mount_new,
+        Action.BIND: _bind,
+        Action.MASK: _mask,
+        Action.READONLY: _make_readonly,
+    }[op.action]
+    try:
+        act(op, root_fd)
+    except (FileNotFoundError, NotADirectoryError) as err:
+        if not op.optional:
+            raise _failed(op, err) from err
+    except OSError as err:
+        raise _failed(op, err) from err
+
+
+def _failed(op: MountOp, err: OSError) -> StartFailed:
+    return StartFailed(
+        f"cannot {op.action.value} {op.destination}",
+        why=f"{op.kind or op.source}: {err.strerror or err}",
+    )
+
+
+@contextlib.contextmanager
+def _opened(root_fd: int, destination: str, *, links: bool = True) -> Iterator[str]:
+    """Yield a path that means exactly the destination, wherever names move meanwhile."""
+    relative = destination.strip("/") or "."
+    door = open_in_root if links else open_beneath
+    fd = door(root_fd, relative, os.O_PATH)
+    try:
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
+def _mount_new(op: MountOp, root_fd: int) -> None:
+    links = op.kind not in {"proc", "sysfs"}  # CVE-2019-19921: never through an image's symlink
+    if links:
+        os.close(make_directories(root_fd, op.destination))
+    else:
+        _plain_directory(root_fd, op.destination)
+    with _opened(root_fd, op.destination, links=links) as target:
+        try:
+            syscalls.mount(op.source, target, op.kind, op.flags, op.data or None)
+        except OSError as err:
+            # A user namespace with a single id has no group 5 for terminals.
+            if err.errno != errno.EINVAL or "gid=5" not in op.data:
+                raise
+            data = ",".join(each for each in op.data.split(",") if each != "gid=5")
+            syscalls.mount(op.source, target, op.kind, op.flags, data or None)
+
+
+def _plain_directory(root_fd: int, path: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path.strip("/"), 0o755, dir_fd=root_fd)
+
+
+def _bind(op: MountOp, root_fd: int) -> None:
+    try:
+        is_directory = stat.S_ISDIR(os.stat(op.source).st_mode)
+    except OSError as err:
+        raise StartFailed(
+            f"cannot mount {op.source} on {op.destination}",
+            why=f"{op.source}: {err.strerror}",
+            hint="make it first, or correct the path before the colon of -v",
+        ) from err
+    if is_directory:
+        os.close(make_directories(root_fd, op.destination))
+    else:
+        _touch(root_fd, op.destination)
+    with _opened(root_fd, op.destination) as target:
+        syscalls.mount(op.source, target, None, op.flags & (syscalls.MS_BIND | syscalls.MS_REC))
+    with _opened(root_fd, op.destination) as target:
+        if op.propagation:
+            syscalls.mount(None, target, None, op.propagation)
+        extra = op.flags & ~(syscalls.MS_BIND | syscalls.MS_REC)
+        if extra:
+            _remount(target, extra)
+
+
+def _touch(root_fd: int, destination: str) -> None:
+    """Make the empty file that a file is bound on, unless something is there."""
+    head, _, tail = destination.strip("/").rpartition("/")
+    parent = make_directories(root_fd, head)
+    try:
+        flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
+        os.close(os.open(tail, flags, 0o644, dir_fd=parent))
+    except FileExistsError:
+        pass
+    finally:
+        os.close(parent)
+
+
+def _remount(target: str, flags: int) -> None:
+    held = os.statvfs(target).f_flag
+    locked = sum(ms for st, ms in _LOCKED.items() if held & st)
+    syscalls.mount(None, target, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | flags | locked)
+
+
+def _make_readonly(op: MountOp, root_fd: int) -> None:
+    with _opened(root_fd, op.destination) as target:
+        syscalls.mount(target, target, None, syscalls.MS_BIND | syscalls.MS_REC)
+    with _opened(root_fd, op.destination) as target:
+        _remount(target, syscalls.MS_RDONLY)
+
+
+def _mask(op: MountOp, root_fd: int) -> None:
+    with _opened(root_fd, op.destination) as target:
+        if stat.S_ISDIR(os.stat(target).st_mode):
+            flags = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+            syscalls.mount("tmpfs", target, "tmpfs", flags, "nr_blocks=1,nr_inodes=1")
+            return
+        # CVE-2025-31133: the image's /dev/null may be anything; the host's is checked.
+        null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            found = os.fstat(null)
+            if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
+                raise StartFailed("/dev/null of this machine is not the null device")
+            syscalls.mount(f"/proc/self/fd/{null}", target, None, syscalls.MS_BIND)
+        finally:
+            os.close(null)
+
+
+def remount_root_readonly() -> None:
+    """Make ``/`` of this mount namespace read-only."""
+    _remount("/", syscalls.MS_RDONLY)

@@ -1,0 +1,456 @@
+"""Compile ``linux.seccomp`` of a runtime config to the BPF program the kernel runs.
+
+The program looks at the ABI of the call first, then finds the call's number in a binary
+search tree over ranges of equal verdict, then looks at arguments where a rule asks for it::
+
+    ABI known and listed?  no  -> kill the process
+    number                 tree of "at least?" tests, about 7 deep for docker's profile
+    verdict                return an action, or test arguments, rule after rule
+
+Rules for one system call are tried in the order of the document; the first that matches
+decides, and without a match the default action does.  (libseccomp orders them itself, one
+without arguments first; it matters only where rules of one call overlap and act differently.)
+
+Loads, number tests and returns only: that is the part of BPF the kernel can evaluate ahead
+of time, so since Linux 5.11 an allowed call without argument rules runs no filter at all.
+
+Spec: runtime-spec config-linux.md, "Seccomp"; seccomp(2).
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ocimagic.errors import HostLacks, InvalidDocument, NotBuiltYet
+from ocimagic.runtime.bpf import (
+    INSTRUCTION_BYTES,
+    MAX_INSTRUCTIONS,
+    Compare,
+    Item,
+    Jump,
+    Label,
+    Load,
+    Mask,
+    Return,
+    Test,
+    assemble,
+)
+from ocimagic.runtime.syscall_table import X32_BIT, syscall_numbers
+from ocimagic.spec.codec import Fields
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# struct seccomp_data in <linux/seccomp.h>; the machines below are little-endian.
+_NUMBER_OFFSET = 0
+_ARCH_OFFSET = 4
+_ARGUMENTS_OFFSET = 16
+
+_WORD = 0xFFFF_FFFF
+_MAX_ERRNO = 0xFFFF  # SECCOMP_RET_DATA
+
+# SECCOMP_RET_* by the runtime-spec's name; the low 16 bits are for an errno.
+_KILL_PROCESS = 0x8000_0000
+_ERRNO = 0x0005_0000
+_ACTIONS = {
+    "SCMP_ACT_KILL": 0x0000_0000,  # the thread only, as libseccomp has it
+    "SCMP_ACT_KILL_THREAD": 0x0000_0000,
+    "SCMP_ACT_KILL_PROCESS": _KILL_PROCESS,
+    "SCMP_ACT_TRAP": 0x0003_0000,
+    "SCMP_ACT_ERRNO": _ERRNO,
+    "SCMP_ACT_TRACE": 0x7FF0_0000,
+    "SCMP_ACT_LOG": 0x7FFC_0000,
+    "SCMP_ACT_ALLOW": 0x7FFF_0000,
+}
+_WITH_ERRNO = frozenset({"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"})
+# Under these a call newer than the profile goes on; a tracer has its own view of new calls.
+_LENIENT = frozenset({"SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"})
+
+# Architectures of the runtime-spec that no kernel of ours can run.
+_OTHER_ARCHES = """
+LOONGARCH64 M68K MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PARISC PARISC64 PPC PPC64
+PPC64LE RISCV64 S390 S390X SH SHEB
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Abi:
+    """One way into the kernel, with its own numbers.
+
+    ``bits`` is the size of a C long.  From ``ageless_from`` on, numbers do not grow with time.
+    """
+
+    arch: str
+    audit_arch: int  # AUDIT_ARCH_* in <linux/audit.h>; x32 shares that of x86_64
+    bits: int = 64
+    ageless_from: int = 1 << 32
+
+
+_X86_64 = _Abi("SCMP_ARCH_X86_64", 0xC000_003E)
+_X32 = _Abi("SCMP_ARCH_X32", 0xC000_003E, bits=32, ageless_from=X32_BIT + 512)
+_X86 = _Abi("SCMP_ARCH_X86", 0x4000_0003, bits=32)
+_AARCH64 = _Abi("SCMP_ARCH_AARCH64", 0xC000_00B7)
+_ARM = _Abi("SCMP_ARCH_ARM", 0x4000_0028, bits=32, ageless_from=0xF_0000)
+
+# By platform.machine(), the kernel's own ABI first.  No kernel of these machines has others, so
+# there is no ABI that could be listed in a profile, be called, and have no table.
+_ABIS = {"x86_64": (_X86_64, _X86, _X32), "aarch64": (_AARCH64, _ARM)}
+_ARCHES = frozenset(abi.arch for abis in _ABIS.values() for abi in abis) | {
+    f"SCMP_ARCH_{name}" for name in _OTHER_ARCHES.split()
+}
+
+
+class _Operator(Enum):
+    """How an argument compares with ``value``; the values are the runtime-spec's names."""
+
+    NE = "SCMP_CMP_NE"
+    LT = "SCMP_CMP_LT"
+    LE = "SCMP_CMP_LE"
+    EQ = "SCMP_CMP_EQ"
+    GE = "SCMP_CMP_GE"
+    GT = "SCMP_CMP_GT"
+    MASKED_EQ = "SCMP_CMP_MASKED_EQ"  # (argument & value) == valueTwo
+
+
+_OPERATORS = {operator.value: operator for operator in _Operator}
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """What one argument, an unsigned 64-bit number, must be."""
+
+    index: int
+    operator: _Operator
+    value: int
+    value_two: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Clause:
+    """If all conditions hold, this is what the filter returns."""
+
+    conditions: tuple[_Condition, ...]
+    returns: int
+
+
+# Clauses in the order they are tried; the last has no conditions.
+_Verdict = tuple[_Clause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Profile:
+    """A parsed ``linux.seccomp``: what rules say by name, and what holds for the rest."""
+
+    default: _Clause
+    newer: _Clause  # for calls newer than all that the rules name
+    arches: frozenset[str]
+    rules: tuple[tuple[tuple[str, ...], tuple[_Clause, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """From number ``first`` up to the next run, all calls have one verdict."""
+
+    first: int
+    verdict: _Verdict
+
+
+def compile_filter(seccomp: Mapping[str, object], machine: str) -> bytes:
+    """Compile the rules to an array of ``struct sock_filter``, the same bytes every time.
+
+    Calls of the kernel's own ABI and of those listed in ``architectures`` are filtered by
+    their own numbers; x32 calls that are not listed fail with ENOSYS, other ABIs kill the
+    process.  Names the tables do not know are ignored.  Where the default action denies, a
+    call newer than the newest that the rules name fails with ENOSYS, so that programs fall
+    back to an older one.  A rule that names one argument twice counts as a rule for each of
+    its conditions, as in runc and crun; otherwise all conditions of a rule must hold.
+
+    ``flags``, ``listenerPath`` and ``listenerMetadata`` are for whoever loads the filter.
+
+    Args:
+        seccomp: ``linux.seccomp`` of a runtime config, as decoded from JSON.
+        machine: the kernel's machine as ``platform.machine()`` says it.
+
+    Raises:
+        InvalidDocument: the rules break the runtime-spec.
+        NotBuiltYet: SCMP_ACT_NOTIFY.
+        HostLacks: another machine than x86_64 and aarch64, or more than the 4096
+            instructions that a kernel takes.
+    """
+    if machine not in _ABIS:
+        raise HostLacks(
+            f"no system call numbers for {machine!r} here, so no seccomp filter",
+            hint="run without one (--security-opt seccomp=unconfined) if you trust the image",
+        )
+    profile = _parse(Fields(seccomp, "seccomp profile"))
+    code = assemble(_program(profile, _ABIS[machine]))
+    count = len(code) // INSTRUCTION_BYTES
+    if count > MAX_INSTRUCTIONS:
+        raise HostLacks(
+            "this seccomp profile is too long for the kernel",
+            why=f"{count} instructions, limit {MAX_INSTRUCTIONS}",
+            hint="use fewer rules with args",
+        )
+    return code
+
+
+# The document.
+
+
+def _parse(document: Fields) -> _Profile:
+    default = _action(document, "defaultAction", "defaultErrnoRet")
+    lenient = document.text("defaultAction") in _LENIENT
+    arches = frozenset(document.texts("architectures"))
+    if unknown := arches - _ARCHES:
+        raise InvalidDocument(f"{min(unknown)!r} is not an architecture the runtime-spec knows")
+    return _Profile(
+        default=_Clause((), default),
+        newer=_Clause((), default if lenient else _ERRNO | errno.ENOSYS),
+        arches=arches,
+        rules=tuple(_rule(rule) for rule in document.children("syscalls")),
+    )
+
+
+def _action(fields: Fields, action_key: str, errno_key: str) -> int:
+    """Return the filter's return value for an action and its errno."""
+    action = fields.text(action_key)
+    if action == "SCMP_ACT_NOTIFY":
+        raise NotBuiltYet(
+            "seccomp rules that ask another process (SCMP_ACT_NOTIFY) are not built yet",
+            where=fields.what,
+        )
+    if action not in _ACTIONS:
+        raise InvalidDocument(f"{action!r} is not a seccomp action", where=fields.what)
+    if action not in _WITH_ERRNO:
+        if errno_key in fields:
+            raise InvalidDocument(f"{action} takes no {errno_key}", where=fields.what)
+        return _ACTIONS[action]
+    number = fields.number(errno_key, errno.EPERM)
+    if number > _MAX_ERRNO:
+        raise InvalidDocument(f"{errno_key} {number} is too large", where=fields.what)
+    return _ACTIONS[action] | number
+
+
+def _rule(rule: Fields) -> tuple[tuple[str, ...], tuple[_Clause, ...]]:
+    names = rule.texts("names")
+    if not names:
+        raise InvalidDocument("this seccomp rule names no system call", where=rule.what)
+    returns = _action(rule, "action", "errnoRet")
+    conditions = tuple(_condition(arg) for arg in rule.children("args"))
+    if len({condition.index for condition in conditions}) < len(conditions):
+        return names, tuple(_Clause((condition,), returns) for condition in conditions)
+    return names, (_Clause(conditions, returns),)
+
+
+def _condition(arg: Fields) -> _Condition:
+    name = arg.text("op")
+    if name not in _OPERATORS:
+        raise InvalidDocument(f"{name!r} is not an operator", where=arg.what)
+    condition = _Condition(
+        arg.number("index"), _OPERATORS[name], arg.number("value"), arg.number("valueTwo", 0)
+    )
+    if condition.index > 5:
+        raise InvalidDocument("a system call has the arguments 0 to 5", where=arg.what)
+    if max(condition.value, condition.value_two) >= 1 << 64:
+        raise InvalidDocument("an argument has 64 bits, no more", where=arg.what)
+    return condition
+
+
+# The program, from the outside in.
+
+
+def _program(profile: _Profile, abis: Sequence[_Abi]) -> list[Item]:
+    native = abis[0]
+    program: list[Item] = [Load(_ARCH_OFFSET)]
+    bodies: list[Item] = []
+    for abi in abis:
+        if abi is _X32 or not (abi is native or abi.arch in profile.arches):
+            continue
+        here, otherwise = Label(abi.arch), Label()
+        program += [Test(Compare.EQ, abi.audit_arch, here, otherwise), otherwise]
+        bodies += [here, Load(_NUMBER_OFFSET)]
+        bodies += _x86_64_calls(profile) if abi is _X86_64 else _calls(profile, abi)
+    return [*program, Return(_KILL_PROCESS), *bodies]
+
+
+def _x86_64_calls(profile: _Profile) -> list[Item]:
+    """Part off x32, which has the audit arch of x86_64 and sets a bit of the number."""
+    x32, x86_64 = Label(_X32.arch), Label(_X86_64.arch)
+    if _X32.arch in profile.arches:
+        x32_calls = _calls(profile, _X32)
+    else:
+        x32_calls = [Return(_ERRNO | errno.ENOSYS)]
+    fork: list[Item] = [Test(Compare.GE, X32_BIT, x32, x86_64), x86_64]
+    return [*fork, *_calls(profile, _X86_64), x32, *x32_calls]
+
+
+def _calls(profile: _Profile, abi: _Abi) -> list[Item]:
+    """Find the verdict on the number in the accumulator, and give it."""
+    runs = _runs(profile, abi)
+    ends: dict[int, Label] = {}
+    judges: list[Item] = []
+    labels: dict[_Verdict, Label] = {}
+    for run in runs:
+        if run.verdict not in labels:
+            labels[run.verdict], judge = _judge(run.verdict, abi, ends)
+            judges += judge
+    tree: list[Item] = []
+    root = _search(runs, labels, tree)
+    program = [Jump(root), *tree, *judges]
+    for returns, end in ends.items():
+        program += [end, Return(returns)]
+    return program
+
+
+def _runs(profile: _Profile, abi: _Abi) -> list[_Run]:
+    """Cut the numbers, from 0 to the largest, into the fewest runs of one verdict."""
+    verdicts = _verdicts(profile, abi)
+    newest = max((number for number in verdicts if number < abi.ageless_from), default=_WORD)
+    runs: list[_Run] = []
+
+    def say(first: int, verdict: _Verdict) -> None:
+        if not runs or runs[-1].verdict != verdict:
+            runs.append(_Run(first, verdict))
+
+    def say_gap(first: int) -> None:
+        say(first, (profile.default if first <= newest else profile.newer,))
+
+    following = 0
+    for number in sorted(verdicts):
+        if number > following:
+            say_gap(following)
+        say(number, verdicts[number])
+        following = number + 1
+    say_gap(following)
+    return runs
+
+
+def _verdicts(profile: _Profile, abi: _Abi) -> dict[int, _Verdict]:
+    """Collect the verdicts on the numbers that rules name, and on all ageless ones."""
+    numbers = syscall_numbers(abi.arch)
+    found: dict[int, list[_Clause]] = {}
+    for number in numbers.values():
+        if number >= abi.ageless_from:
+            found[number] = []
+    for names, clauses in profile.rules:
+        for name in names:
+            if name in numbers:
+                found.setdefault(numbers[name], []).extend(clauses)
+    return {number: _verdict(clauses, profile.default) for number, clauses in found.items()}
+
+
+def _verdict(clauses: Sequence[_Clause], default: _Clause) -> _Verdict:
+    """Order the clauses for one call, without those that cannot change the outcome."""
+    kept: list[_Clause] = []
+    for clause in (*clauses, default):
+        kept.append(clause)
+        if not clause.conditions:
+            break
+    while len(kept) > 1 and kept[-2].returns == kept[-1].returns:
+        del kept[-2]
+    return tuple(kept)
+
+
+def _search(runs: Sequence[_Run], labels: Mapping[_Verdict, Label], program: list[Item]) -> Label:
+    """Append a binary search for the run of a number; return where it begins."""
+    if len(runs) == 1:
+        return labels[runs[0].verdict]
+    here, half = Label(), len(runs) // 2
+    place = len(program)
+    program.append(here)
+    lower = _search(runs[:half], labels, program)
+    upper = _search(runs[half:], labels, program)
+    program.insert(place + 1, Test(Compare.GE, runs[half].first, upper, lower))
+    return here
+
+
+def _judge(verdict: _Verdict, abi: _Abi, ends: dict[int, Label]) -> tuple[Label, list[Item]]:
+    """Try the clauses of a verdict in turn; return where that begins, and how it goes.
+
+    The returns are not written here but noted in ``ends``, once for each value.
+    """
+    if len(verdict) == 1:
+        return _end(verdict[0], ends), []
+    program: list[Item] = []
+    begin = following = Label()
+    for clause in verdict:
+        here, following = following, Label()
+        program.append(here)
+        for condition in clause.conditions:
+            holds = Label()
+            program += [*_examine(condition, abi, holds, following), holds]
+        program.append(Jump(_end(clause, ends)))
+    return begin, program
+
+
+def _end(clause: _Clause, ends: dict[int, Label]) -> Label:
+    return ends.setdefault(clause.returns, Label(f"{clause.returns:#x}"))
+
+
+# One argument: 64 bits in two words, since BPF has 32.
+
+
+def _examine(condition: _Condition, abi: _Abi, yes: Label, no: Label) -> list[Item]:
+    """Go to ``yes`` or ``no`` as the condition holds or does not.
+
+    In a 32-bit call an argument is its low word: 64-bit code can enter by ``int 0x80`` with
+    anything in the upper halves, which the filter would see and the call would not.
+    """
+    match condition.operator:
+        case _Operator.EQ | _Operator.MASKED_EQ:
+            return _equal(condition, abi, yes, no)
+        case _Operator.NE:
+            return _equal(condition, abi, no, yes)
+        case _Operator.GT:
+            return _greater(condition, abi, Compare.GT, yes, no)
+        case _Operator.LE:
+            return _greater(condition, abi, Compare.GT, no, yes)
+        case _Operator.GE:
+            return _greater(condition, abi, Compare.GE, yes, no)
+        case _Operator.LT:
+            return _greater(condition, abi, Compare.GE, no, yes)
+
+
+def _equal(condition: _Condition, abi: _Abi, yes: Label, no: Label) -> list[Item]:
+    mask, wanted = (1 << 64) - 1, condition.value
+    if condition.operator is _Operator.MASKED_EQ:
+        mask, wanted = condition.value, condition.value_two
+    program: list[Item] = []
+    if abi.bits == 64 and mask >> 32:
+        low = Label()
+        program += _word_equal(_high(condition), mask >> 32, wanted >> 32, low, no)
+        program.append(low)
+    elif wanted >> 32:
+        return [Jump(no)]
+    return program + _word_equal(_low(condition), mask & _WORD, wanted & _WORD, yes, no)
+
+
+def _word_equal(offset: int, mask: int, wanted: int, yes: Label, no: Label) -> list[Item]:
+    kept: list[Item] = [] if mask == _WORD else [Mask(mask)]
+    return [Load(offset), *kept, Test(Compare.EQ, wanted, yes, no)]
+
+
+def _greater(
+    condition: _Condition, abi: _Abi, compare: Compare, yes: Label, no: Label
+) -> list[Item]:
+    """Compare by the high words; by the low ones where those are equal."""
+    high, low = condition.value >> 32, condition.value & _WORD
+    program: list[Item] = []
+    if abi.bits == 64:
+        not_above, equal = Label(), Label()
+        program += [Load(_high(condition)), Test(Compare.GT, high, yes, not_above), not_above]
+        program += [Test(Compare.EQ, high, equal, no), equal]
+    elif high:
+        return [Jump(no)]
+    return [*program, Load(_low(condition)), Test(compare, low, yes, no)]
+
+
+def _low(condition: _Condition) -> int:
+    return _ARGUMENTS_OFFSET + 8 * condition.index
+
+
+def _high(condition: _Condition) -> int:
+    return _low(condition) + 4

@@ -1,0 +1,45 @@
+"""Who a process is: a pid alone may be somebody else's by now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """A process that cannot be mistaken for a later one with the same pid.
+
+    Attributes:
+        start_ticks: field 22 of /proc/PID/stat.
+        boot_id: of the kernel it ran under.
+    """
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+    def is_alive(self) -> bool:
+        """Say whether exactly this process still runs, zombies not counted."""
+        return self.boot_id == boot_id() and _stat(self.pid) == (self.start_ticks, True)
+
+
+def identify(pid: int) -> ProcessIdentity:
+    """Describe a process that is known to run now."""
+    start_ticks, _ = _stat(pid) or (0, False)
+    return ProcessIdentity(pid, start_ticks, boot_id())
+
+
+def boot_id() -> str:
+    """Return the kernel's name for this boot."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def _stat(pid: int) -> tuple[int, bool] | None:
+    """Return start time and whether it is more than a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return int(fields[19]), fields[0] not in (b"Z", b"X")

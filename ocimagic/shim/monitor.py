@@ -1,0 +1,411 @@
+"""The shim: parent of one container's first process, alive as long as it.
+
+It keeps the streams open, writes the log and the exit record, passes signals on and tells
+whoever is connected.  It is in a session of its own: kernels and launchers come and go.
+Order at the end: drain, close the log, write the exit record, clean up, then tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ocimagic.errors import OcimagicError, StartFailed, pack
+from ocimagic.linux import syscalls
+from ocimagic.linux.paths import remove_tree
+from ocimagic.runtime.create import Init
+from ocimagic.shim import protocol
+from ocimagic.shim.identity import identify
+from ocimagic.shim.logs import LogWriter, timestamp
+
+if TYPE_CHECKING:
+    from ocimagic.runtime.bundle import Bundle
+
+_CHUNK = 1 << 16
+_BACKLOG = 4 << 20
+_DRAIN_S = 2.0
+SOCKET_NAME = "shim.sock"
+STATE_NAME = "state.json"
+EXIT_NAME = "exit.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a shim is asked to keep.
+
+    Attributes:
+        directory: the container's directory under the data root.
+        run_directory: the container's directory under the run root.
+        log_path: where the log goes.
+        interactive: keep stdin open for clients.
+        remove: take both directories away after the exit.
+    """
+
+    container_id: str
+    directory: str
+    run_directory: str
+    log_path: str
+    interactive: bool
+    remove: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Client:
+    """Somebody connected.
+
+    Attributes:
+        patient: the container waits for it rather than losing its output.
+    """
+
+    door: socket.socket
+    attached: bool = False
+    patient: bool = False
+    frames: protocol.Frames = field(default_factory=protocol.Frames)
+    out: bytearray = field(default_factory=bytearray)
+
+
+class Monitor:
+    """Keeps one container; ``run`` returns when it is over and everything is told."""
+
+    def __init__(self, task: Task, bundle: Bundle, first: socket.socket) -> None:
+        self._task = task
+        self._bundle = bundle
+        self._selector = selectors.DefaultSelector()
+        self._clients: set[_Client] = set()
+        self._streams: dict[int, str] = {}
+        self._stdin = -1
+        self._stdin_data = bytearray()
+        self._stdin_closing = False
+        self._init: Init | None = None
+        self._first = _Client(first)
+        self._paused = False
+
+    def run(self) -> None:
+        """Start the container, keep it, and see it off."""
+        syscalls.set_process_name("ocimagic-shim")
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+        self._admit(self._first)
+        try:
+            init = self._start()
+        except OcimagicError as err:
+            self._fail(err)
+            return
+        except OSError as err:
+            self._fail(StartFailed("cannot start the container", why=str(err)))
+            return
+        log = LogWriter(self._task.log_path)
+        status = self._keep(init, log)
+        log.close()
+        record = _exit_record(status, log.dropped)
+        self._write_exit(record)
+        if self._task.remove:
+            self._remove_all()
+        self._tell(protocol.message({"exit": record}))
+        self._flush_all()
+
+    def _start(self) -> Init:
+        ends: list[int] = []
+        try:
+            stdin, mine = -1, []
+            if self._task.interactive:
+                stdin, self._stdin = os.pipe2(os.O_CLOEXEC)
+                os.set_blocking(self._stdin, False)
+                ends.append(stdin)
+            for name in ("stdout", "stderr"):
+                reader, writer = os.pipe2(os.O_CLOEXEC)
+                os.set_blocking(reader, False)
+                self._streams[reader] = name
+                ends.append(writer)
+                mine.append(writer)
+            init = Init.create(self._bundle, self._task.container_id, (stdin, mine[0], mine[1]))
+        finally:
+            for fd in ends:
+                os.close(fd)
+        self._init = init
+        init.wait_started()
+        started = self._write_state(init)
+        self._listen()
+        self._send(self._first, protocol.message({"started": started}))
+        return init
+
+    def _fail(self, err: OcimagicError) -> None:
+        if self._init is not None:
+            os.waitid(os.P_PIDFD, self._init.pidfd, os.WEXITED)
+        with contextlib.suppress(OSError):
+            remove_path(self._task.run_directory)
+        self._send(self._first, protocol.message({"error": pack(err)}))
+        self._flush_all()
+
+    def _write_state(self, init: Init) -> dict[str, object]:
+        me, it = identify(os.getpid()), identify(init.pid)
+        state: dict[str, object] = {
+            "version": protocol.VERSION,
+            "pid": it.pid,
+            "start_ticks": it.start_ticks,
+            "boot_id": it.boot_id,
+            "shim_pid": me.pid,
+            "shim_start_ticks": me.start_ticks,
+            "started": timestamp(),
+        }
+        _replace(os.path.join(self._task.run_directory, STATE_NAME), state, durable=False)
+        return state
+
+    def _listen(self) -> None:
+        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        directory = os.open(self._task.run_directory, os.O_PATH | os.O_CLOEXEC)
+        try:
+            # Through the descriptor, since a socket's path may have 107 bytes only.
+            door.bind(f"/proc/self/fd/{directory}/{SOCKET_NAME}")
+        finally:
+            os.close(directory)
+        door.listen(16)
+        door.setblocking(False)
+        self._selector.register(door, selectors.EVENT_READ, self._accept)
+
+    def _keep(self, init: Init, log: LogWriter) -> os.waitid_result:
+        """Serve until the first process has ended and its streams are dry."""
+        for fd in self._streams:
+            self._selector.register(fd, selectors.EVENT_READ, self._read_output)
+        self._selector.register(init.pidfd, selectors.EVENT_READ, None)
+        self._log = log
+        status: os.waitid_result | None = None
+        deadline = 0.0
+        while status is None or (self._streams and time.monotonic() < deadline):
+            self._pace()
+            timeout = None if status is None else max(0.0, deadline - time.monotonic())
+            for key, events in self._selector.select(timeout):
+                if key.fd == init.pidfd:
+                    status = self._reap(init)
+                    deadline = time.monotonic() + _DRAIN_S
+                else:
+                    key.data(key.fileobj, events)
+        for fd in list(self._streams):
+            self._close_stream(fd)
+        self._close_stdin()
+        return status
+
+    def _reap(self, init: Init) -> os.waitid_result:
+        self._selector.unregister(init.pidfd)
+        status = os.waitid(os.P_PIDFD, init.pidfd, os.WEXITED)
+        init.close()
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                continue
+        assert status is not None
+        return status
+
+    # -- streams ---------------------------------------------------------------
+
+    def _read_output(self, fd: int, _events: int) -> None:
+        try:
+            data = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            return
+        if not data:
+            self._close_stream(fd)
+            return
+        stream = self._streams[fd]
+        self._log.write(stream, data)
+        kind = protocol.STDOUT if stream == "stdout" else protocol.STDERR
+        packet = protocol.frame(kind, data)
+        for client in list(self._clients):
+            if client.attached:
+                self._send(client, packet)
+
+    def _close_stream(self, fd: int) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(fd)
+        del self._streams[fd]
+        os.close(fd)
+
+    def _pace(self) -> None:
+        """Stop reading while the client that started the container is far behind.
+
+        Its output is what the user is looking at: it must be whole.  Any other client that
+        does not keep up is dropped, so it can hold up neither the log nor the others.
+        """
+        crowded = self._first.patient and len(self._first.out) > _BACKLOG
+        if crowded == self._paused:
+            return
+        self._paused = crowded
+        for fd in self._streams:
+            if crowded:
+                self._selector.unregister(fd)
+            else:
+                self._selector.register(fd, selectors.EVENT_READ, self._read_output)
+
+    def _write_stdin(self, _fileobj: object = None, _events: int = 0) -> None:
+        try:
+            while self._stdin_data:
+                del self._stdin_data[: os.write(self._stdin, self._stdin_data[:_CHUNK])]
+        except BlockingIOError:
+            self._watch_stdin(wanted=True)
+            return
+        except BrokenPipeError:
+            self._close_stdin()
+            return
+        self._watch_stdin(wanted=False)
+        if self._stdin_closing:
+            self._close_stdin()
+
+    def _watch_stdin(self, *, wanted: bool) -> None:
+        watched = self._stdin in self._selector.get_map()
+        if wanted and not watched:
+            self._selector.register(self._stdin, selectors.EVENT_WRITE, self._write_stdin)
+        elif watched and not wanted:
+            self._selector.unregister(self._stdin)
+
+    def _close_stdin(self) -> None:
+        if self._stdin >= 0:
+            self._watch_stdin(wanted=False)
+            os.close(self._stdin)
+            self._stdin = -1
+        self._stdin_data.clear()
+
+    # -- clients ---------------------------------------------------------------
+
+    def _accept(self, door: socket.socket, _events: int) -> None:
+        with contextlib.suppress(OSError):
+            self._admit(_Client(door.accept()[0]))
+
+    def _admit(self, client: _Client) -> None:
+        client.door.setblocking(False)
+        self._clients.add(client)
+        self._selector.register(
+            client.door, selectors.EVENT_READ, lambda _f, events: self._serve(client, events)
+        )
+
+    def _serve(self, client: _Client, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._flush(client)
+        if events & selectors.EVENT_READ and client in self._clients:
+            try:
+                data = client.door.recv(_CHUNK)
+                if not data:
+                    self._drop(client)
+                    return
+                for kind, payload in client.frames.feed(data):
+                    self._obey(client, kind, payload)
+            except BlockingIOError:
+                return
+            except (OSError, protocol.ProtocolError):
+                self._drop(client)
+
+    def _obey(self, client: _Client, kind: bytes, payload: bytes) -> None:
+        if kind == protocol.STDIN:
+            self._take_stdin(payload)
+        elif kind == protocol.MESSAGE:
+            request = protocol.parse_message(payload)
+            if request.get("op") == "attach":
+                client.attached = True
+                client.patient = client is self._first
+            elif request.get("op") == "kill" and self._init is not None:
+                number = request.get("signal")
+                if isinstance(number, int) and 0 < number < signal.NSIG:
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(self._init.pidfd, number)
+
+    def _take_stdin(self, payload: bytes) -> None:
+        if self._stdin < 0:
+            return
+        self._stdin_data += payload
+        self._stdin_closing |= not payload
+        self._write_stdin()
+
+    def _send(self, client: _Client, packet: bytes) -> None:
+        if not client.patient and len(client.out) > _BACKLOG:
+            self._drop(client)
+            return
+        client.out += packet
+        self._flush(client)
+
+    def _tell(self, packet: bytes) -> None:
+        for client in list(self._clients):
+            self._send(client, packet)
+
+    def _flush(self, client: _Client) -> None:
+        try:
+            while client.out:
+                del client.out[: client.door.send(client.out)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(client)
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.out else 0)
+        key = self._selector.get_key(client.door)
+        if key.events != wanted:
+            self._selector.modify(client.door, wanted, key.data)
+
+    def _flush_all(self) -> None:
+        """Give slow clients a bounded time to take the rest."""
+        for client in list(self._clients):
+            client.door.settimeout(30.0 if client.patient else _DRAIN_S)
+            with contextlib.suppress(OSError):
+                client.door.sendall(client.out)
+            client.door.close()
+
+    def _drop(self, client: _Client) -> None:
+        if client in self._clients:
+            self._clients.discard(client)
+            client.attached = client.patient = False
+            self._selector.unregister(client.door)
+            client.out.clear()
+            client.door.close()
+
+    # -- the end ---------------------------------------------------------------
+
+    def _write_exit(self, record: dict[str, object]) -> None:
+        path = os.path.join(self._task.directory, EXIT_NAME)
+        with contextlib.suppress(OSError):  # a full disk; clients are still told
+            _replace(path, record, durable=not self._task.remove)
+        with contextlib.suppress(OSError):
+            remove_path(self._task.run_directory)
+
+    def _remove_all(self) -> None:
+        with contextlib.suppress(OSError):  # what is left is taken by the next engine
+            remove_path(self._task.directory)
+
+
+def remove_path(path: str) -> None:
+    """Remove a directory tree by its parent's descriptor.
+
+    Raises:
+        OSError: something in it cannot be removed.
+    """
+    head, tail = os.path.split(path)
+    parent = os.open(head, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            remove_tree(tail, parent)
+    finally:
+        os.close(parent)
+
+
+def _exit_record(status: os.waitid_result, dropped: int) -> dict[str, object]:
+    killed = status.si_code != os.CLD_EXITED
+    return {
+        "code": 128 + status.si_status if killed else status.si_status,
+        "signal": status.si_status if killed else None,
+        "finished": timestamp(),
+        "dropped_log_records": dropped,
+    }
+
+
+def _replace(path: str, content: dict[str, object], *, durable: bool) -> None:
+    temporary = f"{path}.{os.getpid()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, json.dumps(content).encode())
+        if durable:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)

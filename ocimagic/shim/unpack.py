@@ -1,0 +1,146 @@
+"""What a worker does with layers: a blob becomes a directory, a directory becomes a tar."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from ocimagic.layers.apply import IdPolicy, NeedsParent, WhiteoutStyle, apply_layer
+from ocimagic.layers.compress import decompressed
+from ocimagic.layers.diff import diff_upper
+from ocimagic.layers.tarstream import TarWriter
+from ocimagic.layers.toc import toc_to_bytes
+from ocimagic.linux import syscalls
+from ocimagic.model.rootfs import OverlayRootfs
+from ocimagic.runtime.rootfs import make_private, mount_overlay
+from ocimagic.shim.monitor import remove_path
+from ocimagic.spec.codec import Fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ocimagic.layers.apply import AppliedLayer
+
+_CHUNK = 1 << 20
+TOC_NAME = "toc"
+SIZE_NAME = "size"
+
+
+class _Meter:
+    """Counts and hashes bytes that pass."""
+
+    def __init__(self) -> None:
+        self.hasher = hashlib.sha256()
+        self.total = 0
+
+    def watch(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.see(chunk)
+            yield chunk
+
+    def see(self, chunk: bytes | memoryview) -> None:
+        self.hasher.update(chunk)
+        self.total += len(chunk)
+
+    @property
+    def diff_id(self) -> str:
+        return "sha256:" + self.hasher.hexdigest()
+
+
+def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
+    """Unpack one layer blob into ``directory/fs``, with its table of contents beside it.
+
+    Request: ``directory``, ``max_bytes``, ``userxattr``, ``single_id`` and ``parent``, the
+    JSON of an OverlayRootfs whose upper is ``directory/fs``, or null to unpack it alone.
+    Result: ``diff_id``, ``tar_bytes``, ``unpacked_bytes``; or ``needs_parent`` with the reason
+    when it cannot be unpacked alone.
+    """
+    directory = str(request["directory"])
+    meter = _Meter()
+    limit = int(str(request["max_bytes"]))
+    chunks = meter.watch(decompressed(_read(blob_fd), max_bytes=limit))
+    ids = IdPolicy.SINGLE if request["single_id"] else IdPolicy.REAL
+    try:
+        applied = _apply(request, directory, chunks, ids)
+    except NeedsParent as err:
+        remove_path(f"{directory}/fs")
+        os.mkdir(f"{directory}/fs", 0o755)
+        return {"needs_parent": str(err)}
+    _write(f"{directory}/{TOC_NAME}", toc_to_bytes(applied.toc))
+    _write(f"{directory}/{SIZE_NAME}", str(applied.size_bytes).encode())
+    return {
+        "diff_id": meter.diff_id,
+        "tar_bytes": meter.total,
+        "unpacked_bytes": applied.size_bytes,
+        "skipped": [f"{each}" for each in applied.skipped[:20]],
+    }
+
+
+def _apply(
+    request: dict[str, object], directory: str, chunks: Iterable[bytes], ids: IdPolicy
+) -> AppliedLayer:
+    userxattr = bool(request["userxattr"])
+    parent = request["parent"]
+    root, style = f"{directory}/fs", WhiteoutStyle.OVERLAY
+    if isinstance(parent, dict):
+        # Deletions and copy-up are the kernel's work then: the upper directory says the rest.
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        make_private()
+        root, style = f"{directory}/root", WhiteoutStyle.MERGE
+        os.mkdir(root)
+        mount_overlay(OverlayRootfs.from_fields(Fields(parent, "parent")), root)
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        applied = apply_layer(chunks, fd, style=style, ids=ids, userxattr=userxattr)
+    finally:
+        os.close(fd)
+    if style is WhiteoutStyle.MERGE:
+        syscalls.umount(root)
+        os.rmdir(root)
+        remove_path(f"{directory}/work")
+    return applied
+
+
+def pack_changes(request: dict[str, object], out_fd: int) -> dict[str, object]:
+    """Write an upper directory as an uncompressed layer tar.
+
+    Request: ``upper``, ``userxattr``, ``clamp_mtime`` (seconds or null), ``toc`` (a path).
+    Result: ``diff_id``, ``tar_bytes``, ``unpacked_bytes``, ``entries``.
+    """
+    meter = _Meter()
+    clamp = request["clamp_mtime"]
+    with os.fdopen(os.dup(out_fd), "wb", buffering=_CHUNK) as out:
+
+        def sink(chunk: bytes | memoryview) -> None:
+            meter.see(chunk)
+            out.write(chunk)
+
+        fd = os.open(str(request["upper"]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            toc = diff_upper(
+                fd,
+                userxattr=bool(request["userxattr"]),
+                writer=TarWriter(sink),
+                clamp_mtime=None if clamp is None else int(str(clamp)),
+            )
+        finally:
+            os.close(fd)
+    _write(str(request["toc"]), toc_to_bytes(toc))
+    return {
+        "diff_id": meter.diff_id,
+        "tar_bytes": meter.total,
+        "unpacked_bytes": sum(entry.size for entry in toc),
+        "entries": len(toc),
+    }
+
+
+def _read(fd: int) -> Iterator[bytes]:
+    while chunk := os.read(fd, _CHUNK):
+        yield chunk
+
+
+def _write(path: str, content: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)

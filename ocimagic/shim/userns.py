@@ -1,0 +1,109 @@
+"""Rootless: the launcher's own user namespace, with as many ids as this account may use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from ocimagic.errors import HostLacks
+from ocimagic.linux import syscalls
+
+
+@dataclass(frozen=True, slots=True)
+class IdRange:
+    """Ids of the machine that this account may hand to its containers."""
+
+    start: int
+    count: int
+
+
+def subordinate_ranges(path: str, names: tuple[str, ...]) -> list[IdRange]:
+    """Read /etc/subuid or /etc/subgid for an account, by name or number."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = [line.strip().split(":") for line in file]
+    except OSError:
+        return []
+    return [
+        IdRange(int(words[1]), int(words[2]))
+        for words in lines
+        if len(words) == 3
+        and words[0] in names
+        and words[1].isdigit()
+        and words[2].isdigit()
+        and int(words[2]) > 0
+    ]
+
+
+def enter(names: tuple[str, ...]) -> int:
+    """Move this process into a new user namespace where it is root.
+
+    Args:
+        names: the account's name and uid, as subuid files write them.
+
+    Returns:
+        How many ids there are: 1 when only the account's own is mapped.
+
+    Raises:
+        HostLacks: user namespaces are not allowed here.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    uids, gids = (subordinate_ranges(f"/etc/sub{kind}", names) for kind in ("uid", "gid"))
+    helpers = shutil.which("newuidmap"), shutil.which("newgidmap")
+    go_reader, go_writer = os.pipe2(os.O_CLOEXEC)
+    done_reader, done_writer = os.pipe2(os.O_CLOEXEC)
+    me = os.getpid()
+    child = os.fork()
+    if child == 0:
+        # Outside the namespace: only from here may the set-uid helpers write its maps.
+        os.close(go_writer)
+        ok = bool(os.read(go_reader, 1)) and bool(uids and gids and all(helpers))
+        ok = ok and _run_helper(str(helpers[0]), me, uid, uids)
+        ok = ok and _run_helper(str(helpers[1]), me, gid, gids)
+        os.write(done_writer, b"y" if ok else b"n")
+        os._exit(0)
+    os.close(done_writer)
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+    except OSError as err:
+        os.close(go_writer)
+        os.waitpid(child, 0)
+        raise HostLacks(
+            "this machine does not allow containers to this account",
+            why=f"unshare(CLONE_NEWUSER): {err.strerror}",
+            hint="ask the administrator to allow user namespaces "
+            "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), or run as root",
+        ) from err
+    os.write(go_writer, b"g")
+    many = os.read(done_reader, 1) == b"y"
+    os.waitpid(child, 0)
+    for fd in (go_reader, go_writer, done_reader):
+        os.close(fd)
+    if not many:
+        _map_one(uid, gid)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    return 1 + sum(each.count for each in uids) if many else 1
+
+
+def _run_helper(program: str, pid: int, own: int, ranges: list[IdRange]) -> bool:
+    words, inside = ["0", str(own), "1"], 1
+    for each in ranges:
+        words += [str(inside), str(each.start), str(each.count)]
+        inside += each.count
+    done = subprocess.run(
+        [program, str(pid), *words], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    return done.returncode == 0
+
+
+def _map_one(uid: int, gid: int) -> None:
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"0 {uid} 1"),
+        ("gid_map", f"0 {gid} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(text)

@@ -1,0 +1,92 @@
+"""Short jobs that need the launcher's privileges: unpacking, comparing and removing trees.
+
+A worker is one fork for one job.  It answers with ``{"progress": …}`` messages and, last,
+``{"result": …}`` or ``{"error": …}``.  A mount it needs is made in a mount namespace of its
+own and goes with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from ocimagic.errors import OcimagicError, StorageError, pack
+from ocimagic.linux import syscalls
+from ocimagic.shim import protocol
+from ocimagic.shim.monitor import remove_path
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+Request = dict[str, object]
+
+
+def run(request: Request, reply: socket.socket, fds: list[int]) -> None:
+    """Do one job and answer."""
+    syscalls.set_process_name("ocimagic-worker")
+    jobs: dict[str, Callable[[Request, list[int]], Request]] = {
+        "apply": _apply,
+        "diff": _diff,
+        "remove": _remove,
+        "probe": _probe,
+    }
+    try:
+        answer: Request = {"result": jobs[str(request["op"])](request, fds)}
+    except OcimagicError as err:
+        answer = {"error": pack(err)}
+    except OSError as err:
+        failure = StorageError(
+            "cannot work on the data root", why=err.strerror, where=_name(err.filename)
+        )
+        answer = {"error": pack(failure)}
+    with contextlib.suppress(OSError):  # the engine is gone: nobody asks any more
+        reply.sendall(protocol.message(answer))
+
+
+def _name(filename: object) -> str | None:
+    return os.fsdecode(filename) if isinstance(filename, str | bytes) else None
+
+
+def _apply(request: Request, fds: list[int]) -> Request:
+    from ocimagic.shim.unpack import unpack_layer
+
+    return unpack_layer(request, fds[0])
+
+
+def _diff(request: Request, fds: list[int]) -> Request:
+    from ocimagic.shim.unpack import pack_changes
+
+    return pack_changes(request, fds[0])
+
+
+def _remove(request: Request, _fds: list[int]) -> Request:
+    paths = request["paths"]
+    assert isinstance(paths, list)
+    for path in paths:
+        remove_path(str(path))
+    return {}
+
+
+def _probe(request: Request, _fds: list[int]) -> Request:
+    """Try an overlay mount in a directory of the data root, with and without privileges."""
+    import tempfile
+
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", None, syscalls.MS_PRIVATE | syscalls.MS_REC)
+    directory = tempfile.mkdtemp(dir=str(request["directory"]))
+    try:
+        for name in ("lower", "upper", "work", "root"):
+            os.mkdir(f"{directory}/{name}")
+        options = f"lowerdir={directory}/lower,upperdir={directory}/upper,workdir={directory}/work"
+        if request["userxattr"]:
+            options += ",userxattr"
+        try:
+            syscalls.mount("overlay", f"{directory}/root", "overlay", 0, options)
+        except OSError as err:
+            return {"overlay": False, "why": err.strerror}
+        syscalls.umount(f"{directory}/root")
+        return {"overlay": True, "why": ""}
+    finally:
+        remove_path(directory)

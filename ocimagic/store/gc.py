@@ -1,0 +1,120 @@
+"""What nobody needs any more, and taking it away.
+
+Roots are images (named or not), containers and build steps.  A sweep runs alone: every pull,
+build and run holds the store's lock shared while it works.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ocimagic.errors import OcimagicError
+from ocimagic.spec.digest import Digest
+from ocimagic.store.snapshots import EMPTY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ocimagic.store.store import Store
+
+GRACE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep took away."""
+
+    blobs: tuple[Digest, ...]
+    snapshots: tuple[str, ...]
+    freed_bytes: int
+
+
+def sweep(store: Store, remove_trees: Callable[[Sequence[Path]], None]) -> Swept:
+    """Take away every blob and snapshot that no root leads to.
+
+    Args:
+        store: the caller holds its lock alone.
+        remove_trees: removes directories that may belong to other ids.
+    """
+    needed, keys = _needed(store)
+    doomed = [digest for digest in _stored(store) if digest not in needed]
+    freed = sum(store.blobs.remove(digest) for digest in doomed)
+    _forget_layers(store, doomed)
+    directories = _doomed_snapshots(store, keys)
+    freed += sum(_tree_bytes(each) for each in directories)
+    remove_trees(directories)
+    _remove_old_parts(store)
+    return Swept(tuple(doomed), tuple(each.name for each in directories), freed)
+
+
+def _needed(store: Store) -> tuple[set[Digest], set[str]]:
+    """Return digests of needed blobs, and keys of needed snapshots."""
+    rows = store.database.rows(
+        "SELECT manifest FROM images UNION SELECT manifest FROM containers UNION "
+        "SELECT manifest FROM names"
+    )
+    blobs: set[Digest] = set()
+    keys: set[str] = set()
+    for (text,) in rows:
+        manifest = Digest(str(text))
+        blobs.add(manifest)
+        try:
+            image = store.images.load(manifest)
+        except OcimagicError:
+            continue  # a damaged image keeps nothing but its name
+        blobs |= {image.manifest.as_oci().digest, image.manifest.config.digest}
+        blobs |= {layer.digest for layer in image.manifest.layers}
+        keys |= {*image.config.diff_ids, *image.chain_ids}
+    targets = store.database.rows("SELECT target FROM names")
+    blobs |= {Digest(str(row[0])) for row in targets}
+    for (diff_id,) in store.database.rows("SELECT DISTINCT diff_id FROM steps_use"):
+        keys.add(str(diff_id))
+        blobs |= {
+            Digest(str(row[0]))
+            for row in store.database.rows("SELECT digest FROM layers WHERE diff_id = ?", diff_id)
+        }
+    return blobs, keys
+
+
+def _stored(store: Store) -> list[Digest]:
+    base = store.home.data / "blobs"
+    return [
+        Digest(f"{algorithm.name}:{blob.name}")
+        for algorithm in base.iterdir()
+        for blob in algorithm.iterdir()
+        if len(blob.name) in (64, 128)
+    ]
+
+
+def _forget_layers(store: Store, digests: Sequence[Digest]) -> None:
+    with store.database.transaction() as cursor:
+        cursor.executemany("DELETE FROM layers WHERE digest = ?", [(each,) for each in digests])
+
+
+def _doomed_snapshots(store: Store, keys: set[str]) -> list[Path]:
+    with store.database.transaction() as cursor:
+        for key, _number in cursor.execute("SELECT key, number FROM snapshots").fetchall():
+            if key not in keys:
+                cursor.execute("DELETE FROM snapshots WHERE key = ?", (key,))
+        known = {str(row[0]) for row in cursor.execute("SELECT number FROM snapshots")}
+    return [path for path in store.home.snapshots.iterdir() if path.name not in known | {EMPTY}]
+
+
+def _tree_bytes(path: Path) -> int:
+    """Return the size a snapshot was recorded with; measuring it would cost a walk."""
+    try:
+        return int((path / "size").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _remove_old_parts(store: Store) -> None:
+    """Remove downloads nobody came back for within ten minutes."""
+    limit = time.time() - GRACE_S
+    for path in store.home.ingest.iterdir():
+        if path.stat().st_mtime < limit:
+            os.unlink(path)

@@ -1,0 +1,234 @@
+"""Images: names, manifests and what is known of their layers."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ocimagic.errors import ImageNotFound, nearest
+from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
+from ocimagic.spec.config import ImageConfig
+from ocimagic.spec.digest import Digest, chain_ids
+from ocimagic.spec.manifest import Manifest, parse_manifest
+from ocimagic.spec.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ocimagic.store.blobs import BlobStore
+    from ocimagic.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A reference that names an image here.
+
+    Attributes:
+        target: what the name points at in its registry: a manifest or an index.
+        manifest: the one for our platform.
+    """
+
+    reference: Reference
+    target: Digest
+    manifest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """What is known of one layer blob; sizes in bytes.
+
+    Attributes:
+        tar_bytes: of the uncompressed tar.
+        unpacked_bytes: of the files in it.
+    """
+
+    diff_id: Digest
+    digest: Digest
+    blob_bytes: int
+    tar_bytes: int
+    unpacked_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """One image, its documents read.
+
+    Attributes:
+        names: that point at it, sorted.
+        added: seconds since 1970.
+    """
+
+    manifest: Manifest
+    config: ImageConfig
+    names: tuple[Name, ...]
+    added: float
+
+    @property
+    def image_id(self) -> Digest:
+        """Return the digest of the config."""
+        return self.manifest.config.digest
+
+    @property
+    def chain_ids(self) -> list[Digest]:
+        """Return one chain_id per layer, bottom first."""
+        return chain_ids(self.config.diff_ids)
+
+
+class Images:
+    """The images of one data root."""
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._documents: dict[Digest, tuple[Manifest, ImageConfig]] = {}
+
+    def add(
+        self, manifest: Manifest, names: Sequence[tuple[Reference, Digest]], *, durable: bool = True
+    ) -> None:
+        """Publish an image under some names; its blobs must be here and synced.
+
+        Args:
+            manifest: for our platform.
+            names: each with the digest it points at in its registry.
+            durable: wait until the names would survive a power cut.
+        """
+        now = time.time()
+        with self._database.transaction(durable=durable) as cursor:
+            cursor.execute(
+                "INSERT INTO images VALUES (?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET added = excluded.added",
+                (manifest.digest, manifest.config.digest, now),
+            )
+            for reference, target in names:
+                cursor.execute(
+                    "INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)",
+                    (str(reference.tagged()), target, manifest.digest, now),
+                )
+
+    def name(self, reference: Reference) -> Name | None:
+        """Return what a reference points at here."""
+        rows = self._database.rows(
+            "SELECT reference, target, manifest FROM names WHERE reference = ?",
+            str(reference.tagged()),
+        )
+        return _name(rows[0]) if rows else None
+
+    def names(self) -> list[Name]:
+        """Return all names, sorted."""
+        rows = self._database.rows("SELECT reference, target, manifest FROM names ORDER BY 1")
+        return [_name(row) for row in rows]
+
+    def untag(self, reference: Reference) -> None:
+        """Take one name away."""
+        with self._database.transaction(durable=True) as cursor:
+            cursor.execute("DELETE FROM names WHERE reference = ?", (str(reference.tagged()),))
+
+    def delete(self, manifest: Digest) -> None:
+        """Forget an image and its names; blobs and snapshots go with the next sweep."""
+        with self._database.transaction(durable=True) as cursor:
+            cursor.execute("DELETE FROM names WHERE manifest = ?", (manifest,))
+            cursor.execute("DELETE FROM images WHERE manifest = ?", (manifest,))
+
+    def find(self, text: str) -> StoredImage:
+        """Return the image of a reference, or of an image ID, whole or its first digits.
+
+        Raises:
+            InvalidReference: neither could be meant.
+            ImageNotFound: nothing here has that name.
+        """
+        found = self._by_id(text)
+        if found is None and not re.fullmatch(r"sha256:[0-9a-f]+", text):
+            found = self._by_reference(Reference.parse(text))
+        if found is None:
+            known = [each.reference.familiar for each in self.names()]
+            near = nearest(text, known) or nearest(f"{text}:latest", known)
+            raise ImageNotFound(
+                f"no such image: {text}",
+                why="it is not in the local store",
+                hint=f"did you mean {near}?" if near else f"%image_pull {text}",
+            )
+        return self.load(found)
+
+    def _by_id(self, text: str) -> Digest | None:
+        digits = text.removeprefix("sha256:")
+        if not re.fullmatch(r"[0-9a-f]{4,64}", digits):
+            return None
+        rows = self._database.rows(
+            "SELECT manifest, image_id FROM images WHERE image_id LIKE 'sha256:' || ? || '%'",
+            digits,
+        )
+        if len({row[1] for row in rows}) > 1:
+            raise ImageNotFound(f"more than one image ID begins with {digits}")
+        return Digest(str(rows[0][0])) if rows else None
+
+    def _by_reference(self, reference: Reference) -> Digest | None:
+        name = self.name(reference) if reference.tag else None
+        if name and reference.digest in (None, name.target, name.manifest):
+            return name.manifest
+        if reference.digest is None:
+            return None
+        for each in self.names():
+            same = each.reference.name == reference.name
+            if same and reference.digest in (each.target, each.manifest):
+                return each.manifest
+        return None
+
+    def load(self, manifest: Digest) -> StoredImage:
+        """Read the documents of an image.
+
+        Raises:
+            BlobNotFound: one of them is missing.
+            DigestMismatch: one was changed behind our back.
+        """
+        rows = self._database.rows("SELECT added FROM images WHERE manifest = ?", manifest)
+        names = self._database.rows(
+            "SELECT reference, target, manifest FROM names WHERE manifest = ? ORDER BY 1", manifest
+        )
+        document, config = self.documents(manifest)
+        added = float(str(rows[0][0])) if rows else 0.0
+        return StoredImage(document, config, tuple(_name(row) for row in names), added)
+
+    def documents(self, manifest: Digest) -> tuple[Manifest, ImageConfig]:
+        """Return manifest and config, remembered since they never change."""
+        if manifest not in self._documents:
+            raw = self._blobs.read(manifest, max_bytes=MAX_MANIFEST_BYTES)
+            document = parse_manifest(raw)
+            assert isinstance(document, Manifest)
+            content = self._blobs.read(document.config.digest, max_bytes=MAX_CONFIG_BYTES)
+            self._documents[manifest] = document, ImageConfig.parse(content)
+        return self._documents[manifest]
+
+    def all(self) -> list[StoredImage]:
+        """Return all images, the newest here first."""
+        rows = self._database.rows("SELECT manifest FROM images ORDER BY added DESC")
+        return [self.load(Digest(str(row[0]))) for row in rows]
+
+    def add_layer(self, layer: LayerRecord) -> None:
+        """Remember what a layer blob holds."""
+        with self._database.transaction() as cursor:
+            cursor.execute(
+                "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?)",
+                (
+                    layer.diff_id,
+                    layer.digest,
+                    layer.blob_bytes,
+                    layer.tar_bytes,
+                    layer.unpacked_bytes,
+                ),
+            )
+
+    def layer(self, diff_id: Digest) -> LayerRecord | None:
+        """Return what is known of a layer, whichever blob it came in."""
+        rows = self._database.rows("SELECT * FROM layers WHERE diff_id = ? LIMIT 1", diff_id)
+        if not rows:
+            return None
+        diff, digest, blob_bytes, tar_bytes, unpacked = rows[0]
+        sizes = [int(str(each)) for each in (blob_bytes, tar_bytes, unpacked)]
+        return LayerRecord(Digest(str(diff)), Digest(str(digest)), sizes[0], sizes[1], sizes[2])
+
+
+def _name(row: tuple[object, ...]) -> Name:
+    reference, target, manifest = (str(each) for each in row)
+    return Name(Reference.parse(reference), Digest(target), Digest(manifest))

@@ -1,0 +1,109 @@
+"""Snapshots: unpacked layers, stacked by overlayfs into what a container sees.
+
+A snapshot can always be made again from its blob, so it is never synced by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ocimagic.model.rootfs import OverlayRootfs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ocimagic.home.location import Home
+    from ocimagic.spec.digest import Digest
+    from ocimagic.store.database import Database
+
+EMPTY = "empty"
+
+
+class Snapshots:
+    """The unpacked layers of one data root."""
+
+    def __init__(self, home: Home, database: Database, boot_id: str) -> None:
+        self._home = home
+        self._database = database
+        self._boot_id = boot_id
+
+    def find(self, diff_id: Digest, chain_id: Digest) -> str | None:
+        """Return the directory name of a layer's snapshot, None if it must be unpacked."""
+        rows = self._database.rows(
+            "SELECT number FROM snapshots WHERE key IN (?, ?) AND (boot_id IS NULL OR boot_id = ?)",
+            diff_id,
+            chain_id,
+            self._boot_id,
+        )
+        for (number,) in rows:
+            if (self._home.snapshots / f"{number}" / "fs").is_dir():
+                return f"{number}"
+        return None
+
+    def new(self) -> Path:
+        """Make a directory for a layer about to be unpacked; it has no number yet."""
+        path = self._home.snapshots / f"new-{os.getpid()}-{os.urandom(6).hex()}"
+        path.mkdir(mode=0o711)
+        (path / "fs").mkdir(mode=0o755)
+        (path / "fs").chmod(0o755)
+        return path
+
+    def commit(self, unpacked: Path, key: Digest) -> str:
+        """Give an unpacked layer its number and return it; the first of two wins.
+
+        The loser's directory stays where it is for the caller to remove.
+        """
+        with self._database.transaction() as cursor:
+            rows = cursor.execute(
+                "SELECT number, boot_id FROM snapshots WHERE key = ?", (key,)
+            ).fetchall()
+            for number, boot_id in rows:
+                usable = boot_id in (None, self._boot_id)
+                if usable and (self._home.snapshots / f"{number}" / "fs").is_dir():
+                    return str(number)
+            cursor.execute("DELETE FROM snapshots WHERE key = ?", (key,))
+            last = cursor.execute("SELECT COALESCE(MAX(number), 0) FROM snapshots").fetchone()[0]
+            number = last + 1
+            while (self._home.snapshots / str(number)).exists():
+                number += 1
+            os.rename(unpacked, self._home.snapshots / str(number))
+            cursor.execute("INSERT INTO snapshots VALUES (?, ?, ?)", (key, number, self._boot_id))
+        return str(number)
+
+    def rootfs(
+        self,
+        layers: Sequence[str],
+        directory: Path,
+        *,
+        userxattr: bool,
+        volatile: bool = False,
+    ) -> OverlayRootfs:
+        """Return the mount of these layers with changes going to ``directory``.
+
+        Args:
+            layers: directory names, bottom first; none gives an empty root.
+            directory: gets ``upper`` and ``work``.
+            userxattr: in a user namespace.
+            volatile: nobody will keep the changes.
+        """
+        for name in ("upper", "work"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        (directory / "upper").chmod(0o755)
+        lowers = tuple(f"{name}/fs" for name in reversed(layers))
+        if not lowers:
+            (self._home.snapshots / EMPTY / "fs").mkdir(parents=True, exist_ok=True)
+            lowers = (f"{EMPTY}/fs",)
+        return OverlayRootfs(
+            base=str(self._home.snapshots),
+            lowers=lowers,
+            upper=str(directory / "upper"),
+            work=str(directory / "work"),
+            userxattr=userxattr,
+            volatile=volatile,
+        )
+
+    def directory(self, name: str) -> Path:
+        """Return the directory that holds ``fs`` and ``toc`` of one snapshot."""
+        return self._home.snapshots / name

@@ -1,0 +1,48 @@
+"""The build cache: what a step made, under a key of everything that went into it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ocimagic.spec.digest import Digest
+    from ocimagic.store.database import Database
+
+
+class Steps:
+    """The build cache of one data root."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, key: Digest) -> Mapping[str, object] | None:
+        """Return what was remembered under a key."""
+        rows = self._database.rows("SELECT document FROM steps WHERE key = ?", key)
+        if not rows:
+            return None
+        document = json.loads(str(rows[0][0]))
+        assert isinstance(document, dict)
+        return document
+
+    def put(self, key: Digest, document: Mapping[str, object], layers: Sequence[Digest]) -> None:
+        """Remember a step and which layers it needs to be of use."""
+        with self._database.transaction() as cursor:
+            cursor.execute("DELETE FROM steps WHERE key = ?", (key,))
+            cursor.execute(
+                "INSERT INTO steps VALUES (?, ?, ?)", (key, json.dumps(document), time.time())
+            )
+            cursor.executemany(
+                "INSERT INTO steps_use VALUES (?, ?)", [(key, layer) for layer in layers]
+            )
+
+    def forget(self, layers: Sequence[Digest]) -> None:
+        """Drop all steps that need one of these layers."""
+        with self._database.transaction() as cursor:
+            cursor.executemany(
+                "DELETE FROM steps WHERE key IN (SELECT key FROM steps_use WHERE diff_id = ?)",
+                [(layer,) for layer in layers],
+            )

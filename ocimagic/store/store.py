@@ -1,0 +1,87 @@
+"""The local image repository: one object that holds the parts of a data root together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ocimagic.home.locks import locked, try_locked
+from ocimagic.store.blobs import BlobStore
+from ocimagic.store.containers import Containers
+from ocimagic.store.database import Database
+from ocimagic.store.images import Images
+from ocimagic.store.layout import Layout
+from ocimagic.store.snapshots import Snapshots
+from ocimagic.store.steps import Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ocimagic.home.location import Home
+
+
+class Store:
+    """Everything kept under one data root."""
+
+    def __init__(self, home: Home) -> None:
+        home.create()
+        self.home = home
+        self._boot_id = _boot_id()
+        self.database = Database(home.database)
+        self.blobs = BlobStore(home, self.database, self._boot_id)
+        self.images = Images(self.database, self.blobs)
+        self.snapshots = Snapshots(home, self.database, self._boot_id)
+        self.containers = Containers(self.database)
+        self.steps = Steps(self.database)
+        self.layout = Layout(home, self.blobs, self.images)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep sweeps away while something is being made that nothing names yet."""
+        with locked(self.home.locks, "store", shared=True):
+            yield
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Keep others out if nobody uses the store now; yields whether that is so."""
+        with try_locked(self.home.locks, "store") as held:
+            yield held
+
+    def sync(self) -> None:
+        """Make all that was written durable, once, before a name is given to it."""
+        # Only rows that are there before the sync begins may be stamped after it.
+        blobs = self.database.rows("SELECT digest FROM blobs WHERE boot_id IS NOT NULL")
+        snapshots = self.database.rows("SELECT key FROM snapshots WHERE boot_id IS NOT NULL")
+        _sync_file_system(self.home)
+        with self.database.transaction() as cursor:
+            cursor.executemany("UPDATE blobs SET boot_id = NULL WHERE digest = ?", blobs)
+            cursor.executemany("UPDATE snapshots SET boot_id = NULL WHERE key = ?", snapshots)
+
+
+def _sync_file_system(home: Home) -> None:
+    if sys.platform != "linux":
+        if hasattr(os, "sync"):
+            os.sync()
+        return
+    from ocimagic.linux.syscalls import syncfs
+
+    fd = os.open(home.data, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        syncfs(fd)
+    finally:
+        os.close(fd)
+
+
+def _boot_id() -> str:
+    """Return the kernel's name for this boot; elsewhere a constant: crashes go unseen there."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return "unknown"

@@ -1,0 +1,275 @@
+"""Pull: from a registry into the store.
+
+Each layer is downloaded, verified, inflated, verified again and unpacked in one pass, several
+layers at a time.
+
+Spec: distribution-spec, "Pulling manifests", "Pulling blobs".
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ocimagic.errors import (
+    Cancelled,
+    InvalidDocument,
+    RegistryUnreachable,
+    SizeMismatch,
+)
+from ocimagic.model.event import LayerPhase, LayerProgress, OnEvent, PullStarted, ignore
+from ocimagic.spec import mediatype
+from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
+from ocimagic.spec.config import ImageConfig
+from ocimagic.spec.manifest import Index, Manifest, parse_manifest
+from ocimagic.spec.platform import Platform, host_platform
+from ocimagic.store.blobs import CHUNK, BlobWriter
+from ocimagic.store.images import StoredImage
+from ocimagic.transfer.unpack import Layer, chunks_of, layers_of
+
+if TYPE_CHECKING:
+    from ocimagic.registry.client import RegistryClient
+    from ocimagic.spec.descriptor import Descriptor
+    from ocimagic.spec.digest import Digest
+    from ocimagic.spec.reference import Reference
+    from ocimagic.store.store import Store
+    from ocimagic.transfer.unpack import Unpacker, Unpacking
+
+_AT_ONCE = 3
+_TRIES_WITHOUT_PROGRESS = 3
+_EVENT_GAP_S = 0.1
+_MAX_INDEX_DEPTH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a pull came to.
+
+    Attributes:
+        target: what the name points at in the registry.
+        downloaded_bytes: over the network, layers only.
+        up_to_date: name and content were here already.
+    """
+
+    image: StoredImage
+    target: Digest
+    downloaded_bytes: int
+    up_to_date: bool
+
+
+def pull(
+    store: Store,
+    unpacker: Unpacker,
+    client: RegistryClient,
+    reference: Reference,
+    *,
+    platform: Platform | None = None,
+    on_event: OnEvent = ignore,
+    cancelled: threading.Event | None = None,
+) -> Pulled:
+    """Bring an image here, ready to run, and publish its name last.
+
+    Raises:
+        ImageNotFound, Unauthorized, RateLimited, RegistryError: what the registry said.
+        PlatformNotFound: the image is not made for this platform.
+        ContentError, InvalidDocument: what came is not what it was said to be; the store is
+            as before.
+        Cancelled: ``cancelled`` was set.
+    """
+    stop = cancelled or threading.Event()
+    with store.in_use():
+        job = _Pull(store, unpacker, client.until(stop), reference, on_event, stop)
+        try:
+            return job.run(platform or host_platform())
+        except RegistryUnreachable:
+            job.check_cancelled()
+            raise
+
+
+class _Pull:
+    """One pull under way."""
+
+    def __init__(
+        self,
+        store: Store,
+        unpacker: Unpacker,
+        client: RegistryClient,
+        reference: Reference,
+        on_event: OnEvent,
+        stop: threading.Event,
+    ) -> None:
+        self._store = store
+        self._unpacker = unpacker
+        self._client = client
+        self._reference = reference
+        self._on_event = on_event
+        self._stop = stop
+        self._failed = threading.Event()
+        self._lock = threading.Lock()
+        self._downloaded = 0
+
+    def run(self, platform: Platform) -> Pulled:
+        target = self._client.resolve(self._reference).digest
+        manifest = self._manifest(target, platform, 0)
+        image = self._describe(manifest)
+        layers = layers_of(image)
+        before = self._store.images.name(self._reference)
+        known = before is not None and (before.target, before.manifest) == (target, manifest.digest)
+        if known and all(self._unpacker.is_ready(layer) for layer in layers):
+            return Pulled(self._store.images.load(manifest.digest), target, 0, up_to_date=True)
+        sizes = tuple((layer.blob.digest, layer.blob.size) for layer in layers)
+        self._on_event(PullStarted(str(self._reference), target, sizes))
+        self._fetch_layers(layers)
+        self._store.sync()
+        names = [(self._reference, target)]  # a name by digest alone is kept with its digest
+        self._store.images.add(manifest, names)
+        self._store.layout.publish()
+        stored = self._store.images.load(manifest.digest)
+        return Pulled(stored, target, self._downloaded, up_to_date=False)
+
+    def check_cancelled(self) -> None:
+        """Raise if the caller wants no more of it."""
+        if self._stop.is_set():
+            raise Cancelled(
+                f"pull of {self._reference.familiar} stopped",
+                hint="what was fetched is kept; the next pull goes on from there",
+            )
+
+    def _manifest(self, digest: Digest, platform: Platform, depth: int) -> Manifest:
+        """Fetch a manifest by digest, going through an index to our platform's."""
+        if depth > _MAX_INDEX_DEPTH:
+            raise InvalidDocument("this image is not valid", why="indexes within indexes")
+        document = self._document(digest)
+        if isinstance(document, Manifest):
+            return document
+        chosen = document.choose(platform)
+        return self._manifest(chosen.digest, platform, depth + 1)
+
+    def _document(self, digest: Digest) -> Manifest | Index:
+        if self._store.blobs.has(digest):
+            return parse_manifest(self._store.blobs.read(digest, max_bytes=MAX_MANIFEST_BYTES))
+        fetched = self._client.manifest(self._reference.pinned(digest))
+        document = parse_manifest(fetched.raw, content_type=fetched.content_type)
+        with self._store.blobs.ingest(digest, len(fetched.raw)) as writer:
+            writer.restart()
+            writer.write(fetched.raw)
+            writer.commit()
+        return document
+
+    def _describe(self, manifest: Manifest) -> StoredImage:
+        """Fetch the config and check that it is one."""
+        descriptor = manifest.config
+        if mediatype.as_oci(descriptor.media_type) != mediatype.OCI_CONFIG:
+            raise InvalidDocument(
+                f"{self._reference.familiar} is not a container image",
+                why=f"its config is of type {descriptor.media_type}",
+                hint="it may be a chart, a signature or another artifact kept in a registry",
+            )
+        if descriptor.size > MAX_CONFIG_BYTES:
+            raise SizeMismatch(
+                "the image config", expected=MAX_CONFIG_BYTES, actual=descriptor.size
+            )
+        if not self._store.blobs.has(descriptor.digest):
+            with self._store.blobs.ingest(descriptor.digest, descriptor.size) as writer:
+                self._download(
+                    Layer(descriptor, descriptor.digest, descriptor.digest), writer, None
+                )
+        raw = self._store.blobs.read(descriptor.digest, max_bytes=MAX_CONFIG_BYTES)
+        for layer in manifest.layers:
+            if not mediatype.is_layer(layer.media_type):
+                raise InvalidDocument(
+                    f"{self._reference.familiar} is not a container image",
+                    why=f"it has a layer of type {layer.media_type}",
+                )
+        return StoredImage(manifest, ImageConfig.parse(raw), (), 0.0)
+
+    def _fetch_layers(self, layers: list[Layer]) -> None:
+        """Fetch what is missing, each layer once, several at a time."""
+        wanted: dict[Digest, Layer] = {}
+        for layer in layers:
+            if self._unpacker.is_ready(layer):
+                self._tell(layer.blob, LayerPhase.EXISTS, layer.blob.size)
+            else:
+                wanted.setdefault(layer.blob.digest, layer)
+        # The pool is left only when all its threads are done, whatever one of them raised.
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ocimagic-pull") as pool:
+            jobs = [pool.submit(self._fetch_guarded, layer) for layer in wanted.values()]
+        failures = [err for err in (job.exception() for job in jobs) if err]
+        real = [err for err in failures if not isinstance(err, Cancelled)]
+        if failures:
+            raise (real or failures)[0]
+        if self._unpacker.launcher is not None:
+            # What leans on lower layers could not be unpacked on its way.
+            self._unpacker.ensure(layers)
+
+    def _fetch_guarded(self, layer: Layer) -> None:
+        try:
+            self._fetch(layer)
+        except BaseException:
+            self._failed.set()
+            raise
+
+    def _fetch(self, layer: Layer) -> None:
+        blob = layer.blob
+        with (
+            self._store.blobs.ingest(blob.digest, blob.size) as writer,
+            self._unpacker.unpacking(layer) as unpacking,
+        ):
+            if self._store.blobs.has(blob.digest):
+                with self._store.blobs.open(blob.digest) as file:
+                    for chunk in chunks_of(file):
+                        unpacking.write(chunk)
+            else:
+                self._download(blob, writer, unpacking)
+            self._tell(blob, LayerPhase.EXTRACTING, blob.size)
+            unpacking.finish()
+        self._tell(blob, LayerPhase.DONE, blob.size)
+
+    def _download(self, blob: Descriptor, writer: BlobWriter, unpacking: Unpacking | None) -> None:
+        """Fetch a blob, going on where an earlier try or a broken connection left off."""
+        for chunk in writer.resume():
+            if unpacking:
+                unpacking.write(chunk)
+        tries = 0
+        while writer.written < blob.size:
+            before = writer.written
+            try:
+                self._download_on(blob, writer, unpacking)
+            except RegistryUnreachable:
+                self.check_cancelled()
+                tries = 0 if writer.written - before >= CHUNK else tries + 1
+                if tries >= _TRIES_WITHOUT_PROGRESS:
+                    raise
+        writer.commit()
+
+    def _download_on(
+        self, blob: Descriptor, writer: BlobWriter, unpacking: Unpacking | None
+    ) -> None:
+        told = 0.0
+        with self._client.open_blob(self._reference, blob, offset=writer.written) as stream:
+            skip = writer.written - stream.start_offset
+            for received in stream.chunks:
+                self._count(len(received))
+                chunk = received[skip:] if skip > 0 else received
+                skip = max(0, skip - len(received))
+                if not chunk:
+                    continue
+                writer.write(chunk)
+                if unpacking:
+                    unpacking.write(chunk)
+                    if time.monotonic() - told > _EVENT_GAP_S:
+                        told = time.monotonic()
+                        self._tell(blob, LayerPhase.DOWNLOADING, writer.written)
+                if self._failed.is_set() or self._stop.is_set():
+                    self.check_cancelled()
+                    raise Cancelled("another layer failed")
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            self._downloaded += size
+
+    def _tell(self, blob: Descriptor, phase: LayerPhase, done: int) -> None:
+        self._on_event(LayerProgress(blob.digest, phase, done, blob.size))

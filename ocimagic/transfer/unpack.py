@@ -1,0 +1,350 @@
+"""From layer blobs to snapshots: as they arrive, or later from the store.
+
+Where the kernel and the launcher help, a worker unpacks and verifies at once.  Elsewhere a
+thread verifies only, so that pulling and looking work on any machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from ocimagic.errors import DigestMismatch, HostLacks, InvalidDocument, OcimagicError
+from ocimagic.layers.compress import decompressed
+from ocimagic.layers.toc import toc_of, toc_to_bytes
+from ocimagic.spec.digest import Digest
+from ocimagic.store.blobs import CHUNK, storage_errors
+from ocimagic.store.images import LayerRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from ocimagic.shim.client import Launcher
+    from ocimagic.spec.descriptor import Descriptor
+    from ocimagic.store.images import StoredImage
+    from ocimagic.store.store import Store
+
+_PIPE_BYTES = 1 << 20
+_F_SETPIPE_SZ = 1031
+_LEAST_LIMIT = 1 << 30
+_RATIO_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer as an image means it.
+
+    Attributes:
+        blob: how it is stored.
+        diff_id: digest of its uncompressed tar.
+        chain_id: of the stack up to and including it.
+    """
+
+    blob: Descriptor
+    diff_id: Digest
+    chain_id: Digest
+
+    @property
+    def max_bytes(self) -> int:
+        """Return how far it may unpack: the guard against a bomb."""
+        return max(_LEAST_LIMIT, _RATIO_LIMIT * self.blob.size)
+
+
+def layers_of(image: StoredImage) -> list[Layer]:
+    """Pair an image's layer blobs with their diff_ids, bottom first.
+
+    Raises:
+        InvalidDocument: manifest and config disagree on how many there are.
+    """
+    blobs, diff_ids = image.manifest.layers, image.config.diff_ids
+    if len(blobs) != len(diff_ids):
+        raise InvalidDocument(
+            "this image is not valid",
+            why=f"its manifest has {len(blobs)} layers, its config {len(diff_ids)} diff_ids",
+        )
+    return [
+        Layer(blob, diff_id, chain_id)
+        for blob, diff_id, chain_id in zip(blobs, diff_ids, image.chain_ids, strict=True)
+    ]
+
+
+class Unpacking:
+    """One layer on its way: feed it the blob's bytes, then ask for the outcome.
+
+    Use it in a with-block; leaving without ``finish`` takes away what was unpacked.
+    """
+
+    def __init__(self, unpacker: Unpacker, layer: Layer, parent: Sequence[str] | None) -> None:
+        self._unpacker = unpacker
+        self._layer = layer
+        self._parent = parent
+        self._failure: OcimagicError | None = None
+        self._result: Mapping[str, object] = {}
+        self._directory: Path | None = None
+        self._thread = threading.Thread(target=self._consume, daemon=True)
+        self._queue: queue.Queue[bytes] = queue.Queue(maxsize=4)
+        self._reader = self._writer = -1
+        self._closed = False
+        self.needs_parent = False
+
+    def __enter__(self) -> Unpacking:
+        if self._unpacker.launcher:
+            self._directory = self._unpacker.store.snapshots.new()
+            self._reader, self._writer = os.pipe()
+            with suppress(OSError):  # only a wider pipe; the usual one works as well
+                import fcntl
+
+                fcntl.fcntl(self._writer, _F_SETPIPE_SZ, _PIPE_BYTES)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_input()
+        self._thread.join()
+        if self._directory is not None and self._directory.exists():
+            self._unpacker.remove_trees([self._directory])
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes of the blob; after a failure they are let pass."""
+        if self._failure or self.needs_parent:
+            return
+        if self._directory is None:
+            self._queue.put(chunk)
+            return
+        view = memoryview(chunk)
+        while view:
+            try:
+                view = view[os.write(self._writer, view) :]
+            except BrokenPipeError:
+                return  # the worker has its answer already; ``finish`` tells it
+
+    def finish(self) -> LayerRecord | None:
+        """Wait for the outcome, keep it, and return what the layer holds.
+
+        None when it must be unpacked over its parent: ask again once that is there.
+
+        Raises:
+            DigestMismatch: the tar is not what the config says.
+            LayerRefused: malformed or hostile.
+        """
+        self._end_input()
+        self._thread.join()
+        if self._failure:
+            raise self._failure
+        if "needs_parent" in self._result:
+            self.needs_parent = True
+            return None
+        layer = self._layer
+        actual = Digest.parse(str(self._result["diff_id"]))
+        if actual != layer.diff_id:
+            raise DigestMismatch(
+                f"layer {layer.blob.digest.short}, uncompressed",
+                expected=layer.diff_id,
+                actual=actual,
+            )
+        record = LayerRecord(
+            layer.diff_id,
+            layer.blob.digest,
+            layer.blob.size,
+            int(str(self._result["tar_bytes"])),
+            int(str(self._result["unpacked_bytes"])),
+        )
+        self._keep(record)
+        return record
+
+    def _keep(self, record: LayerRecord) -> None:
+        store = self._unpacker.store
+        if self._directory is not None:
+            key = self._layer.diff_id if self._parent is None else self._layer.chain_id
+            store.snapshots.commit(self._directory, key)
+        store.images.add_layer(record)
+
+    def _end_input(self) -> None:
+        if self._directory is None:
+            if self._thread.is_alive() and not self._closed:
+                self._closed = True
+                self._queue.put(b"")
+        elif self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
+
+    def _consume(self) -> None:
+        try:
+            self._result = self._verify() if self._directory is None else self._work()
+        except OcimagicError as err:
+            self._failure = err
+        if self._directory is None:
+            self._drain()
+
+    def _work(self) -> Mapping[str, object]:
+        assert self._unpacker.launcher
+        try:
+            return self._unpacker.launcher.work(
+                {
+                    "op": "apply",
+                    "directory": str(self._directory),
+                    "max_bytes": self._layer.max_bytes,
+                    "userxattr": self._unpacker.rootless,
+                    "single_id": self._unpacker.launcher.ids == 1,
+                    "parent": self._parent_rootfs(),
+                },
+                [self._reader],
+            )
+        finally:
+            os.close(self._reader)
+
+    def _parent_rootfs(self) -> dict[str, object] | None:
+        if self._parent is None:
+            return None
+        assert self._directory is not None
+        rootfs = self._unpacker.store.snapshots.rootfs(
+            self._parent, self._directory, userxattr=self._unpacker.rootless, volatile=True
+        )
+        os.rmdir(rootfs.upper)
+        return rootfs.to_json() | {"upper": str(self._directory / "fs")}
+
+    def _verify(self) -> Mapping[str, object]:
+        """Read the layer without unpacking it."""
+        hasher = hashlib.sha256()
+        total = 0
+
+        def metered() -> Iterator[bytes]:
+            nonlocal total
+            for chunk in decompressed(self._queued(), max_bytes=self._layer.max_bytes):
+                hasher.update(chunk)
+                total += len(chunk)
+                yield chunk
+
+        toc = toc_of(metered())
+        return {
+            "diff_id": Digest.of_hash(hasher),
+            "tar_bytes": total,
+            "unpacked_bytes": sum(entry.size for entry in toc),
+        }
+
+    def _queued(self) -> Iterator[bytes]:
+        while chunk := self._queue.get():
+            yield chunk
+        self._closed = True
+
+    def _drain(self) -> None:
+        """Let a writer that has not heard of the failure yet go on."""
+        while not self._closed and self._queue.get():
+            continue
+
+
+class Unpacker:
+    """Unpacks layers into the store.
+
+    Args:
+        store: where.
+        launcher: None where there is no Linux to unpack with.
+    """
+
+    def __init__(self, store: Store, launcher: Launcher | None) -> None:
+        self.store = store
+        self._launcher = launcher
+        self._checked = False
+
+    @property
+    def launcher(self) -> Launcher | None:
+        """Return the launcher if this machine lets it work."""
+        if self._launcher is not None and not self._checked:
+            try:
+                _ = self._launcher.ids
+            except HostLacks:
+                self._launcher = None
+            self._checked = True
+        return self._launcher
+
+    @property
+    def rootless(self) -> bool:
+        """Say whether the launcher is root only in a user namespace."""
+        return self.launcher is not None and self.launcher.ids != 0
+
+    def unpacking(self, layer: Layer, parent: Sequence[str] | None = None) -> Unpacking:
+        """Begin to unpack a layer.
+
+        Args:
+            layer: which.
+            parent: snapshots below it, bottom first, when it cannot be unpacked alone.
+        """
+        return Unpacking(self, layer, parent)
+
+    def is_ready(self, layer: Layer) -> bool:
+        """Say whether a layer needs neither fetching nor unpacking."""
+        if not self.store.blobs.has(layer.blob.digest):
+            return False
+        if self.launcher is None:
+            return self.store.images.layer(layer.diff_id) is not None
+        return self.store.snapshots.find(layer.diff_id, layer.chain_id) is not None
+
+    def ensure(self, layers: Sequence[Layer]) -> list[str]:
+        """Unpack what is missing and return the snapshots, bottom first.
+
+        Raises:
+            BlobNotFound: a layer's blob is gone.
+            HostLacks: nothing can be unpacked on this machine.
+        """
+        if self._launcher is None or self.launcher is None:
+            raise HostLacks(
+                "this machine cannot run containers",
+                why="they need Linux, as root or with user namespaces allowed",
+                hint="pull, build without RUN, and look work here; %system_info says more",
+            )
+        names: list[str] = []
+        for layer in layers:
+            found = self.store.snapshots.find(layer.diff_id, layer.chain_id)
+            names.append(found or self._from_blob(layer, names))
+        return names
+
+    def _from_blob(self, layer: Layer, below: list[str]) -> str:
+        if not self._try_blob(layer, None):
+            self._try_blob(layer, below)
+        found = self.store.snapshots.find(layer.diff_id, layer.chain_id)
+        assert found is not None
+        return found
+
+    def _try_blob(self, layer: Layer, parent: Sequence[str] | None) -> bool:
+        with (
+            self.store.blobs.open(layer.blob.digest) as blob,
+            storage_errors(self.store.home.data),
+            self.unpacking(layer, parent) as unpacking,
+        ):
+            for chunk in chunks_of(blob):
+                unpacking.write(chunk)
+            return unpacking.finish() is not None
+
+    def toc(self, layer: Layer) -> bytes:
+        """Return a layer's table of contents, from its snapshot or else from its blob."""
+        name = self.store.snapshots.find(layer.diff_id, layer.chain_id)
+        if name is not None:
+            with suppress(OSError):
+                return (self.store.snapshots.directory(name) / "toc").read_bytes()
+        with self.store.blobs.open(layer.blob.digest) as blob:
+            entries = toc_of(decompressed(chunks_of(blob), max_bytes=layer.max_bytes))
+        return toc_to_bytes(entries)
+
+    def remove_trees(self, paths: Sequence[Path]) -> None:
+        """Remove directories whose files may belong to any of the container's ids."""
+        if not paths:
+            return
+        if self.launcher is None:
+            import shutil
+
+            for path in paths:
+                shutil.rmtree(path, ignore_errors=True)
+            return
+        self.launcher.work({"op": "remove", "paths": [str(path) for path in paths]})
+
+
+def chunks_of(blob: BinaryIO) -> Iterator[bytes]:
+    """Read a binary file a mebibyte at a time."""
+    while chunk := blob.read(CHUNK):
+        yield chunk
