@@ -356,7 +356,7 @@ def unpack(message: Mapping[str, object]) -> OcimagicError:
     fields = message["fields"]
     assert issubclass(kind, OcimagicError)
     assert isinstance(fields, dict)
-    err = kind.__new__(kind)
+    err: OcimagicError = kind.__new__(kind)
     Exception.__init__(err, fields["what"])
     vars(err).update(fields)
     return err

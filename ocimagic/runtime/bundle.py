@@ -10,15 +10,13 @@ import platform
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ocimagic.bundle.directory import CONFIG_NAME, ROOTFS_NAME
 from ocimagic.model.rootfs import OverlayRootfs
 from ocimagic.spec.codec import decode, encode
 from ocimagic.spec.runtime import RuntimeConfig
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
-
-CONFIG_NAME = "config.json"
-ROOTFS_NAME = "rootfs.json"
 
 
 @dataclass(frozen=True, slots=True)

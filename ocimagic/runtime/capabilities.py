@@ -8,30 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocimagic.linux import syscalls
+from ocimagic.spec.capability import CAPABILITY_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# In the order of <linux/capability.h>: the index is the bit.
-_WORDS = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP "
-    "LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER "
-    "SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE "
-    "SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP "
-    "MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF "
-    "CHECKPOINT_RESTORE "
-)
-NAMES = tuple("CAP_" + word for word in _WORDS.split())
-
 
 def mask(names: Iterable[str]) -> int:
     """Return the bits of known names; unknown ones are of a newer kernel and left out."""
-    return sum(1 << NAMES.index(name) for name in set(names) if name in NAMES)
+    return sum(1 << CAPABILITY_NAMES.index(name) for name in set(names) if name in CAPABILITY_NAMES)
 
 
 def limit_bounding_set(wanted: int) -> None:
     """Drop every capability that is not wanted from the bounding set."""
-    for bit in range(len(NAMES)):
+    for bit in range(len(CAPABILITY_NAMES)):
         if not wanted >> bit & 1:
             try:
                 syscalls.prctl(syscalls.PR_CAPBSET_DROP, bit)
@@ -63,6 +53,6 @@ def apply_sets(sets: Mapping[str, tuple[str, ...]]) -> None:
     syscalls.capset(effective, permitted, inheritable)
     syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
     ambient = mask(sets.get("ambient", ())) & permitted & inheritable
-    for bit in range(len(NAMES)):
+    for bit in range(len(CAPABILITY_NAMES)):
         if ambient >> bit & 1:
             syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, bit)

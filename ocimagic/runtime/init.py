@@ -34,13 +34,13 @@ from ocimagic.linux import syscalls
 from ocimagic.linux.paths import make_directories, open_in_root
 from ocimagic.runtime import capabilities, mounts, rootfs, user
 from ocimagic.runtime.command import find_command
+from ocimagic.spec.runtime import USER_ANNOTATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ocimagic.runtime.bundle import Bundle
 
-USER_ANNOTATION = "dev.ocimagic.user"
 _SMALL_FILE = 1 << 20
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1

@@ -86,6 +86,7 @@ class Monitor:
         self._init: Init | None = None
         self._first = _Client(first)
         self._paused = False
+        self._started = ""
 
     def run(self) -> None:
         """Start the container, keep it, and see it off."""
@@ -103,7 +104,7 @@ class Monitor:
         log = LogWriter(self._task.log_path)
         status = self._keep(init, log)
         log.close()
-        record = _exit_record(status, log.dropped)
+        record = _exit_record(status, self._started, log.dropped)
         self._write_exit(record)
         if self._task.remove:
             self._remove_all()
@@ -154,7 +155,8 @@ class Monitor:
             "shim_start_ticks": me.start_ticks,
             "started": timestamp(),
         }
-        _replace(os.path.join(self._task.run_directory, STATE_NAME), state, durable=False)
+        self._started = str(state["started"])
+        _replace(os.path.join(self._task.directory, STATE_NAME), state, durable=False)
         return state
 
     def _listen(self) -> None:
@@ -389,11 +391,12 @@ def remove_path(path: str) -> None:
         os.close(parent)
 
 
-def _exit_record(status: os.waitid_result, dropped: int) -> dict[str, object]:
+def _exit_record(status: os.waitid_result, started: str, dropped: int) -> dict[str, object]:
     killed = status.si_code != os.CLD_EXITED
     return {
         "code": 128 + status.si_status if killed else status.si_status,
         "signal": status.si_status if killed else None,
+        "started": started,
         "finished": timestamp(),
         "dropped_log_records": dropped,
     }

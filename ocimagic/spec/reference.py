@@ -16,6 +16,7 @@ from ocimagic.spec.digest import Digest
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
 _MAX_NAME = 255
+_MAX_PORT = 65535
 
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _HOST = re.compile(
@@ -104,6 +105,9 @@ def _split_registry(text: str) -> tuple[str, str]:
         return DEFAULT_REGISTRY, text
     if not _HOST.fullmatch(first):
         raise _invalid(text, f"{first!r} is not a host name or host:port")
+    port = first.rpartition(":")[2]
+    if port.isdigit() and int(port) > _MAX_PORT:
+        raise _invalid(text, f"{port} is no port: the largest is {_MAX_PORT}")
     return (DEFAULT_REGISTRY if first == "index.docker.io" else first), rest
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OCI_VERSION = "1.2.0"
 NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
+USER_ANNOTATION = "dev.ocimagic.user"  # USER as written; the runtime looks names up
 CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
 

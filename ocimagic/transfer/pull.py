@@ -174,9 +174,7 @@ class _Pull:
             )
         if not self._store.blobs.has(descriptor.digest):
             with self._store.blobs.ingest(descriptor.digest, descriptor.size) as writer:
-                self._download(
-                    Layer(descriptor, descriptor.digest, descriptor.digest), writer, None
-                )
+                self._download(descriptor, writer, None)
         raw = self._store.blobs.read(descriptor.digest, max_bytes=MAX_CONFIG_BYTES)
         for layer in manifest.layers:
             if not mediatype.is_layer(layer.media_type):

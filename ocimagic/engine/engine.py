@@ -1,0 +1,75 @@
+"""The Engine holds its parts together and owns what must be closed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Self
+
+from ocimagic.engine.containers import Containers
+from ocimagic.engine.images import Images
+from ocimagic.engine.system import System
+from ocimagic.home.location import Home
+from ocimagic.shim.client import Launcher
+from ocimagic.store.store import Store
+from ocimagic.transfer.unpack import Unpacker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Engine:
+    """Pull, build, look, run.
+
+    Any number of engines may share a data root, in one process or many; none is the leader,
+    and containers outlive them all.
+
+    Args:
+        root: the data root; without it OCIMAGIC_ROOT or the account's usual place.
+        environment: where to look for OCIMAGIC_ROOT and credentials; the process's own if
+            not given.
+
+    Example::
+
+        from ocimagic import Engine
+
+        with Engine() as engine:
+            result = engine.containers.run("busybox", ["echo", "hello"], remove=True)
+            print(result.exit_code, result.stdout)
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        known = os.environ if environment is None else environment
+        self.home = Home.find(known, root=root)
+        self._store = Store(self.home)
+        launcher = Launcher(self.home.own / "launcher.log") if _on_linux() else None
+        self._launcher = launcher
+        unpacker = Unpacker(self._store, launcher)
+        self.images = Images(self._store, unpacker, known)
+        self.containers = Containers(self._store, unpacker, launcher, self.images)
+        self.images.containers = self.containers
+        self.system = System(self._store, unpacker, self.images, self.containers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the launcher and the database; containers stay."""
+        if self._launcher is not None:
+            self._launcher.close()
+        self._store.close()
+
+
+def _on_linux() -> bool:
+    try:
+        import ocimagic.linux.syscalls  # noqa: F401  only whether it can be imported
+    except ImportError:
+        return False
+    return True

@@ -1,0 +1,427 @@
+"""Images: the local image repository and the way to the registries."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
+from ocimagic.model.event import OnEvent, ignore
+from ocimagic.model.options import PullPolicy
+from ocimagic.model.result import (
+    BuildResult,
+    HistoryLine,
+    ImageDetails,
+    ImageSummary,
+    LayerInfo,
+    LayerReport,
+    PullResult,
+    Removed,
+)
+from ocimagic.model.state import Status
+from ocimagic.spec.digest import Digest
+from ocimagic.spec.reference import Reference
+from ocimagic.store import gc
+from ocimagic.transfer.pull import Pulled, pull
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping, Sequence
+
+    from ocimagic.engine.containers import Containers
+    from ocimagic.model.options import BuildOptions, RunOptions
+    from ocimagic.registry.client import RegistryClient
+    from ocimagic.spec.platform import Platform
+    from ocimagic.store.images import StoredImage
+    from ocimagic.store.store import Store
+    from ocimagic.transfer.unpack import Unpacker
+
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+BASE_LAYERS = "dev.ocimagic.base.layers"
+
+
+class Images:
+    """Verbs on images; ``name`` is a reference or an image ID, whole or its first digits."""
+
+    containers: Containers
+
+    def __init__(self, store: Store, unpacker: Unpacker, environment: Mapping[str, str]) -> None:
+        self._store = store
+        self._unpacker = unpacker
+        self._environment = environment
+        self._client: RegistryClient | None = None
+
+    # -- getting ---------------------------------------------------------------
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: Platform | None = None,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> PullResult:
+        """Fetch an image from its registry, verify and unpack it.
+
+        Raises:
+            InvalidReference: not a name.
+            ImageNotFound, Unauthorized, RateLimited, RegistryError: what the registry said.
+            PlatformNotFound, ContentError, InvalidDocument: it cannot be used; the store is
+                as before.
+        """
+        began = time.monotonic()
+        parsed = Reference.parse(reference)
+        done = self._pull(parsed, platform, on_event, cancelled)
+        limit = self._registry().rate_limit
+        return PullResult(
+            reference=str(parsed),
+            image_id=done.image.image_id,
+            digest=done.target,
+            up_to_date=done.up_to_date,
+            downloaded_bytes=done.downloaded_bytes,
+            layers=len(done.image.manifest.layers),
+            size_bytes=self._size(done.image),
+            seconds=time.monotonic() - began,
+            remaining_pulls=limit.remaining if limit else None,
+        )
+
+    def _pull(
+        self,
+        reference: Reference,
+        platform: Platform | None,
+        on_event: OnEvent,
+        cancelled: threading.Event | None = None,
+    ) -> Pulled:
+        return pull(
+            self._store,
+            self._unpacker,
+            self._registry(),
+            reference,
+            platform=platform,
+            on_event=on_event,
+            cancelled=cancelled,
+        )
+
+    def _registry(self) -> RegistryClient:
+        if self._client is None:
+            from pathlib import Path
+
+            from ocimagic.registry.client import RegistryClient
+            from ocimagic.registry.credentials import Credentials
+            from ocimagic.registry.transport import Transport
+
+            credentials = Credentials(Path.home(), self._environment)
+            self._client = RegistryClient(Transport(env=self._environment), credentials)
+        return self._client
+
+    def obtain(self, options: RunOptions, on_event: OnEvent) -> StoredImage:
+        """Return the image to run: from the store, or pulled as the options say."""
+        try:
+            found = self._store.images.find(options.image)
+        except ImageNotFound:
+            if options.pull is PullPolicy.NEVER:
+                raise
+        else:
+            if options.pull is not PullPolicy.ALWAYS:
+                return found
+        return self._pull(Reference.parse(options.image), options.platform, on_event).image
+
+    def build(
+        self,
+        options: BuildOptions,
+        *,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> BuildResult:
+        """Build an image from a Dockerfile.
+
+        Raises:
+            DockerfileError: it cannot be understood; line and column say where.
+            StepFailed: a RUN ended with a non-zero exit code.
+            BuildFailed: any other reason, such as a COPY of what is not there.
+        """
+        from ocimagic.build.solve import Builder
+
+        builder = Builder(self._store, self._unpacker, self.containers.launcher_or_none, self._pull)
+        return builder.build(options, on_event=on_event, cancelled=cancelled)
+
+    # -- looking ---------------------------------------------------------------
+
+    def list(
+        self,
+        name: str | None = None,
+        *,
+        all: bool = False,  # noqa: A002, ARG002  docker's word; nothing is hidden here
+    ) -> tuple[ImageSummary, ...]:
+        """List images, newest first; ``name`` keeps one repository or reference."""
+        self._store.layout.refresh()
+        images = self._store.images.all()
+        uses = Counter(diff_id for image in images for diff_id in set(image.config.diff_ids))
+        rows = [row for image in images for row in self._rows(image, uses)]
+        if name is None:
+            return tuple(rows)
+        wanted = Reference.parse(name)
+        tagged = ":" in name.rpartition("/")[2]
+        return tuple(
+            row
+            for row in rows
+            if row.repository == wanted.familiar_name and (not tagged or row.tag == wanted.tag)
+        )
+
+    def _rows(self, image: StoredImage, uses: Mapping[Digest, int]) -> Sequence[ImageSummary]:
+        sizes = {each: self._layer_bytes(each) for each in image.config.diff_ids}
+        shared = sum(size for diff_id, size in sizes.items() if uses[diff_id] > 1)
+        names = [(n.reference.familiar_name, n.reference.tag, n.target) for n in image.names]
+        if not names:
+            names = [("<none>", None, image.manifest.digest)]
+        return [
+            ImageSummary(
+                repository=repository,
+                tag=tag or "<none>",
+                image_id=image.image_id,
+                digest=target,
+                created=image.config.created,
+                size_bytes=sum(sizes.values()),
+                shared_bytes=shared,
+            )
+            for repository, tag, target in names
+        ]
+
+    def inspect(self, name: str) -> ImageDetails:
+        """Return everything known of one image."""
+        image = self._store.images.find(name)
+        annotations = image.manifest.annotations
+        targets = {f"{each.reference.familiar_name}@{each.target}": None for each in image.names}
+        return ImageDetails(
+            image_id=image.image_id,
+            tags=tuple(n.reference.familiar for n in image.names if n.reference.tag),
+            digests=tuple(targets),
+            config=image.config,
+            manifest=image.manifest,
+            layers=self._layers(image, self._store.images.all()),
+            size_bytes=self._size(image),
+            base_name=annotations.get(BASE_NAME, ""),
+            base_digest=annotations.get(BASE_DIGEST, ""),
+        )
+
+    def history(self, name: str) -> tuple[HistoryLine, ...]:
+        """Return how an image was made, newest step first."""
+        image = self._store.images.find(name)
+        layers = iter(self._layers(image, self._store.images.all()))
+        lines = []
+        for entry in image.config.history:
+            layer = None if entry.empty_layer else next(layers, None)
+            lines.append(
+                HistoryLine(
+                    image_id=None,
+                    created=entry.created,
+                    created_by=entry.created_by,
+                    size_bytes=layer.size_bytes if layer else 0,
+                    comment=entry.comment,
+                    diff_id=layer.diff_id if layer else None,
+                    from_base=layer.from_base if layer else False,
+                )
+            )
+        if lines:
+            newest = lines[-1]
+            lines[-1] = HistoryLine(
+                image_id=image.image_id,
+                created=newest.created,
+                created_by=newest.created_by,
+                size_bytes=newest.size_bytes,
+                comment=newest.comment,
+                diff_id=newest.diff_id,
+                from_base=newest.from_base,
+            )
+        return tuple(reversed(lines))
+
+    def layers(self, *names: str) -> LayerReport:
+        """Compare the layers of one or more images; all images here if none is named."""
+        everything = self._store.images.all()
+        chosen = [self._store.images.find(name) for name in names] if names else everything
+        shown = [
+            (name or _title(image), self._layers(image, everything))
+            for name, image in zip(names or [""] * len(chosen), chosen, strict=True)
+        ]
+        each = {layer.chain_id: layer.size_bytes for _, layers in shown for layer in layers}
+        return LayerReport(
+            images=tuple(shown),
+            total_bytes=sum(layer.size_bytes for _, layers in shown for layer in layers),
+            stored_bytes=sum(each.values()),
+        )
+
+    def _layers(
+        self, image: StoredImage, everything: Sequence[StoredImage]
+    ) -> tuple[LayerInfo, ...]:
+        users: dict[Digest, list[str]] = {}
+        for other in everything:
+            if other.image_id != image.image_id:
+                for diff_id in set(other.config.diff_ids):
+                    users.setdefault(diff_id, []).append(_title(other))
+        base = _base_layers(image, everything)
+        made_by = [each.created_by for each in image.config.history if not each.empty_layer]
+        made_by += [""] * (len(image.config.diff_ids) - len(made_by))
+        return tuple(
+            LayerInfo(
+                diff_id=diff_id,
+                chain_id=chain_id,
+                digest=blob.digest,
+                media_type=blob.media_type,
+                size_bytes=self._layer_bytes(diff_id),
+                blob_bytes=blob.size,
+                created_by=created_by,
+                from_base=number < base,
+                shared_with=tuple(sorted(users.get(diff_id, ()))),
+            )
+            for number, (diff_id, chain_id, blob, created_by) in enumerate(
+                zip(
+                    image.config.diff_ids,
+                    image.chain_ids,
+                    image.manifest.layers,
+                    made_by,
+                    strict=False,
+                )
+            )
+        )
+
+    def _layer_bytes(self, diff_id: Digest) -> int:
+        record = self._store.images.layer(diff_id)
+        return record.unpacked_bytes if record else 0
+
+    def _size(self, image: StoredImage) -> int:
+        return sum(self._layer_bytes(each) for each in image.config.diff_ids)
+
+    # -- naming and removing ---------------------------------------------------
+
+    def tag(self, source: str, target: str) -> None:
+        """Give an image one more name.
+
+        Raises:
+            ImageNotFound: there is no ``source``.
+            InvalidReference: ``target`` is no name, or has a digest.
+        """
+        reference = Reference.parse(target)
+        if reference.digest:
+            raise InvalidReference("a tag cannot have a digest", hint="leave out what follows @")
+        image = self._store.images.find(source)
+        targets = [name.target for name in image.names] or [image.manifest.digest]
+        self._store.images.add(image.manifest, [(reference, targets[0])])
+        self._store.layout.publish()
+
+    def remove(self, *names: str, force: bool = False) -> Removed:
+        """Take names away, and images that have none left, with what only they needed.
+
+        Raises:
+            ImageNotFound: no such image.
+            ImageInUse: a container was made from it, or it has several names and only its ID
+                was given; ``force`` overrides all but a running container.
+        """
+        untagged: list[str] = []
+        deleted: list[Digest] = []
+        for name in names:
+            image = self._store.images.find(name)
+            by_id = name.removeprefix("sha256:") == image.image_id.hex[: len(name)] or (
+                name.startswith("sha256:")
+            )
+            reference = None if by_id else Reference.parse(name)
+            untagged += self._untag(image, reference, force=force)
+            left = self._store.images.load(image.manifest.digest)
+            if not left.names:
+                self._store.images.delete(image.manifest.digest)
+                deleted.append(image.image_id)
+        freed = self._sweep(deleted)
+        self._store.layout.publish()
+        return Removed(
+            untagged=tuple(untagged), deleted=(*deleted, *freed[0]), freed_bytes=freed[1]
+        )
+
+    def _untag(
+        self, image: StoredImage, reference: Reference | None, *, force: bool
+    ) -> Sequence[str]:
+        """Take one name away, or all of them when the image was named by its ID."""
+        gone = [
+            name.reference
+            for name in image.names
+            if reference is None
+            or name.reference == reference.tagged()
+            or (reference.digest and name.reference.name == reference.name)
+        ]
+        if len({each.name for each in gone}) > 1 and not force:
+            names = ", ".join(each.familiar for each in gone)
+            raise ImageInUse(
+                f"image {image.image_id.short} has several names",
+                why=f"it is known as {names}",
+                hint="remove it by name, or add -f to remove them all",
+            )
+        if len(gone) == len(image.names):
+            self._refuse_used(image, force=force)
+        for each in gone:
+            self._store.images.untag(each)
+        return [each.familiar for each in gone]
+
+    def _refuse_used(self, image: StoredImage, *, force: bool) -> None:
+        for user in self.containers.users_of(image.manifest.digest):
+            running = user.status is Status.RUNNING
+            if running or not force:
+                kind = "running" if running else "stopped"
+                raise ImageInUse(
+                    f"image {_title(image)} is being used by {kind} container {user.name}",
+                    hint=f"%container_rm {'-f ' if running else ''}{user.name}"
+                    + ("" if running else ", or add -f to remove the name all the same"),
+                )
+
+    def _sweep(self, deleted: Sequence[Digest]) -> tuple[Sequence[Digest], int]:
+        """Free what no image, container or fresh build step needs; later if somebody works."""
+        if not deleted:
+            return [], 0
+        with self._store.alone() as held:
+            if not held:
+                return [], 0
+            kept = {each for image in self._store.images.all() for each in image.config.diff_ids}
+            stale = [
+                Digest(str(row[0]))
+                for row in self._store.database.rows("SELECT DISTINCT diff_id FROM layers")
+                if row[0] not in kept
+            ]
+            self._store.steps.forget(stale)
+            swept = gc.sweep(self._store, self._unpacker.remove_trees)
+        return [each for each in swept.blobs if each in stale], swept.freed_bytes
+
+    # -- for the rest of this room ---------------------------------------------
+
+    def parse_id(self, text: str) -> Digest:
+        """Return an image ID that a record holds."""
+        return Digest.parse(text)
+
+    def stop_signal(self, image_id: str) -> str:
+        """Return the image's STOPSIGNAL, "" if it has none or is gone."""
+        try:
+            return self._store.images.find(image_id).config.config.stop_signal
+        except ImageNotFound:
+            return ""
+
+
+def _title(image: StoredImage) -> str:
+    return image.names[0].reference.familiar if image.names else image.image_id.short
+
+
+def _base_layers(image: StoredImage, everything: Sequence[StoredImage]) -> int:
+    """Count the layers that came with the base: as recorded, else as the store suggests.
+
+    A foreign image does not say what it was built on; the largest other image here whose
+    layers are the first ones of this image is taken for its base.
+    """
+    recorded = image.manifest.annotations.get(BASE_LAYERS, "")
+    if recorded.isascii() and recorded.isdigit():
+        return int(recorded)
+    own = image.config.diff_ids
+    counts = [
+        len(other.config.diff_ids)
+        for other in everything
+        if other.image_id != image.image_id
+        and len(other.config.diff_ids) < len(own)
+        and own[: len(other.config.diff_ids)] == other.config.diff_ids
+    ]
+    return max(counts, default=0)

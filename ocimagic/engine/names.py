@@ -1,0 +1,118 @@
+"""Names for containers that were given none, and their IDs."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+
+from ocimagic.errors import InvalidOption
+
+_MOODS = [
+    "brave",
+    "calm",
+    "clever",
+    "curious",
+    "eager",
+    "fair",
+    "gentle",
+    "glad",
+    "happy",
+    "honest",
+    "humble",
+    "jolly",
+    "keen",
+    "kind",
+    "lively",
+    "loyal",
+    "merry",
+    "nimble",
+    "patient",
+    "polite",
+    "proud",
+    "quick",
+    "quiet",
+    "ready",
+    "sharp",
+    "shiny",
+    "smart",
+    "sunny",
+    "swift",
+    "tidy",
+    "warm",
+    "wise",
+    "witty",
+]
+_PEOPLE = [
+    "babbage",
+    "bell",
+    "bohr",
+    "boole",
+    "curie",
+    "dijkstra",
+    "easley",
+    "einstein",
+    "euler",
+    "faraday",
+    "fermi",
+    "franklin",
+    "galileo",
+    "gauss",
+    "germain",
+    "goodall",
+    "hamilton",
+    "hertz",
+    "hopper",
+    "huygens",
+    "jemison",
+    "kepler",
+    "knuth",
+    "lamarr",
+    "lamport",
+    "liskov",
+    "lovelace",
+    "maxwell",
+    "meitner",
+    "mendel",
+    "newton",
+    "noether",
+    "pascal",
+    "perlman",
+    "ride",
+    "shannon",
+    "tesla",
+    "thompson",
+    "torvalds",
+    "turing",
+    "volta",
+    "wozniak",
+]
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+
+
+def new_id() -> str:
+    """Return 64 random hex digits."""
+    return os.urandom(32).hex()
+
+
+def new_name(taken: set[str]) -> str:
+    """Return a friendly name nobody has yet."""
+    chance = random.SystemRandom()
+    while True:
+        name = f"{chance.choice(_MOODS)}_{chance.choice(_PEOPLE)}"
+        if name not in taken:
+            return name
+
+
+def check_name(name: str) -> str:
+    """Return a name that a container may have.
+
+    Raises:
+        InvalidOption: other characters than docker allows.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidOption(
+            f"invalid container name: {name!r}",
+            why="letters, digits, _ . - are allowed, two at least, the first a letter or digit",
+        )
+    return name

@@ -1,0 +1,115 @@
+"""What this machine and this version can do, found out by trying."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ocimagic import __version__
+from ocimagic.errors import HostLacks
+from ocimagic.model.result import SystemInfo
+from ocimagic.model.state import Status
+
+if TYPE_CHECKING:
+    from ocimagic.engine.containers import Containers
+    from ocimagic.engine.images import Images
+    from ocimagic.store.store import Store
+    from ocimagic.transfer.unpack import Unpacker
+
+NOT_YET = (
+    "bridge networks and -p: a container has the host's network, or none",
+    "limits of memory, processor and processes (cgroups)",
+    "terminals (-t), exec, restart policies and health checks",
+    "push, login, save and load",
+    "cache, secret and other RUN --mount; ADD of URLs and git repositories",
+)
+
+
+class System:
+    """Verbs on the engine itself."""
+
+    def __init__(
+        self, store: Store, unpacker: Unpacker, images: Images, containers: Containers
+    ) -> None:
+        self._store = store
+        self._unpacker = unpacker
+        self._images = images
+        self._containers = containers
+
+    def info(self) -> SystemInfo:
+        """Return what this machine and this version can do."""
+        containers = self._containers.list(all=True)
+        isolation, lacks = self._isolation()
+        free = shutil.disk_usage(self._store.home.data).free
+        return SystemInfo(
+            version=__version__,
+            data_root=str(self._store.home.data),
+            run_root=str(self._store.home.run),
+            isolation=isolation,
+            snapshotter="overlay" if isolation != "look" else "none",
+            runtime="ocimagic-runtime" if isolation != "look" else "none",
+            kernel=platform.release(),
+            operating_system=_operating_system(),
+            architecture=platform.machine(),
+            cpus=os.cpu_count() or 1,
+            memory_bytes=_memory_bytes(),
+            images=len(self._store.images.all()),
+            containers=len(containers),
+            running=sum(each.status is Status.RUNNING for each in containers),
+            store_bytes=self._store_bytes(),
+            free_bytes=free,
+            lacks=tuple(lacks),
+            not_yet=NOT_YET,
+        )
+
+    def _isolation(self) -> tuple[str, list[str]]:
+        try:
+            launcher = self._containers.launcher
+            ids = launcher.ids
+        except HostLacks as err:
+            return "look", [". ".join(part for part in (err.what, err.why) if part)]
+        probe = launcher.work(
+            {"op": "probe", "directory": str(self._store.home.own), "userxattr": ids != 0}
+        )
+        lacks = []
+        if not probe["overlay"]:
+            lacks.append(
+                f"overlayfs cannot write below {self._store.home.data} ({probe['why']}): "
+                "set OCIMAGIC_ROOT to a directory on ext4, xfs, btrfs or tmpfs"
+            )
+        if ids == 1:
+            lacks.append(
+                "only one user id: install uidmap and give this account a range in /etc/subuid "
+                "and /etc/subgid; until then images whose files have several owners do not unpack"
+            )
+        if ids == 0:
+            return "full", lacks
+        return ("rootless-1" if ids == 1 else "rootless"), lacks
+
+    def _store_bytes(self) -> int:
+        """Add up blobs and unpacked layers as recorded; walking them would take long."""
+        rows = self._store.database.rows(
+            "SELECT (SELECT COALESCE(SUM(size), 0) FROM blobs) + "
+            "(SELECT COALESCE(SUM(unpacked_bytes), 0) FROM layers)"
+        )
+        return int(str(rows[0][0]))
+
+
+def _operating_system() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    except OSError:
+        return platform.system()
+
+
+def _memory_bytes() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemTotal:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0

@@ -1,0 +1,75 @@
+"""What a registry server can serve: the seam between HTTP and where content is kept.
+
+The store implements ContentSource without importing this room; so it speaks in plain tuples.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from ocimagic.spec.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+class ContentSource(Protocol):
+    """Repositories, manifests and blobs; called from many threads at once."""
+
+    def repositories(self) -> Iterable[str]:
+        """List the repositories, in any order."""
+
+    def tags(self, repository: str) -> Mapping[str, Digest] | None:
+        """Return the tags of a repository; None when there is no such repository."""
+
+    def manifest(self, repository: str, digest: Digest) -> tuple[bytes, str] | None:
+        """Return the bytes and media type of a manifest or index; None when there is none."""
+
+    def open_blob(self, repository: str, digest: Digest) -> tuple[int, BinaryIO] | None:
+        """Open a config or layer: its size and a file at its start; None when there is none.
+
+        The file can seek and is closed by whoever receives it.
+        """
+
+
+@dataclass(slots=True)
+class MemorySource:
+    """A ContentSource in memory; fill it before serving, or between requests."""
+
+    names: dict[str, dict[str, Digest]] = field(default_factory=dict)
+    manifests: dict[Digest, tuple[bytes, str]] = field(default_factory=dict)
+    blobs: dict[Digest, bytes] = field(default_factory=dict)
+
+    def add_blob(self, content: bytes) -> Digest:
+        """Keep a blob; every repository has it."""
+        digest = Digest.of(content)
+        self.blobs[digest] = content
+        return digest
+
+    def add_manifest(
+        self, repository: str, raw: bytes, media_type: str, *, tags: Sequence[str] = ()
+    ) -> Digest:
+        """Keep a manifest or index under its digest and these tags."""
+        digest = Digest.of(raw)
+        self.manifests[digest] = (raw, media_type)
+        self.names.setdefault(repository, {}).update(dict.fromkeys(tags, digest))
+        return digest
+
+    def repositories(self) -> Iterable[str]:
+        """List the repositories."""
+        return list(self.names)
+
+    def tags(self, repository: str) -> Mapping[str, Digest] | None:
+        """Return the tags of a repository."""
+        return self.names.get(repository)
+
+    def manifest(self, repository: str, digest: Digest) -> tuple[bytes, str] | None:
+        """Return a manifest by its digest."""
+        return self.manifests.get(digest) if repository in self.names else None
+
+    def open_blob(self, repository: str, digest: Digest) -> tuple[int, BinaryIO] | None:
+        """Open a blob."""
+        content = self.blobs.get(digest) if repository in self.names else None
+        return None if content is None else (len(content), io.BytesIO(content))

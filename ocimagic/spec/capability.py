@@ -1,0 +1,17 @@
+"""The names of Linux capabilities.
+
+Spec: runtime-spec config.md, "Linux Process" (capabilities); capabilities(7).
+"""
+
+from __future__ import annotations
+
+# In the order of <linux/capability.h>: the index is the bit.
+_WORDS = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP "
+    "LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER "
+    "SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE "
+    "SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP "
+    "MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF "
+    "CHECKPOINT_RESTORE "
+)
+CAPABILITY_NAMES = tuple("CAP_" + word for word in _WORDS.split())

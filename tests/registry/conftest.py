@@ -1,0 +1,166 @@
+import json
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import closing
+
+import pytest
+from scripted import ScriptedServer
+
+from ocimagic.registry.client import RegistryClient
+from ocimagic.registry.credentials import Credentials, Login
+from ocimagic.registry.server import RegistryServer
+from ocimagic.registry.source import MemorySource
+from ocimagic.registry.transport import Patience, Transport
+from ocimagic.spec import mediatype
+from ocimagic.spec.descriptor import Descriptor
+from ocimagic.spec.digest import Digest
+from ocimagic.spec.manifest import Manifest
+from ocimagic.spec.reference import Reference
+
+HURRY = Patience(
+    connect_s=1, read_s=1, backoff_s=0.01, retry_after_s=1, body_s=0.4, error_body_s=0.2
+)
+
+
+@pytest.fixture
+def patience():
+    return HURRY
+
+
+@pytest.fixture
+def transport(patience):
+    with Transport(patience=patience) as transport:
+        yield transport
+
+
+@pytest.fixture
+def client(transport):
+    return RegistryClient(transport)
+
+
+@pytest.fixture
+def scripted():
+    """Start servers that follow a script; all are stopped at the end."""
+    servers = []
+
+    def start(script, **options):
+        servers.append(ScriptedServer(script, **options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def logged_in(tmp_path):
+    """Return Credentials that know one login for one host."""
+
+    def make(host, **fields):
+        login = Login(**(fields or {"username": "ada", "password": "lovelace"}))
+        return Credentials(tmp_path, {}, explicit={host: login})
+
+    return make
+
+
+@pytest.fixture
+def image():
+    """Return a small image: its manifest, and its blobs by digest."""
+    config = json.dumps(
+        {
+            "os": "linux",
+            "architecture": "amd64",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": []},
+        }
+    ).encode()
+    layer = bytes(range(256)) * 12_000
+    blobs = {Digest.of(content): content for content in (config, layer)}
+    descriptors = [
+        Descriptor(media_type, digest, len(content))
+        for media_type, (digest, content) in zip(
+            (mediatype.OCI_CONFIG, mediatype.OCI_LAYER), blobs.items(), strict=True
+        )
+    ]
+    return Manifest.build(descriptors[0], descriptors[1:]), blobs
+
+
+@pytest.fixture
+def source(image):
+    manifest, blobs = image
+    source = MemorySource()
+    for content in blobs.values():
+        source.add_blob(content)
+    source.add_manifest("class/demo", manifest.raw, manifest.media_type, tags=["latest", "1"])
+    return source
+
+
+@pytest.fixture
+def server(source):
+    with RegistryServer(source) as server:
+        yield server
+
+
+@pytest.fixture
+def reference(server):
+    return Reference.parse(f"{server.host}/class/demo:1")
+
+
+@pytest.fixture(scope="session")
+def debian_registry(tmp_path_factory):
+    """Run Debian's docker-registry and return its ``host:port``."""
+    program = shutil.which("docker-registry")
+    if not program or not shutil.which("skopeo"):
+        pytest.skip("docker-registry and skopeo are not installed")
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{free.getsockname()[1]}"
+    room = tmp_path_factory.mktemp("docker-registry")
+    config = {
+        "version": "0.1",
+        "log": {"level": "error"},
+        "storage": {"filesystem": {"rootdirectory": str(room / "data")}},
+        "http": {"addr": host},
+    }
+    (room / "config.yml").write_text(json.dumps(config))
+    with (room / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "serve", str(room / "config.yml")], stdout=log, stderr=log
+        )
+    try:
+        _wait_for(host, process)
+        yield host
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(host, process):
+    address, _, port = host.partition(":")
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection((address, int(port)), 0.2).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    pytest.fail("docker-registry does not listen")
+
+
+@pytest.fixture
+def oci_layout(tmp_path, image):
+    """Write the image as an OCI layout and return its directory."""
+    manifest, blobs = image
+    layout = tmp_path / "layout"
+    folder = layout / "blobs" / "sha256"
+    folder.mkdir(parents=True)
+    for digest, content in {**blobs, manifest.digest: manifest.raw}.items():
+        (folder / digest.hex).write_bytes(content)
+    entry = manifest.descriptor.to_json()
+    entry["annotations"] = {"org.opencontainers.image.ref.name": "demo"}
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return layout

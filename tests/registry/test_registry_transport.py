@@ -1,0 +1,153 @@
+import socket
+import ssl
+import subprocess
+import threading
+from email.utils import formatdate
+
+import pytest
+from scripted import Reply
+
+from ocimagic.errors import RegistryAnswered, RegistryUnreachable
+from ocimagic.registry.client import RegistryClient
+from ocimagic.registry.message import Request
+from ocimagic.registry.transport import Transport, retry_after_s
+from ocimagic.spec.reference import Reference
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Make a certificate that signs itself."""
+    room = tmp_path_factory.mktemp("tls")
+    done = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=DNS:localhost,IP:127.0.0.1",
+         "-keyout", room / "key.pem", "-out", room / "cert.pem"],
+        capture_output=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        pytest.skip("openssl cannot make a certificate")
+    return room
+
+
+@pytest.fixture
+def tls(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    return context
+
+
+def test_loopback_registry_with_tls(scripted, client, tls, image):
+    server = scripted(lambda seen: Reply(body=image[0].raw), tls=tls)
+    reference = Reference.parse(f"{server.host}/x")
+    assert client.manifest(reference).raw == image[0].raw
+    assert client.manifest(reference).raw == image[0].raw
+    assert len(server.probes) == 1
+
+
+def test_loopback_registry_that_says_it_wants_https(scripted, transport):
+    server = scripted(lambda seen: Reply(), tls=None)
+    said = b"Client sent an HTTP request to an HTTPS server."
+    server._answer = lambda handler: server._send(handler, Reply(400, body=said))
+    with pytest.raises(RegistryAnswered, match="speaks HTTPS"):
+        transport.base_url(server.host)
+
+
+def test_certificate_is_checked_elsewhere(scripted, tls, patience, monkeypatch, certificate):
+    server = scripted(lambda seen: Reply(), tls=tls)
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *rest, **more: resolve("127.0.0.1", *rest, **more)
+    )
+    request = Request("GET", f"https://registry.example:{server.port}/v2/x")
+    for ca_file in (None, certificate / "cert.pem"):
+        transport = Transport(patience=patience, ca_file=ca_file)
+        with transport, pytest.raises(RegistryAnswered, match="cannot be trusted"):
+            transport.open(request)
+    listed = frozenset({f"registry.example:{server.port}"})
+    with Transport(patience=patience, insecure=listed) as transport:
+        transport.open(request).close()
+    assert len(server.seen) == 1
+
+
+def test_plain_server_where_tls_is_due(scripted, patience, monkeypatch):
+    server = scripted(lambda seen: Reply())
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *rest, **more: resolve("127.0.0.1", *rest, **more)
+    )
+    reference = Reference.parse(f"registry.example:{server.port}/x")
+    with (
+        Transport(patience=patience) as transport,
+        pytest.raises((RegistryAnswered, RegistryUnreachable)),
+    ):
+        RegistryClient(transport).tags(reference)
+    assert server.seen == []
+    listed = frozenset({"registry.example"})
+    with Transport(patience=patience, insecure=listed) as transport:
+        assert transport.base_url(reference.registry) == f"http://registry.example:{server.port}"
+
+
+@pytest.mark.parametrize(
+    ("registry", "url"),
+    [
+        ("docker.io", "https://registry-1.docker.io"),
+        ("quay.io", "https://quay.io"),
+        ("QUAY.io:8443", "https://quay.io:8443"),
+    ],
+)
+def test_base_url_needs_no_network(transport, registry, url):
+    assert transport.base_url(registry) == url
+
+
+def test_a_proxy_is_used(scripted, patience):
+    proxy = scripted(lambda seen: Reply(body=b"by proxy"))
+    env = {"HTTP_PROXY": f"http://ada:pw@{proxy.host}"}
+    insecure = frozenset({"registry.example"})
+    request = Request("GET", "http://registry.example/v2/x")
+    transport = Transport(patience=patience, env=env, insecure=insecure)
+    with transport, transport.open(request) as answer:
+        assert answer.read(max_bytes=99, within_s=1, what="word") == b"by proxy"
+    assert proxy.seen[0].path == "http://registry.example/v2/x"
+    assert proxy.seen[0].headers["proxy-authorization"].startswith("Basic ")
+
+
+def test_a_proxy_that_is_not_there(patience):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        env = {"HTTPS_PROXY": f"http://127.0.0.1:{free.getsockname()[1]}"}
+        transport = Transport(patience=patience, env=env)
+        with transport, pytest.raises(RegistryUnreachable, match="proxy"):
+            transport.open(Request("GET", "https://registry.example/v2/x"))
+
+
+def test_stopped_before_it_began(transport):
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(RegistryUnreachable, match="stopped"):
+        transport.open(Request("GET", "https://registry.example/"), cancelled=stop)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("7", 7),
+        ("-1", None),
+        ("1.5", None),
+        ("", None),
+        ("soon", None),
+        ("9" * 40, None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_retry_after(text, seconds):
+    assert retry_after_s(text) == seconds
+
+
+def test_retry_after_a_date_ahead():
+    import time
+
+    assert 58 < retry_after_s(formatdate(time.time() + 60, usegmt=True)) <= 60
