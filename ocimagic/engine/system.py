@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocimagic import __version__
 from ocimagic.errors import HostLacks
 from ocimagic.model.result import SystemInfo
 from ocimagic.model.state import Status
+from ocimagic.version import VERSION
 
 if TYPE_CHECKING:
     from ocimagic.engine.containers import Containers
@@ -45,7 +45,7 @@ class System:
         isolation, lacks = self._isolation()
         free = shutil.disk_usage(self._store.home.data).free
         return SystemInfo(
-            version=__version__,
+            version=VERSION,
             data_root=str(self._store.home.data),
             run_root=str(self._store.home.run),
             isolation=isolation,

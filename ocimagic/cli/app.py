@@ -1,0 +1,202 @@
+"""The ``ocimagic`` command: the grammar on a terminal.
+
+Results go to standard output, everything else to standard error.  The exit code is the
+container's own for ``run``, else that of the error (125, 126, 127, 1 for a failed build).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, BinaryIO
+
+from ocimagic.cli.grammar import docker_words, execute, find
+from ocimagic.cli.session import Session
+from ocimagic.cli.terminal import Terminal
+from ocimagic.cli.values import LogText
+from ocimagic.errors import InvalidOption, OcimagicError
+from ocimagic.model.result import ContainerSummary, RunResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+    from ocimagic.model.engine import EngineAPI
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def run(
+    argv: Sequence[str], *, make_engine: Callable[[str | None], EngineAPI] | None = None
+) -> int:
+    """Run one command line and return its exit code.
+
+    Args:
+        argv: the words after ``ocimagic``.
+        make_engine: makes the engine over a data root; None stands for the usual one.
+    """
+    make_engine = make_engine or _make_engine
+    stdout, stderr = sys.stdout.buffer, sys.stderr.buffer
+    try:
+        with ExitStack() as undo:
+            return _command(list(argv), make_engine, stdout, stderr, undo)
+    except OcimagicError as err:
+        return _failed(err, stderr)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us is gone; the interpreter must not trip over it again when it flushes.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _command(
+    argv: list[str],
+    make_engine: Callable[[str | None], EngineAPI],
+    stdout: BinaryIO,
+    stderr: BinaryIO,
+    undo: ExitStack,
+) -> int:
+    root, words = _split_root(argv)
+    terminal = Terminal(stdout, stderr, redraws=stderr.isatty())
+    verb = find(words)
+    cancelled = threading.Event()
+    if verb and verb.cancellable:
+        undo.enter_context(_Interrupts(cancelled))
+    session = Session(
+        engine=_Lazy(root, make_engine, undo),
+        on_event=terminal,
+        env=os.environ,
+        cwd=_current_directory(),
+        stdin=0,
+        cancelled=cancelled,
+        program="ocimagic",
+    )
+    try:
+        value = execute(words, session)
+    except OcimagicError:
+        terminal.end()
+        # An engine that was told to stop may call that an error of its own.
+        if cancelled.is_set():
+            return INTERRUPTED
+        raise
+    terminal.end()
+    code = _print(value, stdout, stderr)
+    return INTERRUPTED if cancelled.is_set() else code
+
+
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError as err:
+        hint = "cd to one that is there"
+        raise InvalidOption("the current directory is gone", hint=hint) from err
+
+
+def _split_root(argv: list[str]) -> tuple[str | None, list[str]]:
+    """Take ``--root DIR`` off the front; all else belongs to docker's grammar."""
+    if argv and argv[0].startswith("--root="):
+        return argv[0].removeprefix("--root="), argv[1:]
+    if argv and argv[0] == "--root":
+        if len(argv) < 2:
+            raise InvalidOption("option --root needs a value", hint="ocimagic --root DIR COMMAND")
+        return argv[1], argv[2:]
+    return None, argv
+
+
+class _Lazy:
+    """Makes the engine when a verb first asks, and closes it at the end."""
+
+    def __init__(
+        self,
+        root: str | None,
+        make_engine: Callable[[str | None], EngineAPI],
+        undo: ExitStack,
+    ) -> None:
+        self._root = root
+        self._make_engine = make_engine
+        self._undo = undo
+        self._engine: EngineAPI | None = None
+
+    def __call__(self) -> EngineAPI:
+        if self._engine is None:
+            self._engine = self._make_engine(self._root)
+            self._undo.callback(self._engine.close)
+        return self._engine
+
+
+class _Interrupts:
+    """Ctrl-C asks the engine to stop; a second one does not wait for it."""
+
+    def __init__(self, cancelled: threading.Event) -> None:
+        self._cancelled = cancelled
+        self._before: object = None
+
+    def __enter__(self) -> None:
+        # Only the main thread may set handlers; elsewhere Ctrl-C is someone else's.
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
+
+    def __exit__(self, *_: object) -> None:
+        if callable(self._before) or isinstance(self._before, int):
+            signal.signal(signal.SIGINT, self._before)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        if self._cancelled.is_set():
+            raise KeyboardInterrupt
+        self._cancelled.set()
+
+
+def _print(value: object, stdout: BinaryIO, stderr: BinaryIO) -> int:
+    """Print a result as docker does and return the exit code."""
+    match value:
+        case None:
+            return 0
+        case RunResult(exit_code=code):
+            return code  # its output was shown while it ran
+        case ContainerSummary(container_id=container_id):
+            return _line(container_id, stdout)
+        case LogText():
+            for stream, data in value.chunks():
+                (stdout if stream == "stdout" else stderr).write(data)
+            stdout.flush()
+            stderr.flush()
+            return 0
+        case _:
+            from ocimagic.render.display import as_text
+
+            return _line(as_text(value, datetime.now(UTC)), stdout)
+
+
+def _line(text: str, out: BinaryIO) -> int:
+    if text:
+        out.write(text.encode(errors="backslashreplace") + b"\n")
+        out.flush()
+    return 0
+
+
+def _failed(error: OcimagicError, stderr: BinaryIO) -> int:
+    from ocimagic.render.error import error_text
+
+    _line(f"ocimagic: {_shell_words(error_text(error))}", stderr)
+    return error.exit_code
+
+
+def _shell_words(text: str) -> str:
+    """Say ``%image_pull`` as ``ocimagic image pull``: hints are written for a notebook."""
+    for magic, words in docker_words().items():
+        text = re.sub(rf"%{magic}\b", " ".join(("ocimagic", *words)), text)
+    return text
+
+
+def _make_engine(root: str | None) -> EngineAPI:
+    from ocimagic.engine import Engine
+
+    return Engine(root=root)

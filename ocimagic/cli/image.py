@@ -1,0 +1,198 @@
+"""``docker image``: pull, ls, inspect, history, layers, tag, rm, build."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from ocimagic.cli import refused
+from ocimagic.cli.build_options import build_options
+from ocimagic.cli.filters import keep_images
+from ocimagic.cli.inspecting import inspected
+from ocimagic.cli.parser import Noun, Verb
+from ocimagic.cli.run_options import platform
+from ocimagic.cli.values import HistoryRows, ImageRows, Names
+
+if TYPE_CHECKING:
+    from ocimagic.cli.session import Session
+    from ocimagic.cli.values import InspectDocument
+    from ocimagic.model.result import BuildResult, LayerReport, PullResult, Removed
+
+verb = partial(click.command, cls=Verb)
+
+
+@verb(
+    "pull",
+    takes="image",
+    refused=refused.PULL,
+    cancellable=True,
+    usage="[OPTIONS] NAME[:TAG|@DIGEST]",
+)
+@click.option(
+    "--platform", "platform_name", metavar="OS/ARCH", help="Choose among the image's platforms"
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show only the name at the end")
+@click.argument("reference")
+@click.pass_obj
+def pull(
+    session: Session, reference: str, platform_name: str | None, *, quiet: bool
+) -> PullResult | Names:
+    """Download an image from a registry."""
+    wanted = platform(platform_name)
+    images = session.engine().images
+    if quiet:
+        result = images.pull(reference, platform=wanted, cancelled=session.cancelled)
+        return Names((result.reference,))
+    return images.pull(
+        reference, platform=wanted, on_event=session.on_event, cancelled=session.cancelled
+    )
+
+
+@verb("ls", takes="image", refused=refused.IMAGE_LS, usage="[OPTIONS] [REPOSITORY[:TAG]]")
+@click.option("-a", "--all", "show_all", is_flag=True, help="Show images without a name too")
+@click.option("-q", "--quiet", is_flag=True, help="Show only image IDs")
+@click.option("--digests", is_flag=True, help="Show digests")
+@click.option("--no-trunc", is_flag=True, help="Show whole IDs")
+@click.option(
+    "-f",
+    "--filter",
+    "conditions",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Keep what fits: reference=PATTERN, dangling=true",
+)
+@click.option("--format", "template", default="", metavar="TEMPLATE", help="table, json or fields")
+@click.argument("name", required=False)
+@click.pass_obj
+def ls(  # noqa: PLR0913  docker's options
+    session: Session,
+    name: str | None,
+    conditions: tuple[str, ...],
+    template: str,
+    *,
+    show_all: bool,
+    quiet: bool,
+    digests: bool,
+    no_trunc: bool,
+) -> ImageRows | Names:
+    """List images."""
+    images = keep_images(session.engine().images.list(name, all=show_all), conditions)
+    if quiet:
+        return Names(
+            tuple(str(each.image_id) if no_trunc else each.image_id.short for each in images)
+        )
+    return ImageRows(images, template=row_template(template), digests=digests, no_trunc=no_trunc)
+
+
+@verb(
+    "inspect", takes="image", refused=refused.IMAGE_ONE_PLATFORM, usage="[OPTIONS] IMAGE [IMAGE...]"
+)
+@click.option("-f", "--format", "template", default="", metavar="TEMPLATE", help="json or fields")
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+@click.pass_obj
+def inspect(session: Session, names: tuple[str, ...], template: str) -> InspectDocument | Names:
+    """Show everything known of one or more images."""
+    return inspected(session, names, template, kind="image")
+
+
+@verb("history", takes="image", refused=refused.IMAGE_ONE_PLATFORM, usage="[OPTIONS] IMAGE")
+@click.option("--no-trunc", is_flag=True, help="Show whole commands and IDs")
+@click.option("-q", "--quiet", is_flag=True, help="Show only image IDs")
+@click.option("-H", "--human/--no-human", default=True, hidden=True)
+@click.option("--format", "template", default="", metavar="TEMPLATE", help="table, json or fields")
+@click.argument("name", metavar="IMAGE")
+@click.pass_obj
+def history(
+    session: Session, name: str, template: str, *, no_trunc: bool, quiet: bool, human: bool
+) -> HistoryRows | Names:
+    """Show how an image was made, newest step first."""
+    lines = session.engine().images.history(name)
+    if quiet:
+        ids = (line.image_id for line in lines)
+        return Names(
+            tuple((str(each) if no_trunc else each.short) if each else "<missing>" for each in ids)
+        )
+    return HistoryRows(lines, template=row_template(template), no_trunc=no_trunc, human=human)
+
+
+@verb("layers", takes="image", usage="IMAGE [IMAGE...]")
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+@click.pass_obj
+def layers(session: Session, names: tuple[str, ...]) -> LayerReport:
+    """Show the layers of images and what they share (not in docker)."""
+    return session.engine().images.layers(*names)
+
+
+@verb("tag", takes="image", usage="SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]")
+@click.argument("source")
+@click.argument("target")
+@click.pass_obj
+def tag(session: Session, source: str, target: str) -> None:
+    """Give an image one more name."""
+    session.engine().images.tag(source, target)
+
+
+@verb("rm", takes="image", refused=refused.IMAGE_RM, usage="[OPTIONS] IMAGE [IMAGE...]")
+@click.option("-f", "--force", is_flag=True, help="Remove even if a stopped container needs it")
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+@click.pass_obj
+def rm(session: Session, names: tuple[str, ...], *, force: bool) -> Removed:
+    """Remove one or more images."""
+    return session.engine().images.remove(*names, force=force)
+
+
+@verb("build", takes="path", refused=refused.BUILD, cancellable=True, usage="[OPTIONS] PATH | -")
+@click.option("-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="Name the result")
+@click.option("-f", "--file", metavar="FILE|-", help="The Dockerfile; PATH/Dockerfile by default")
+@click.option("--build-arg", multiple=True, metavar="KEY[=VALUE]", help="Set a value for ARG")
+@click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Set a label")
+@click.option("--target", metavar="STAGE", help="Stop at this stage")
+@click.option("--no-cache", is_flag=True, help="Run every step anew")
+@click.option("--pull", is_flag=True, help="Ask the registry for every base")
+@click.option("--platform", metavar="OS/ARCH", help="Platform of the result")
+@click.option("--network", metavar="none|host", help="Network of RUN steps")
+@click.option("-q", "--quiet", is_flag=True, help="Show only the image ID at the end")
+# docker's own defaults, said aloud in many tutorials; here they change nothing.
+@click.option("--rm/--no-rm", default=True, hidden=True, expose_value=False)
+@click.option("--load", is_flag=True, hidden=True, expose_value=False)
+@click.option("--progress", hidden=True, expose_value=False)
+@click.argument("context", metavar="PATH|-")
+@click.pass_obj
+def build(
+    session: Session, /, context: str, *, quiet: bool, **given: object
+) -> BuildResult | Names:
+    """Build an image from a Dockerfile."""
+    options = build_options(session, context, given)
+    images = session.engine().images
+    if quiet:
+        result = images.build(options, cancelled=session.cancelled)
+        return Names((str(result.image_id),))
+    return images.build(options, on_event=session.on_event, cancelled=session.cancelled)
+
+
+def row_template(template: str) -> str:
+    """Return the template for each row, "" for the table."""
+    return "" if template == "table" else check_template(template)
+
+
+def check_template(template: str) -> str:
+    """Refuse tables of one's own columns, which docker has and this version has not."""
+    from ocimagic.errors import NotBuiltYet
+
+    if template.startswith("table "):
+        raise NotBuiltYet(
+            "tables with columns of one's own are not built yet",
+            hint="--format json and --format '{{.Field}}' are",
+        )
+    return template
+
+
+image = Noun(
+    "image",
+    help="Manage images.",
+    commands=[pull, ls, inspect, history, layers, tag, rm, build],
+    aliases={"list": "ls", "remove": "rm"},
+    later=refused.IMAGE_WORDS,
+)

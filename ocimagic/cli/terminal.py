@@ -1,0 +1,116 @@
+"""Live events on a terminal: progress on standard error, output where it belongs.
+
+On a real terminal a pull is redrawn in place; elsewhere each layer and step says one line
+when it is done, which is what a log file wants.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, BinaryIO
+
+from ocimagic.model.event import (
+    LayerPhase,
+    LayerProgress,
+    Notice,
+    Output,
+    PullStarted,
+    StepDone,
+    StepStarted,
+)
+from ocimagic.render.escape import visible
+from ocimagic.render.progress import PullProgress
+from ocimagic.render.units import human_seconds
+
+if TYPE_CHECKING:
+    from ocimagic.model.event import Event
+
+REDRAW_S = 0.1
+
+
+class Terminal:
+    """A listener for events.
+
+    Args:
+        stdout: gets what containers write there.
+        stderr: gets the rest.
+        redraws: standard error is a terminal that understands cursor movement.
+    """
+
+    def __init__(self, stdout: BinaryIO, stderr: BinaryIO, *, redraws: bool) -> None:
+        self._stdout = stdout
+        self._stderr = stderr
+        self._redraws = redraws
+        self._pull = PullProgress()
+        self._drawn_lines = 0
+        self._drawn_at = 0.0
+        # Layers are fetched by several threads, and each reports for itself.
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        with self._lock:
+            self._show(event)
+
+    def end(self) -> None:
+        """Leave the progress of a pull as it is now."""
+        with self._lock:
+            self._settle()
+
+    def _show(self, event: Event) -> None:
+        match event:
+            case PullStarted() | LayerProgress():
+                self._progress(event)
+            case Output(stream, data, step):
+                self._settle()
+                # A build's steps talk beside its result, which is what stdout is for.
+                out = self._stdout if stream == "stdout" and step is None else self._stderr
+                out.write(data)
+                out.flush()
+            case StepStarted(number, total, _, text, _):
+                self._settle()
+                self._say(f"[{number}/{total}] {text}")
+            case StepDone(number, cached, seconds):
+                self._settle()
+                self._say(f"[{number}] {'cached' if cached else human_seconds(seconds)}")
+            case Notice(text, line):
+                self._settle()
+                self._say(f"warning: {f'line {line}: ' if line else ''}{text}")
+
+    def _progress(self, event: PullStarted | LayerProgress) -> None:
+        if isinstance(event, PullStarted):
+            self._settle()
+            self._say(f"pulling {event.reference}")
+        self._pull = self._pull.update(event)
+        ended = isinstance(event, LayerProgress) and event.phase in {
+            LayerPhase.DONE,
+            LayerPhase.EXISTS,
+        }
+        if self._redraws:
+            if ended or time.monotonic() - self._drawn_at >= REDRAW_S:
+                self._redraw()
+        elif ended and isinstance(event, LayerProgress):
+            self._say(f"{event.digest.short}  {event.phase.value}")
+
+    def _redraw(self) -> None:
+        """Write the layers over what was drawn before: cursor up, clear to the end."""
+        lines = self._pull.text().splitlines()[1:]
+        up = f"\x1b[{self._drawn_lines}F\x1b[J" if self._drawn_lines else ""
+        self._write(up + "".join(f"{line}\n" for line in lines))
+        self._drawn_lines = len(lines)
+        self._drawn_at = time.monotonic()
+
+    def _settle(self) -> None:
+        """Draw the last state and begin anew below it."""
+        if self._drawn_lines:
+            self._redraw()
+            self._drawn_lines = 0
+            self._pull = PullProgress()
+
+    def _say(self, text: str) -> None:
+        self._write(visible(text) + "\n")
+
+    def _write(self, text: str) -> None:
+        self._stderr.write(text.encode(errors="backslashreplace"))
+        self._stderr.flush()

@@ -1,0 +1,208 @@
+"""The tree that a stack of layers makes, from their tables of contents alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from ocimagic.errors import LayerRefused
+from ocimagic.layers.tarheader import Kind
+from ocimagic.layers.toc import TocEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_MAX_LINKS = 40  # as the kernel
+_IMPLIED = TocEntry("", Kind.DIR, 0o755, 0, 0, 0, "", 0, 0)
+
+
+class Found(NamedTuple):
+    """A file in the merged tree.
+
+    Attributes:
+        path: where it is, with all symlinks resolved that were followed.
+        entry: its line; of a hard link, the line of the file it is.
+        layer: index of the layer whose tar holds its content, the lowest being 0.
+    """
+
+    path: str
+    entry: TocEntry
+    layer: int
+
+
+@dataclass(slots=True, eq=False)
+class _Node:
+    entry: TocEntry
+    layer: int  # whose entry put it here
+    source: int  # whose tar holds the content: another layer's for a hard link
+    children: dict[str, _Node] | None = None  # of a directory
+
+
+class MergedTree:
+    """What ``/`` of an image looks like; symlinks and whiteouts obeyed, nothing unpacked.
+
+    Args:
+        tocs: the layers' tables, lowest first.
+
+    Raises:
+        LayerRefused: the layers do not fit on each other.
+    """
+
+    def __init__(self, tocs: Iterable[Iterable[TocEntry]]) -> None:
+        self._root = _Node(_IMPLIED, 0, 0, {})
+        for layer, toc in enumerate(tocs):
+            for entry in toc:
+                self._add(entry, layer)
+
+    def find(self, path: str, *, follow: bool = True) -> Found | None:
+        """Look a path up as a process whose ``/`` this is would.
+
+        Args:
+            path: absolute or relative to the root; ``..`` stays inside.
+            follow: whether a symlink in the last component is followed too.
+        """
+        walked = self._walk(path, follow=follow)
+        if walked is None:
+            return None
+        where, node = walked
+        return Found(where, node.entry._replace(path=where), node.source)
+
+    def lookup(self, path: str, *, follow: bool = True) -> TocEntry | None:
+        """Return the line of a path, or None; ``find`` also says which layer it is from."""
+        found = self.find(path, follow=follow)
+        return found and found.entry
+
+    def children(self, path: str) -> tuple[Found, ...]:
+        """Return what a directory holds, sorted by name; nothing if it is no directory."""
+        walked = self._walk(path)
+        if walked is None or walked[1].children is None:
+            return ()
+        where = walked[0]
+        made = []
+        for name, node in sorted(walked[1].children.items()):
+            inside = f"{where}/{name}" if where else name
+            made.append(Found(inside, node.entry._replace(path=inside), node.source))
+        return tuple(made)
+
+    def walk(self) -> Iterator[Found]:
+        """Yield all files, a directory before what it holds, the root first."""
+        pending = [("", self._root)]
+        while pending:
+            path, node = pending.pop()
+            yield Found(path, node.entry._replace(path=path), node.source)
+            for name, child in sorted((node.children or {}).items(), reverse=True):
+                pending.append((f"{path}/{name}" if path else name, child))
+
+    def _walk(
+        self, path: str, *, follow: bool = True, implied: _Node | None = None
+    ) -> tuple[str, _Node] | None:
+        """Resolve a path; return where it ends and what is there.
+
+        Args:
+            path: as in ``find``.
+            follow: as in ``find``.
+            implied: what to copy for each missing directory; without it, None is returned.
+        """
+        trail = [("", self._root)]
+        todo = [part for part in reversed(path.split("/")) if part]
+        ours = len(todo)  # of what is left to do, this many parts are not from a symlink
+        links = 0
+        while todo:
+            part = todo.pop()
+            where, node = trail[-1]
+            if node.children is None:
+                return None
+            if part == ".":
+                continue
+            if part == "..":
+                del trail[max(len(trail) - 1, 1) :]
+                continue
+            child = node.children.get(part)
+            if child is None:
+                if implied is None or len(todo) >= ours:
+                    return None
+                child = _Node(implied.entry, implied.layer, implied.source, {})
+                node.children[part] = child
+            if child.entry.kind is Kind.SYMLINK and (follow or todo):
+                links += 1
+                if links > _MAX_LINKS:
+                    return None
+                ours = min(ours, len(todo))
+                text = child.entry.linkname
+                if text.startswith("/"):
+                    del trail[1:]
+                todo.extend(each for each in reversed(text.split("/")) if each)
+                continue
+            trail.append((f"{where}/{part}" if where else part, child))
+        return trail[-1]
+
+    def _add(self, entry: TocEntry, layer: int) -> None:
+        if not entry.path and entry.kind is Kind.DIR:
+            self._root.entry = entry
+            return
+        if entry.kind is Kind.OPAQUE:
+            walked = self._walk(entry.path)
+            if walked is not None:
+                _prune(walked[1], layer)
+            return
+        parent_path, _, name = entry.path.rpartition("/")
+        if entry.kind is Kind.WHITEOUT:
+            walked = self._walk(parent_path)
+            if walked is not None and walked[1].children is not None:
+                _hide(walked[1].children, name, layer)
+            return
+        siblings = self._directory(parent_path, entry, layer)
+        if entry.kind is Kind.HARDLINK:
+            siblings[name] = self._linked(entry, layer, siblings.get(name))
+            return
+        old = siblings.get(name)
+        made = _Node(entry, layer, layer, {} if entry.kind is Kind.DIR else None)
+        if made.children is not None and old is not None and old.children is not None:
+            made.children = old.children
+        siblings[name] = made
+
+    def _linked(self, entry: TocEntry, layer: int, old: _Node | None) -> _Node:
+        """Return the node of a hard link that takes the place of ``old``."""
+        walked = self._walk(entry.linkname, follow=False)
+        if walked is None or walked[1].children is not None:
+            raise LayerRefused(entry.path, f"a hard link to {entry.linkname!r}, which is no file")
+        target = walked[1]
+        if old is not None and any(node is target for node in _below(old)):
+            raise LayerRefused(entry.path, "a hard link to itself or to what it replaces")
+        return _Node(target.entry, layer, target.source)
+
+    def _directory(self, path: str, entry: TocEntry, layer: int) -> dict[str, _Node]:
+        """Return the children of a directory, made with its parents if it was implied."""
+        implied = _Node(_IMPLIED._replace(mtime_ns=entry.mtime_ns), layer, layer)
+        walked = self._walk(path, implied=implied)
+        if walked is None or walked[1].children is None:
+            raise LayerRefused(entry.path, "its parent is no directory")
+        return walked[1].children
+
+
+def _hide(siblings: dict[str, _Node], name: str, layer: int) -> None:
+    """Remove what lower layers put at ``name``."""
+    node = siblings.get(name)
+    if node is not None:
+        _prune(node, layer)
+        if node.layer < layer and not node.children:
+            del siblings[name]
+
+
+def _prune(top: _Node, layer: int) -> None:
+    """Remove everything below a directory that lower layers put there.
+
+    A lower directory in which this layer put something stays, as what it was.
+    """
+    for node in reversed(_below(top)):
+        for name, child in list((node.children or {}).items()):
+            if child.layer < layer and not child.children:
+                del (node.children or {})[name]
+
+
+def _below(top: _Node) -> list[_Node]:
+    """Return a node and all below it, parents first."""
+    order = [top]
+    for node in order:  # grows while it is read
+        order.extend((node.children or {}).values())
+    return order

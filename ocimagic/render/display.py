@@ -1,0 +1,173 @@
+"""One dispatch from any result to its text and its HTML.
+
+A value of another room joins by having ``to_text`` and ``to_html`` itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from ocimagic.errors import OcimagicError
+from ocimagic.model import result
+from ocimagic.render import html, table, text
+from ocimagic.render.error import error_html, error_text
+from ocimagic.render.escape import visible
+from ocimagic.render.inspect_tree import tree_html, tree_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """A value that knows its own picture."""
+
+    def to_text(self, now: datetime, /) -> str:
+        """Return the plain text, complete by itself."""
+        ...
+
+    def to_html(self, now: datetime, /) -> str | None:
+        """Return the HTML, None when the text is all there is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """How one type is drawn; both take the value and the time."""
+
+    as_text: Callable[[Any, datetime], str]
+    as_html: Callable[[Any, datetime], str]
+
+
+def as_text(value: object, now: datetime) -> str:
+    """Draw any result as plain text, without a line end.
+
+    Args:
+        value: a result of the engine, a tuple of them, an error, or a JSON document.
+        now: what ages are counted from.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, Drawable):
+        return value.to_text(now)
+    drawing = _drawing(value)
+    return drawing.as_text(value, now) if drawing else visible(str(value), lines=True)
+
+
+def as_html(value: object, now: datetime) -> str | None:
+    """Draw any result as HTML; None when its text is all there is."""
+    if isinstance(value, Drawable):
+        return value.to_html(now)
+    drawing = _drawing(value)
+    return drawing.as_html(value, now) if drawing else None
+
+
+def mimebundle(value: object, now: datetime) -> dict[str, str]:
+    """Draw any result as a notebook wants it: by media type."""
+    bundle = {"text/plain": as_text(value, now)}
+    drawn = as_html(value, now)
+    return bundle if drawn is None else bundle | {"text/html": drawn}
+
+
+def _drawing(value: object) -> _Drawing | None:
+    if isinstance(value, OcimagicError):
+        return _Drawing(lambda error, _: error_text(error), lambda error, _: error_html(error))
+    if isinstance(value, tuple | list):
+        return _ROWS.get(type(value[0])) if value else None
+    return _ONE.get(type(value))
+
+
+def _tabled(layout: Callable[[Any, datetime], table.Table]) -> _Drawing:
+    """Draw what is a table in both forms."""
+    return _Drawing(
+        lambda value, now: text.table_text(layout(value, now)),
+        lambda value, now: html.table_html(layout(value, now)),
+    )
+
+
+def _row_of(drawing: _Drawing) -> _Drawing:
+    """Draw one value as a table of one row."""
+    return _Drawing(
+        lambda value, now: drawing.as_text((value,), now),
+        lambda value, now: drawing.as_html((value,), now),
+    )
+
+
+def _document(convert: Callable[[Any], object]) -> _Drawing:
+    """Draw what is best looked at as its JSON document."""
+    return _Drawing(
+        lambda value, _: tree_text(convert(value)), lambda value, _: tree_html(convert(value))
+    )
+
+
+def _image_document(details: result.ImageDetails) -> object:
+    from ocimagic.wire.image import image_inspect
+
+    return image_inspect(details)
+
+
+def _container_document(details: result.ContainerDetails) -> object:
+    from ocimagic.wire.container import container_inspect
+
+    return container_inspect(details)
+
+
+def _layers_text(report: result.LayerReport, _now: datetime) -> str:
+    from ocimagic.render.layer_graph import layers_tree
+
+    return layers_tree(report)
+
+
+def _layers_html(report: result.LayerReport, _now: datetime) -> str:
+    from ocimagic.render.layer_graph import layers_html
+
+    return layers_html(report)
+
+
+def _layer_rows(layers: Sequence[result.LayerInfo], _now: datetime) -> table.Table:
+    return table.layer_table("Layers", layers)
+
+
+_IMAGES = _tabled(table.image_table)
+_CONTAINERS = _tabled(table.container_table)
+_HISTORY = _tabled(table.history_table)
+_LAYERS = _tabled(_layer_rows)
+_EXITS = _Drawing(
+    lambda statuses, now: "\n".join(text.exit_sentence(each, now) for each in statuses),
+    lambda statuses, now: "".join(html.exit_html(each, now) for each in statuses),
+)
+_JSON = _document(lambda value: value)
+
+_ROWS: dict[type, _Drawing] = {
+    result.ImageSummary: _IMAGES,
+    result.ContainerSummary: _CONTAINERS,
+    result.HistoryLine: _HISTORY,
+    result.LayerInfo: _LAYERS,
+    result.ExitStatus: _EXITS,
+    dict: _JSON,
+}
+
+_ONE: dict[type, _Drawing] = {
+    **{kind: _row_of(drawing) for kind, drawing in _ROWS.items()},
+    dict: _JSON,
+    result.ImageDetails: _document(_image_document),
+    result.ContainerDetails: _document(_container_document),
+    result.LayerReport: _Drawing(_layers_text, _layers_html),
+    result.PullResult: _Drawing(
+        lambda value, _: text.pull_sentence(value), lambda value, _: html.pull_html(value)
+    ),
+    result.BuildResult: _Drawing(
+        lambda value, _: text.build_text(value), lambda value, _: html.build_html(value)
+    ),
+    result.RunResult: _Drawing(
+        lambda value, _: text.run_sentence(value), lambda value, _: html.run_html(value)
+    ),
+    result.Removed: _Drawing(
+        lambda value, _: text.removed_text(value), lambda value, _: html.removed_html(value)
+    ),
+    result.SystemInfo: _Drawing(
+        lambda value, _: text.info_text(value), lambda value, _: html.info_html(value)
+    ),
+}

@@ -1,0 +1,161 @@
+"""Model to HTML that survives everything a notebook does to it.
+
+JupyterLab strips ``<style>``, ``class`` and scripts from a notebook it does not trust, and
+GitHub strips ``style``.  So: plain elements that mean something without styles, styles
+inline, colours inherited or half transparent so that light and dark themes both work, and
+every text from outside through ``markup``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ocimagic.render.escape import markup
+from ocimagic.render.table import build_table, info_table, layer_tables
+from ocimagic.render.text import build_sentence, exit_sentence, pull_sentence, removed_sentence
+from ocimagic.render.units import human_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from ocimagic.model.result import (
+        BuildResult,
+        ExitStatus,
+        LayerReport,
+        PullResult,
+        Removed,
+        RunResult,
+        SystemInfo,
+    )
+    from ocimagic.render.table import Table
+
+LINE = "rgba(128,128,128,.35)"
+GOOD = "rgba(0,158,115,.25)"
+BAD = "rgba(213,94,0,.28)"
+CALM = "rgba(0,114,178,.22)"
+MONOSPACE = "font-family:ui-monospace,'DejaVu Sans Mono',monospace"
+
+_CELL = f"padding:.3em .8em .3em 0;border-bottom:1px solid {LINE};vertical-align:top"
+_CODE_HEADS = frozenset(
+    {"IMAGE ID", "CONTAINER ID", "IMAGE", "DIGEST", "COMMAND", "CREATED BY", "INSTRUCTION"}
+)
+
+
+def table_html(table: Table, *, caption: str | None = None) -> str:
+    """Draw a table with caption and heads that a screen reader announces."""
+    heads = "".join(
+        f'<th scope="col" style="{_CELL};text-align:{_side(head, table)}">{markup(head)}</th>'
+        for head in table.heads
+    )
+    rows = "".join(f"<tr>{_row(row, table)}</tr>" for row in table.rows)
+    return (
+        '<table style="border-collapse:collapse;margin:.3em 0">'
+        f'<caption style="text-align:left;white-space:nowrap;padding-bottom:.3em">'
+        f"{markup(table.caption if caption is None else caption)}</caption>"
+        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _row(row: tuple[str, ...], table: Table) -> str:
+    cells: list[str] = []
+    for head, cell in zip(table.heads, row, strict=True):
+        # break-spaces keeps the blanks of a command and still lets it wrap.
+        code = f";{MONOSPACE};white-space:break-spaces" if head in _CODE_HEADS else ""
+        style = f"{_CELL};text-align:{_side(head, table)}{code}"
+        if not cells:
+            cells.append(f'<th scope="row" style="{style};font-weight:inherit">{markup(cell)}</th>')
+        else:
+            cells.append(f'<td style="{style}">{markup(cell)}</td>')
+    return "".join(cells)
+
+
+def _side(head: str, table: Table) -> str:
+    return "right" if head in table.numbers else "left"
+
+
+def paragraph(text: str) -> str:
+    """Wrap one sentence."""
+    return f'<p style="margin:.3em 0">{markup(text)}</p>'
+
+
+def badge(text: str, colour: str) -> str:
+    """Draw a small label; the text, not the colour, carries the meaning."""
+    return (
+        f'<span style="background:{colour};border-radius:.4em;padding:.05em .5em;{MONOSPACE}">'
+        f"{markup(text)}</span>"
+    )
+
+
+def details(summary: str, body: str, *, is_open: bool = False) -> str:
+    """Fold ready HTML under a line of text."""
+    mark = " open" if is_open else ""
+    return (
+        f'<details{mark} style="margin:.3em 0"><summary style="cursor:pointer">{markup(summary)}'
+        f"</summary>{body}</details>"
+    )
+
+
+def preformatted(text: str) -> str:
+    """Show lines of text as they are, in monospace."""
+    return (
+        f'<pre style="{MONOSPACE};margin:.3em 0;padding:.4em .6em;white-space:pre-wrap;'
+        f'background:rgba(128,128,128,.12)">{markup(text, lines=True)}</pre>'
+    )
+
+
+def pull_html(result: PullResult) -> str:
+    """Say what a pull did."""
+    return paragraph(pull_sentence(result))
+
+
+def build_html(result: BuildResult) -> str:
+    """Draw the steps of a build under a sentence that says what it made."""
+    warnings = "".join(paragraph(f"Warning: {text}") for text in result.warnings)
+    return table_html(build_table(result), caption=build_sentence(result)) + warnings
+
+
+def run_html(result: RunResult) -> str:
+    """Draw how a container ended as a small label and a few words."""
+    colour = BAD if result.exit_code else GOOD
+    kept = "removed" if result.removed else f"kept as {result.name}"
+    said = (
+        f"{human_seconds(result.duration_s)} · network {result.network} · "
+        f"container {result.container_id[:12]} {kept}"
+    )
+    return (
+        f'<p style="margin:.3em 0">{badge(f"exit {result.exit_code}", colour)} {markup(said)}</p>'
+    )
+
+
+def exit_html(status: ExitStatus, now: datetime, *, name: str = "") -> str:
+    """Draw how a container ended, after its name if it is given."""
+    head, _, rest = exit_sentence(status, now).partition(", ")
+    label = badge(head, BAD if status.code else GOOD)
+    return f'<p style="margin:.3em 0">{markup(name)} {label} {markup(rest)}</p>'
+
+
+def removed_html(removed: Removed) -> str:
+    """Say how much was removed, with the list folded below."""
+    gone = [f"Untagged: {name}" for name in removed.untagged]
+    gone += [f"Deleted: {digest}" for digest in removed.deleted]
+    return (
+        details(removed_sentence(removed), bullet_list(gone))
+        if gone
+        else paragraph(removed_sentence(removed))
+    )
+
+
+def info_html(info: SystemInfo) -> str:
+    """Draw what this machine and this version can do."""
+    return table_html(info_table(info))
+
+
+def layer_tables_html(report: LayerReport) -> str:
+    """Draw the layers of each image as a table."""
+    return "".join(table_html(table) for table in layer_tables(report))
+
+
+def bullet_list(items: Iterable[str]) -> str:
+    """Draw a list of texts."""
+    return f"<ul>{''.join(f'<li>{markup(item)}</li>' for item in items)}</ul>"

@@ -1,0 +1,242 @@
+"""Tables as values: every list is laid out here once, then drawn as text and as HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ocimagic.model.state import Status
+from ocimagic.render.escape import shorten
+from ocimagic.render.units import count, human_age, human_duration, human_seconds, human_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from ocimagic.model.result import (
+        BuildResult,
+        ContainerSummary,
+        HistoryLine,
+        ImageSummary,
+        LayerInfo,
+        LayerReport,
+        SystemInfo,
+    )
+    from ocimagic.spec.digest import Digest
+
+COMMAND_WIDTH = 20
+CREATED_BY_WIDTH = 45
+INSTRUCTION_WIDTH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Column heads and rows of plain text, not yet made visible.
+
+    Attributes:
+        caption: says what the table is; HTML shows it, text leaves it out.
+        numbers: heads whose cells are aligned to the right in HTML.
+    """
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: frozenset[str] = frozenset()
+
+
+def image_table(
+    images: Iterable[ImageSummary],
+    now: datetime,
+    *,
+    digests: bool = False,
+    no_trunc: bool = False,
+) -> Table:
+    """Lay out ``image ls`` as docker does."""
+    rows = [image_fields(image, now, no_trunc=no_trunc) for image in images]
+    columns = {"REPOSITORY": "Repository", "TAG": "Tag"}
+    if digests:
+        columns["DIGEST"] = "Digest"
+    columns |= {"IMAGE ID": "ID", "CREATED": "CreatedSince", "SIZE": "Size"}
+    return _table(f"{count(len(rows), 'image')}", columns, rows, numbers={"SIZE"})
+
+
+def image_fields(image: ImageSummary, now: datetime, *, no_trunc: bool = False) -> dict[str, str]:
+    """Return docker's ``image ls --format`` fields of one image."""
+    return {
+        "Repository": image.repository,
+        "Tag": image.tag,
+        "ID": digest_id(image.image_id, no_trunc=no_trunc),
+        "Digest": str(image.digest),
+        "CreatedSince": human_age(image.created, now),
+        "CreatedAt": _moment(image.created),
+        "Size": human_size(image.size_bytes),
+        "SharedSize": human_size(image.shared_bytes),
+        "UniqueSize": human_size(image.size_bytes - image.shared_bytes),
+    }
+
+
+def container_table(
+    containers: Iterable[ContainerSummary], now: datetime, *, no_trunc: bool = False
+) -> Table:
+    """Lay out ``container ls`` as docker does; without PORTS, since there can be none yet."""
+    rows = [container_fields(each, now, no_trunc=no_trunc) for each in containers]
+    columns = {
+        "CONTAINER ID": "ID",
+        "IMAGE": "Image",
+        "COMMAND": "Command",
+        "CREATED": "RunningFor",
+        "STATUS": "Status",
+        "NAMES": "Names",
+    }
+    return _table(f"{count(len(rows), 'container')}", columns, rows)
+
+
+def container_fields(
+    container: ContainerSummary, now: datetime, *, no_trunc: bool = False
+) -> dict[str, str]:
+    """Return docker's ``container ls --format`` fields of one container."""
+    command = " ".join(container.command)
+    return {
+        "ID": container.container_id if no_trunc else container.container_id[:12],
+        "Image": container.image,
+        "Command": f'"{command if no_trunc else shorten(command, COMMAND_WIDTH)}"',
+        "RunningFor": human_age(container.created, now),
+        "CreatedAt": _moment(container.created),
+        "Status": status_words(container, now),
+        "State": container.status.value,
+        "Names": container.name,
+        "Networks": container.network,
+        "Labels": ",".join(f"{key}={value}" for key, value in container.labels.items()),
+        "Ports": "",
+    }
+
+
+def status_words(container: ContainerSummary, now: datetime) -> str:
+    """Return docker's STATUS column: ``Up 2 minutes``, ``Exited (0) 3 seconds ago``."""
+    if container.exit:
+        return f"Exited ({container.exit.code}) {human_age(container.exit.finished, now)}"
+    if container.status is Status.RUNNING and container.started:
+        return f"Up {human_duration((now - container.started).total_seconds())}"
+    return container.status.value.capitalize()
+
+
+def history_table(
+    history: Iterable[HistoryLine], now: datetime, *, no_trunc: bool = False, human: bool = True
+) -> Table:
+    """Lay out ``image history``, newest first."""
+    rows = [history_fields(line, now, no_trunc=no_trunc, human=human) for line in history]
+    columns = {
+        "IMAGE": "ID",
+        "CREATED" if human else "CREATED AT": "CreatedSince" if human else "CreatedAt",
+        "CREATED BY": "CreatedBy",
+        "SIZE": "Size",
+        "COMMENT": "Comment",
+        "BASE": "Base",
+    }
+    return _table(f"{count(len(rows), 'step')}, newest first", columns, rows, numbers={"SIZE"})
+
+
+def history_fields(
+    line: HistoryLine, now: datetime, *, no_trunc: bool = False, human: bool = True
+) -> dict[str, str]:
+    """Return docker's ``image history --format`` fields of one step, and our ``Base``."""
+    return {
+        "ID": digest_id(line.image_id, no_trunc=no_trunc) if line.image_id else "<missing>",
+        "CreatedSince": human_age(line.created, now),
+        "CreatedAt": _moment(line.created),
+        "CreatedBy": line.created_by if no_trunc else shorten(line.created_by, CREATED_BY_WIDTH),
+        "Size": human_size(line.size_bytes) if human else str(line.size_bytes),
+        "Comment": line.comment,
+        "Base": "yes" if line.from_base else "",
+    }
+
+
+def layer_table(name: str, layers: Sequence[LayerInfo]) -> Table:
+    """Lay out the layers of one image, bottom first."""
+    rows = tuple(
+        (
+            layer.digest.short,
+            human_size(layer.size_bytes),
+            shorten(instruction(layer.created_by), CREATED_BY_WIDTH),
+            "yes" if layer.from_base else "",
+            ", ".join(layer.shared_with),
+        )
+        for layer in layers
+    )
+    heads = ("DIGEST", "SIZE", "CREATED BY", "BASE", "SHARED WITH")
+    caption = f"{name}: {count(len(rows), 'layer')}, bottom first"
+    return Table(caption, heads, rows, frozenset({"SIZE"}))
+
+
+def layer_tables(report: LayerReport) -> tuple[Table, ...]:
+    """Lay out one table per image of a report."""
+    return tuple(layer_table(name, layers) for name, layers in report.images)
+
+
+def build_table(result: BuildResult) -> Table:
+    """Lay out the steps of a build."""
+    rows = tuple(
+        (
+            str(step.number),
+            shorten(step.text, INSTRUCTION_WIDTH),
+            "cached" if step.cached else "",
+            human_seconds(step.seconds),
+            human_size(step.size_bytes) if step.layer else "",
+        )
+        for step in result.steps
+    )
+    heads = ("STEP", "INSTRUCTION", "CACHED", "TIME", "LAYER")
+    return Table(count(len(rows), "step"), heads, rows, frozenset({"STEP", "TIME", "LAYER"}))
+
+
+def info_table(info: SystemInfo) -> Table:
+    """Lay out ``system info`` as names and values."""
+    rows = [
+        ("Version", info.version),
+        ("Isolation", info.isolation),
+        ("Containers", f"{info.containers} ({info.running} running)"),
+        ("Images", str(info.images)),
+        ("Data root", info.data_root),
+        ("Run root", info.run_root),
+        ("Stored", human_size(info.store_bytes)),
+        ("Free", human_size(info.free_bytes)),
+        ("Snapshotter", info.snapshotter),
+        ("Runtime", info.runtime),
+        ("Kernel", info.kernel),
+        ("Operating system", info.operating_system),
+        ("Architecture", info.architecture),
+        ("CPUs", str(info.cpus)),
+        ("Memory", human_size(info.memory_bytes)),
+    ]
+    rows += [("This machine lacks", sentence) for sentence in info.lacks]
+    rows += [("Not built yet", sentence) for sentence in info.not_yet]
+    return Table("This engine and this machine", ("WHAT", "VALUE"), tuple(rows))
+
+
+def instruction(created_by: str) -> str:
+    """Return the Dockerfile line behind a history line, without what builders wrap it in."""
+    text = created_by.removesuffix(" # buildkit")
+    shell = "/bin/sh -c "
+    if text.startswith(shell):
+        text = text.removeprefix(shell)
+        text = text.removeprefix("#(nop)") if text.startswith("#(nop)") else f"RUN {text}"
+    return text.replace(f"RUN {shell}", "RUN ", 1).strip() or "(no command)"
+
+
+def digest_id(digest: Digest, *, no_trunc: bool = False) -> str:
+    """Return an ID as docker's tables show it."""
+    return str(digest) if no_trunc else digest.short
+
+
+def _table(
+    caption: str,
+    columns: dict[str, str],
+    rows: Sequence[dict[str, str]],
+    numbers: Iterable[str] = (),
+) -> Table:
+    cells = tuple(tuple(row[field] for field in columns.values()) for row in rows)
+    return Table(caption, tuple(columns), cells, frozenset(numbers))
+
+
+def _moment(moment: datetime | None) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S %z UTC") if moment else "N/A"

@@ -1,0 +1,65 @@
+"""Sizes and times in the words docker uses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+_MINUTE = 60
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+
+
+def human_size(size_bytes: float) -> str:
+    """Write a size with decimal units and three digits: ``67.8MB``."""
+    size, unit = float(size_bytes), 0
+    # 999.95 would be rounded to 1e+03, so it already belongs to the next unit.
+    while size >= 999.5 and unit < len(_SIZE_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.3g}{_SIZE_UNITS[unit]}"
+
+
+def human_duration(seconds: float) -> str:
+    """Write a rough length of time: ``About a minute``, ``3 weeks``."""
+    whole = int(seconds)
+    if whole < _MINUTE:
+        return "Less than a second" if whole < 1 else count(whole, "second")
+    minutes = whole // _MINUTE
+    if minutes < 60:
+        return "About a minute" if minutes == 1 else count(minutes, "minute")
+    hours = int(seconds / _HOUR + 0.5)
+    if hours < 48:
+        return "About an hour" if hours == 1 else count(hours, "hour")
+    days = hours // 24
+    for limit, length, word in ((14, 1, "day"), (60, 7, "week"), (730, 30, "month")):
+        if days < limit:
+            return count(days // length, word)
+    return count(days // 365, "year")
+
+
+def human_age(then: datetime | None, now: datetime) -> str:
+    """Write how long ago something was: ``2 minutes ago``; ``N/A`` when unknown.
+
+    A time in the future, as reproducible images may carry, reads as just now.
+    """
+    if then is None:
+        return "N/A"
+    return f"{human_duration(max((now - then).total_seconds(), 0))} ago"
+
+
+def human_seconds(seconds: float) -> str:
+    """Write a measured time: ``0.03s``, ``12.4s``, ``2m05s``."""
+    if seconds < 10:
+        return f"{seconds:.2f}s"
+    if seconds < 100:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest:02}s"
+
+
+def count(number: int, word: str) -> str:
+    """Write a number with its noun: ``1 layer``, ``3 layers``."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

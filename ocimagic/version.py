@@ -1,0 +1,3 @@
+"""Which ocimagic this is."""
+
+VERSION = "0.1.0"
