@@ -247,20 +247,20 @@ class Containers:
         path = self.log_path(record.container_id)
         if not path.exists():
             return
-        connection: Connection | None = None
-        if follow:
-            with contextlib.suppress(InvalidState):
-                connection = self.connect(record)
-                connection.attach()
-        with path.open("rb") as file, contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
+            connection: Connection | None = None
+            if follow:
+                # Before the file is read, so that nothing is written unnoticed in between.
+                with contextlib.suppress(InvalidState):
+                    connection = stack.enter_context(self.connect(record))
+                    connection.attach()
+            file = stack.enter_context(path.open("rb"))
             lines = file.readlines()
             yield from _records(lines if tail is None else lines[max(0, len(lines) - tail) :])
-            if connection is None:
-                return
-            stack.enter_context(connection)
-            for _ in connection.frames():
+            if connection is not None:
+                for _ in connection.frames():
+                    yield from _records(file.readlines())
                 yield from _records(file.readlines())
-            yield from _records(file.readlines())
 
     # -- for the rest of this room ---------------------------------------------
 

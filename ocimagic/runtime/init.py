@@ -151,6 +151,12 @@ def write_sysctls(context: Context) -> None:
         os.close(proc)
 
 
+def protect_paths(context: Context) -> None:
+    """Make paths read-only and hide others; after the sysctls, which are among them."""
+    for op in mounts.plan_protection(context.bundle.config):
+        mounts.apply_mount(op, context.root_fd)
+
+
 def prepare_working_dir(context: Context) -> None:
     """Make the working directory inside the root, as docker does."""
     try:
@@ -316,6 +322,7 @@ PHASES: tuple[Callable[[Context], None], ...] = (
     mount_all,
     raise_loopback,
     write_sysctls,
+    protect_paths,
     prepare_working_dir,
     name_host,
     enter_root,

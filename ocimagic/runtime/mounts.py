@@ -82,16 +82,20 @@ class MountOp:
 
 
 def plan_mounts(config: RuntimeConfig) -> list[MountOp]:
-    """List everything to mount below the new root, then what to hide and to protect."""
-    ops = [_plan_mount(each) for each in config.mounts]
-    ops += [
+    """List everything to mount below the new root, in the config's order."""
+    return [_plan_mount(each) for each in config.mounts]
+
+
+def plan_protection(config: RuntimeConfig) -> list[MountOp]:
+    """List what to make read-only and what to hide, once all is mounted."""
+    readonly = [
         MountOp(Action.READONLY, path, optional=True, why="readonlyPaths")
         for path in config.readonly_paths
     ]
-    ops += [
+    masked = [
         MountOp(Action.MASK, path, optional=True, why="maskedPaths") for path in config.masked_paths
     ]
-    return ops
+    return readonly + masked
 
 
 def _plan_mount(mount: Mount) -> MountOp:

@@ -39,13 +39,16 @@ def resolve(text: str, passwd: str, group: str) -> Identity:
     groups = [line.split(":") for line in group.splitlines() if line.count(":") >= 3]
     name, uid, gid, home = _find_user(user or "0", users)
     if colon and group_text:
-        return Identity(uid, _find_group(group_text, groups), (), home)
+        chosen = _find_group(group_text, groups)
+        return Identity(uid, chosen, (chosen,), home)
     extra = {
         int(entry[2])
         for entry in groups
         if name and name in entry[3].split(",") and _is_id(entry[2])
     }
-    return Identity(uid, gid, tuple(sorted(extra)), home)
+    # The primary group is always listed too: without it a program could drop out of a group
+    # that is denied something (CVE-2022-36109).
+    return Identity(uid, gid, tuple(sorted(extra | {gid})), home)
 
 
 def _find_user(user: str, users: list[list[str]]) -> tuple[str, int, int, str]:

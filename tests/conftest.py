@@ -1,0 +1,107 @@
+"""What all rooms' tests share: engines over fresh data roots, a registry with a busybox."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import contextlib
+
+from rootfs import MadeImage, busybox_tar
+
+from ocimagic import Engine
+from ocimagic.errors import HostLacks
+from ocimagic.registry.server import RegistryServer
+from ocimagic.registry.source import MemorySource
+
+PATH_ENV = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+
+
+@pytest.fixture(scope="session")
+def busybox_layer():
+    """The uncompressed tar of a busybox root."""
+    return busybox_tar()
+
+
+@pytest.fixture(scope="session")
+def busybox_image(busybox_layer):
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    config = {"Cmd": ["sh"], "Env": PATH_ENV}
+    return MadeImage([busybox_layer], config, architecture=architecture)
+
+
+@pytest.fixture(scope="session")
+def registry(busybox_image):
+    """Our own registry with ``busybox:latest``; tests may add to ``registry.source``."""
+    source = MemorySource()
+    busybox_image.serve(source, "busybox", "latest")
+    with RegistryServer(source) as server:
+        server.source = source
+        yield server
+
+
+@pytest.fixture
+def make_engine(tmp_path):
+    """Make engines over data roots below tmp_path; what they leave is looked at and removed."""
+    made = []
+
+    def make(name="root"):
+        engine = Engine(tmp_path / name, environment={"HOME": str(tmp_path)})
+        made.append(engine)
+        return engine
+
+    yield make
+    for engine in made:
+        tear_down(engine)
+
+
+@pytest.fixture
+def engine(make_engine):
+    return make_engine()
+
+
+def tear_down(engine):
+    """Stop everything, then assert that nothing is left alive or mounted."""
+    for each in engine.containers.list(all=True):
+        engine.containers.remove(each.container_id, force=True)
+    data = str(engine.home.data)
+    with open("/proc/self/mounts", encoding="utf-8") as mounts:
+        assert data not in mounts.read(), "a mount is left on the machine"
+    left = list(engine.home.containers.iterdir())
+    assert left == [], "a container's directory is left"
+    running = [p for p in engine.home.run.iterdir() if p.name != "root"]
+    assert running == [], "a container's run directory is left"
+    unfinished = [p.name for p in engine.home.snapshots.iterdir() if p.name.startswith("new-")]
+    assert unfinished == [], "half an unpacked layer is left"
+    remove = engine.containers.unpacker.remove_trees
+    with contextlib.suppress(HostLacks):
+        remove([engine.home.snapshots, engine.home.run])
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def shared(registry, tmp_path_factory):
+    """One engine per test file, with busybox in it; skips where containers cannot run."""
+    root = tmp_path_factory.mktemp("engine")
+    engine = Engine(root / "root", environment={"HOME": str(root)})
+    try:
+        engine.containers.launcher.ids  # noqa: B018  the launcher starts here
+    except HostLacks as err:
+        engine.close()
+        pytest.skip(f"containers cannot run here: {err.why}")
+    engine.images.pull(f"{registry.host}/busybox")
+    engine.images.tag(f"{registry.host}/busybox", "busybox")
+    yield engine
+    tear_down(engine)
+
+
+@pytest.fixture
+def no_leaks():
+    """Assert that a test leaves no descriptor and no child process behind."""
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    assert len(os.listdir("/proc/self/fd")) <= before
