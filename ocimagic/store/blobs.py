@@ -42,13 +42,21 @@ class BlobStore:
 
     def has(self, digest: Digest) -> bool:
         """Say whether a blob is here and verified."""
-        rows = self._database.rows("SELECT boot_id FROM blobs WHERE digest = ?", digest)
-        if rows and rows[0][0] in (None, self._boot_id) and self.path(digest).exists():
+        if self._is_vouched(digest):
             return True
         if not self.path(digest).exists():
             return False
         with locked(self._home.locks, digest.hex):
-            return self._adopt(digest)
+            return self._is_vouched(digest) or self._adopt(digest)
+
+    def _is_vouched(self, digest: Digest) -> bool:
+        rows = self._database.rows("SELECT boot_id FROM blobs WHERE digest = ?", digest)
+        trusted = bool(rows) and rows[0][0] in (None, self._boot_id)
+        return trusted and self.path(digest).exists()
+
+    def has_held(self, digest: Digest) -> bool:
+        """Say what ``has`` says, for a caller inside ``ingest``: it holds the blob's lock."""
+        return self._is_vouched(digest) or (self.path(digest).exists() and self._adopt(digest))
 
     def _adopt(self, digest: Digest) -> bool:
         """Verify a file that nobody vouches for; a wrong one is taken away."""
@@ -106,22 +114,27 @@ class BlobStore:
             raise DigestMismatch(f"blob {digest.short}", expected=digest, actual=actual)
         return content
 
-    def put(self, content: bytes) -> Digest:
-        """Store bytes; a second time does nothing."""
-        digest = Digest.of(content)
-        if not self.has(digest):
-            with self.ingest(digest, len(content)) as writer:
-                writer.restart()
-                writer.write(content)
-                writer.commit()
-        return digest
+    def put(self, content: bytes, digest: Digest | None = None) -> Digest:
+        """Store bytes; a second time does nothing.
+
+        Raises:
+            DigestMismatch: they are not what ``digest`` says.
+        """
+        name = digest or Digest.of(content)
+        if not self.has(name):
+            with self.ingest(name, len(content)) as writer:
+                if not self.has_held(name):
+                    writer.restart()
+                    writer.write(content)
+                    writer.commit()
+        return name
 
     @contextlib.contextmanager
     def ingest(self, digest: Digest, size: int) -> Iterator[BlobWriter]:
         """Write a blob whose name is known; one writer at a time in all processes.
 
         What was written stays for a later try unless it is proven wrong.  The caller looks
-        with ``has`` again once inside: somebody else may have finished it meanwhile.
+        with ``has_held`` once inside: somebody else may have finished it meanwhile.
         """
         with locked(self._home.locks, digest.hex):
             path = self._home.ingest / f"{digest.algorithm}-{digest.hex}.part"

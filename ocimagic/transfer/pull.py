@@ -153,10 +153,7 @@ class _Pull:
             return parse_manifest(self._store.blobs.read(digest, max_bytes=MAX_MANIFEST_BYTES))
         fetched = self._client.manifest(self._reference.pinned(digest))
         document = parse_manifest(fetched.raw, content_type=fetched.content_type)
-        with self._store.blobs.ingest(digest, len(fetched.raw)) as writer:
-            writer.restart()
-            writer.write(fetched.raw)
-            writer.commit()
+        self._store.blobs.put(fetched.raw, digest)
         return document
 
     def _describe(self, manifest: Manifest) -> StoredImage:
@@ -174,7 +171,9 @@ class _Pull:
             )
         if not self._store.blobs.has(descriptor.digest):
             with self._store.blobs.ingest(descriptor.digest, descriptor.size) as writer:
-                self._download(descriptor, writer, None)
+                # Another engine may have fetched it while this one waited for its turn.
+                if not self._store.blobs.has_held(descriptor.digest):
+                    self._download(descriptor, writer, None)
         raw = self._store.blobs.read(descriptor.digest, max_bytes=MAX_CONFIG_BYTES)
         for layer in manifest.layers:
             if not mediatype.is_layer(layer.media_type):
@@ -216,7 +215,7 @@ class _Pull:
             self._store.blobs.ingest(blob.digest, blob.size) as writer,
             self._unpacker.unpacking(layer) as unpacking,
         ):
-            if self._store.blobs.has(blob.digest):
+            if self._store.blobs.has_held(blob.digest):
                 with self._store.blobs.open(blob.digest) as file:
                     for chunk in chunks_of(file):
                         unpacking.write(chunk)

@@ -1,0 +1,139 @@
+"""Containers outlive what started them; what is lost is said truthfully."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ocimagic import Engine
+from ocimagic.model.state import Status
+from ocimagic.shim.client import Started
+
+KERNEL = """
+import os, sys, time
+from ocimagic import Engine
+engine = Engine(sys.argv[1], environment={})
+made = engine.containers.run(
+    "busybox", ["sh", "-c", "echo before; sleep 1; echo after; exit 42"],
+    network="none", detach=True, name=sys.argv[2])
+print("ready", flush=True)
+time.sleep(100)
+"""
+FOREGROUND = KERNEL.replace("detach=True", "detach=False")
+
+
+def start_kernel(engine, name, program=KERNEL):
+    """Start a process like a notebook kernel: leader of a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(engine.home.data), name],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def wait_until_started(engine, name):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for each in engine.containers.list(all=True):
+            if each.name == name and each.status is not Status.CREATED:
+                return
+
+
+def test_sigkill_of_the_kernels_process_group_does_not_touch_a_container(shared):
+    kernel = start_kernel(shared, "orphan")
+    assert kernel.stdout.readline() == b"ready\n"
+    os.killpg(kernel.pid, signal.SIGKILL)
+    kernel.wait()
+    kernel.stdout.close()
+    assert shared.containers.get("orphan").status is Status.RUNNING
+    assert shared.containers.wait("orphan").code == 42
+    written = [data for _, _, data in shared.containers.logs("orphan")]
+    assert written == [b"before\n", b"after\n"]
+    shared.containers.remove("orphan")
+
+
+def test_a_foreground_container_goes_on_too_when_its_kernel_is_killed(shared):
+    kernel = start_kernel(shared, "front", FOREGROUND)
+    wait_until_started(shared, "front")
+    os.killpg(kernel.pid, signal.SIGKILL)
+    kernel.wait()
+    kernel.stdout.close()
+    assert shared.containers.wait("front").code == 42
+    shared.containers.remove("front")
+
+
+def test_a_new_engine_sees_and_stops_what_an_old_one_started(shared):
+    made = shared.containers.run("busybox", ["sleep", "100"], network="none", detach=True)
+    with Engine(shared.home.data, environment={}) as other:
+        assert other.containers.get(made.name).pid == made.pid
+        assert other.containers.stop(made.name, grace_s=0).code == 137
+    assert shared.containers.get(made.name).exit.code == 137
+    shared.containers.remove(made.name)
+
+
+def test_a_killed_launcher_is_started_again_and_containers_do_not_notice(shared):
+    made = shared.containers.run("busybox", ["sleep", "100"], network="none", detach=True)
+    launcher = shared.containers.launcher
+    launcher._process.kill()
+    launcher._process.wait()
+    assert shared.containers.get(made.name).status is Status.RUNNING
+    again = shared.containers.run("busybox", ["echo", "again"], network="none", remove=True)
+    assert again.stdout == b"again\n"
+    shared.containers.remove(made.name, force=True)
+
+
+def test_a_killed_shim_is_told_as_255_and_never_as_success(shared):
+    made = shared.containers.run("busybox", ["sleep", "100"], network="none", detach=True)
+    state = shared.containers.directory(made.container_id) / "state.json"
+    started = Started.from_message(json.loads(state.read_bytes()))
+    os.kill(started.shim.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while started.shim.is_alive() and time.monotonic() < deadline:
+        pass
+    after = shared.containers.get(made.name)
+    assert (after.status, after.exit.code) == (Status.EXITED, 255)
+    # Whoever adopts it: the container's own process is still there and must not stay.
+    os.kill(made.pid, signal.SIGKILL)
+    shared.containers.remove(made.name)
+
+
+def test_rm_is_done_by_the_shim_when_no_engine_is_there(shared):
+    program = KERNEL.replace("detach=True", "detach=True, remove=True")
+    kernel = start_kernel(shared, "brief", program)
+    assert kernel.stdout.readline() == b"ready\n"
+    directory = shared.containers.directory(shared.containers.get("brief").container_id)
+    os.killpg(kernel.pid, signal.SIGKILL)
+    kernel.wait()
+    kernel.stdout.close()
+    deadline = time.monotonic() + 10
+    while directory.exists() and time.monotonic() < deadline:
+        pass
+    assert not directory.exists()
+    assert "brief" not in [each.name for each in shared.containers.list(all=True)]
+
+
+def test_a_reboot_is_noticed(shared, monkeypatch):
+    made = shared.containers.run("busybox", ["sleep", "100"], network="none", detach=True)
+    monkeypatch.setattr("ocimagic.shim.identity.boot_id", lambda: "another boot")
+    assert shared.containers.get(made.name).exit.code == 255
+    monkeypatch.undo()
+    shared.containers.remove(made.name, force=True)
+
+
+@pytest.mark.parametrize("streams", ["stdout", "stderr"])
+def test_output_to_a_closed_kernel_does_not_block_the_container(shared, streams):
+    redirect = "" if streams == "stdout" else ">&2"
+    program = FOREGROUND.replace(
+        "echo before; sleep 1;", f"yes | head -n 200000 {redirect};"
+    )
+    kernel = start_kernel(shared, f"loud-{streams}", program)
+    wait_until_started(shared, f"loud-{streams}")
+    os.killpg(kernel.pid, signal.SIGKILL)
+    kernel.wait()
+    kernel.stdout.close()
+    assert shared.containers.wait(f"loud-{streams}").code == 42
+    shared.containers.remove(f"loud-{streams}")
