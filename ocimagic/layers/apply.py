@@ -47,6 +47,7 @@ __all__ = [
     "apply_layer",
 ]
 
+_SHOWN = 200  # characters of a name in a message
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -216,6 +217,7 @@ class _Application:
             self._attributes.touch(parent)
         for count in range(there + 1, len(parts) + 1):
             parent = self._make_implied(parent, "/".join(parts[:count]), line)
+            self._root.close_retired()  # of a thousand levels only the last is still needed
         return parent
 
     def _make_implied(self, parent: OpenDirectory, path: str, line: TocEntry) -> OpenDirectory:
@@ -406,6 +408,7 @@ def _counted(chunks: Iterable[bytes], on_progress: Callable[[int], None]) -> Ite
 
 def _as_fact(err: OSError, name: str) -> OcimagicError:
     """Say what an errno means for a layer."""
+    name = name if len(name) <= _SHOWN else f"...{name[-_SHOWN:]}"
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(
             "no space is left to unpack a layer",

@@ -126,10 +126,9 @@ class Attributes:
 
     def touch(self, directory: OpenDirectory) -> None:
         """Remember how a lower directory looks, so that changes in it leave no trace."""
-        if directory.ino in self._ends:
-            return
         mode = stat.S_IMODE(directory.mode)
-        self._ends[directory.ino] = _DirectoryEnd(directory.path, mode, directory.mtime_ns)
+        if directory.ino not in self._ends:
+            self._ends[directory.ino] = _DirectoryEnd(directory.path, mode, directory.mtime_ns)
         if mode & 0o300 != 0o300 and not self._chowns:
             os.chmod(f"/proc/self/fd/{directory.fd}", mode | 0o700)
 

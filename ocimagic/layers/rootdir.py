@@ -95,6 +95,8 @@ class RootDirectory:
         told = os.fstat(fd)
         held = OpenDirectory(fd, path, told.st_ino, told.st_mode, told.st_mtime_ns)
         before = self._held.pop(name, None)
+        if before is None and len(self._held) >= _HELD_OPEN:
+            before = self._held.pop(next(iter(self._held)))
         if before is not None:
             self._retired.append(before.fd)
         self._held[name] = held
@@ -134,6 +136,8 @@ def chmod_nofollow(name: bytes, mode: int, dir_fd: int) -> None:
 def remove(name: bytes, dir_fd: int, spare: Callable[[int, bytes], bool] | None = None) -> bool:
     """Remove a file or tree, except what ``spare`` wants kept; never follow a symlink.
 
+    A directory in which something is kept stays too, and looks as before.
+
     A directory that cannot be searched is made so first: an ordinary user who unpacks
     read-only directories must be able to remove them again.
 
@@ -152,12 +156,15 @@ def remove(name: bytes, dir_fd: int, spare: Callable[[int, bytes], bool] | None 
         os.unlink(name, dir_fd=dir_fd)
         return True
     # On a directory unlink(2) says EISDIR, or EPERM on some file systems.
-    if not stat.S_ISDIR(os.lstat(name, dir_fd=dir_fd).st_mode):
+    told = os.lstat(name, dir_fd=dir_fd)
+    if not stat.S_ISDIR(told.st_mode):
         os.unlink(name, dir_fd=dir_fd)
         return True
     fd = open_searchable(name, dir_fd)
     try:
         if not empty(fd, spare):
+            os.fchmod(fd, stat.S_IMODE(told.st_mode))
+            os.utime(fd, ns=(told.st_mtime_ns, told.st_mtime_ns))
             return False
     finally:
         os.close(fd)

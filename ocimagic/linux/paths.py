@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _RETRIES = 128
+_DEEP = 32
 _FOLLOW = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _NO_LINKS = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
 
@@ -87,33 +87,58 @@ def make_directories(root_fd: int, path: str, mode: int = 0o755) -> int:
 def remove_tree(name: str, dir_fd: int) -> None:
     """Remove a file or a whole tree below ``dir_fd``; symlinks are removed, never followed.
 
+    Deep trees cost neither stack nor descriptors: what lies deeper than ``_DEEP`` is moved up
+    first.
+
     Raises:
         OSError: something in it cannot be removed.
     """
-    try:
-        os.unlink(name, dir_fd=dir_fd)
-    except IsADirectoryError:
-        pass
-    except PermissionError:
-        if not stat.S_ISDIR(os.lstat(name, dir_fd=dir_fd).st_mode):
-            raise
-    else:
+    if _unlink(name, dir_fd):
         return
-    child = os.open(
-        name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd
-    )
-    try:
-        with os.scandir(child) as entries:
-            names = [entry.name for entry in entries]
-        for each in names:
-            remove_tree(each, child)
-    finally:
-        os.close(child)
+    with _directory(name, dir_fd) as top:
+        while names := _names(top):
+            for each in names:
+                if not _unlink(each, top):
+                    _remove_below(each, top, top, 1)
     os.rmdir(name, dir_fd=dir_fd)
 
 
-def parents(path: str) -> Iterator[str]:
-    """Yield the parents of a relative path, the highest first, without the root."""
-    parts = path.split("/")
-    for count in range(1, len(parts)):
-        yield "/".join(parts[:count])
+def _remove_below(name: str, dir_fd: int, top: int, depth: int) -> None:
+    with _directory(name, dir_fd) as here:
+        for each in _names(here):
+            if _unlink(each, here):
+                continue
+            if depth < _DEEP:
+                _remove_below(each, here, top, depth + 1)
+            else:
+                os.rename(each, f".deep-{os.urandom(8).hex()}", src_dir_fd=here, dst_dir_fd=top)
+    os.rmdir(name, dir_fd=dir_fd)
+
+
+def _unlink(name: str, dir_fd: int) -> bool:
+    """Remove anything but a directory; return whether it is gone."""
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+    except IsADirectoryError:
+        return False
+    return True
+
+
+def _names(fd: int) -> list[str]:
+    with os.scandir(fd) as entries:
+        return [entry.name for entry in entries]
+
+
+@contextlib.contextmanager
+def _directory(name: str, dir_fd: int) -> Iterator[int]:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(name, flags, dir_fd=dir_fd)
+    except PermissionError:
+        # A directory that its own owner may not list: an image may have such.
+        os.chmod(name, 0o700, dir_fd=dir_fd)
+        fd = os.open(name, flags, dir_fd=dir_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

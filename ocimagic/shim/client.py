@@ -122,6 +122,8 @@ class Connection:
             cancelled: looked at ten times a second.
             deadline: in time.monotonic() seconds.
         """
+        # What came together with an earlier frame must not wait for the next bytes.
+        yield from self._frames.feed(b"")
         while cancelled is None or not cancelled.is_set():
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:

@@ -90,11 +90,13 @@ class Snapshots:
         """
         for name in ("upper", "work"):
             (directory / name).mkdir(parents=True, exist_ok=True)
-        (directory / "upper").chmod(0o755)
         lowers = tuple(f"{name}/fs" for name in reversed(layers))
         if not lowers:
             (self._home.snapshots / EMPTY / "fs").mkdir(parents=True, exist_ok=True)
             lowers = (f"{EMPTY}/fs",)
+        # The root of an overlay looks like its top directory, so that must look like the image.
+        mode = (self._home.snapshots / lowers[0]).stat().st_mode
+        (directory / "upper").chmod(mode & 0o7777)
         return OverlayRootfs(
             base=str(self._home.snapshots),
             lowers=lowers,

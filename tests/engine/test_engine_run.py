@@ -489,3 +489,17 @@ def _wait_for_log(shared, name, wanted):
     for _, _, data in shared.containers.logs(name, follow=True):
         if data == wanted:
             return
+
+
+def test_first_output_does_not_wait_for_the_next(shared):
+    """What arrived together with "started" once lay there until more came."""
+    for _ in range(10):
+        seen = []
+        shared.containers.run(
+            "busybox",
+            ["sh", "-c", "echo ready; sleep 0.15"],
+            network="none",
+            remove=True,
+            on_event=lambda event, seen=seen: seen.append(time.monotonic()),
+        )
+        assert time.monotonic() - seen[0] > 0.1

@@ -127,9 +127,7 @@ def test_a_reboot_is_noticed(shared, monkeypatch):
 @pytest.mark.parametrize("streams", ["stdout", "stderr"])
 def test_output_to_a_closed_kernel_does_not_block_the_container(shared, streams):
     redirect = "" if streams == "stdout" else ">&2"
-    program = FOREGROUND.replace(
-        "echo before; sleep 1;", f"yes | head -n 200000 {redirect};"
-    )
+    program = FOREGROUND.replace("echo before; sleep 1;", f"yes | head -n 200000 {redirect};")
     kernel = start_kernel(shared, f"loud-{streams}", program)
     wait_until_started(shared, f"loud-{streams}")
     os.killpg(kernel.pid, signal.SIGKILL)

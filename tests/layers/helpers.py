@@ -30,6 +30,7 @@ CAN_MKNOD = _can_mknod()
 
 
 def apply(tar: bytes, root: Path, style: WhiteoutStyle, **options) -> AppliedLayer:
+    options.setdefault("userxattr", not IS_ROOT)
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         return apply_layer([tar], fd, style=style, ids=options.pop("ids", IDS), **options)

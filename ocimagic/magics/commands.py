@@ -1,0 +1,172 @@
+"""The magics themselves: a line, and maybe a cell, become docker's words."""
+
+from __future__ import annotations
+
+import sys
+from collections import ChainMap
+from typing import TYPE_CHECKING, Any
+
+from ocimagic.cli.grammar import execute, find
+from ocimagic.cli.parser import HelpAsked
+from ocimagic.cli.session import Session
+from ocimagic.cli.values import HelpText
+from ocimagic.errors import InvalidOption
+from ocimagic.magics.cell_lines import LineShift
+from ocimagic.magics.drawing import explore
+from ocimagic.magics.expansion import split
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ocimagic.magics.session import KernelSession
+
+CELL_MAGICS = ("docker", "dockerfile", "image_build", "container_run")
+
+_CELL_HELP = {
+    "dockerfile": "The cell below is the Dockerfile, taken as it is; PATH is the notebook's "
+    "folder when left out.",
+    "container_run": "As %%container_run the cell is the command's input; without a command "
+    "it is a script for sh -e.",
+    "docker": "As %%docker the cell is the command's input.",
+}
+
+
+class DockerMagic:
+    """One magic over docker's grammar; ``%docker`` is the one without words of its own.
+
+    Args:
+        session: runs the command.
+        name: of the magic.
+        words: what stands before the words of the line.
+    """
+
+    # IPython reads these two: our own expansion, which needs the names of the caller.
+    _ipython_magic_no_var_expand = True
+    needs_local_scope = True
+
+    def __init__(self, session: KernelSession, name: str, words: tuple[str, ...]) -> None:
+        self.session = session
+        self.words = words
+        self.__name__ = name
+        self.__doc__ = f"docker {' '.join(words)}".strip()
+
+    def __call__(
+        self, line: str, cell: str | None = None, local_ns: Mapping[str, object] | None = None
+    ) -> object:
+        """Run the line, the cell being what the command reads."""
+        taken = split(line, _names(self.session, local_ns))
+        words = [*self.words, *taken.words]
+        if cell is None or _asks_help(words):
+            value = self.session.run(words, quiet=taken.quiet)
+        elif self.words == ("image", "build"):
+            value = self._build(list(taken.words), cell, quiet=taken.quiet)
+        elif self.words == ("container", "run"):
+            value = self._script(list(taken.words), cell, quiet=taken.quiet)
+        else:
+            shift = LineShift(self._above("docker")) if _is_build(words) else None
+            value = self.session.run(words, stdin=cell.encode(), quiet=taken.quiet, shift=shift)
+        if isinstance(value, HelpText):
+            sys.stdout.write(f"{value.text}\n")
+            return None
+        return value
+
+    def getdoc(self) -> str:
+        """Return docker's help for this command: what ``%name?`` and Shift-Tab show."""
+        value = execute([*self.words, "--help"], Session(engine=self.session.engine))
+        text = value.text if isinstance(value, HelpText) else ""
+        more = _CELL_HELP.get(self.__name__)
+        return f"{text}\n\n{more}" if more else text
+
+    def _build(self, words: list[str], cell: str, *, quiet: bool) -> object:
+        given = _parsed(self.words, words)
+        if given["file"] is not None:
+            raise InvalidOption(
+                "%%dockerfile takes no -f: the cell is the Dockerfile",
+                hint="%image_build -f FILE PATH builds from a file",
+            )
+        context = [] if given["context"] else ["."]
+        return self.session.run(
+            [*self.words, "-f", "-", *words, *context],
+            stdin=cell.encode(),
+            quiet=quiet,
+            shift=LineShift(self._above(self.__name__)),
+        )
+
+    def _script(self, words: list[str], cell: str, *, quiet: bool) -> object:
+        """Run a command with the cell as its input, or the cell itself as the command."""
+        given = _parsed(self.words, words)
+        if len(given["words"] or ()) != 1 or given["entrypoint"] is not None:
+            line = [*self.words, "--interactive", *words]
+            return self.session.run(line, stdin=cell.encode(), quiet=quiet)
+        # An argument, not the input: a command of the script may read input itself.
+        line = [*self.words, "--entrypoint", "sh", *words, "-e", "-c", cell]
+        return self.session.run(line, quiet=quiet)
+
+    def _above(self, name: str) -> int:
+        """Return how many lines of the cell stand above its body: blank ones and the magic's."""
+        parent = self.session.ip.get_parent() if hasattr(self.session.ip, "get_parent") else {}
+        code = parent.get("content", {}).get("code", "") if parent else ""
+        for above, text in enumerate(str(code).splitlines()):
+            if text.strip():
+                return above + 1 if text.lstrip().startswith(f"%%{name}") else 1
+        return 1
+
+
+class ExploreMagic:
+    """``%explore``: a search box over what inspect knows.
+
+    Usage: %explore NAME
+
+    NAME is a variable, or the name of an image or a container.
+    """
+
+    _ipython_magic_no_var_expand = True
+    needs_local_scope = True
+    __name__ = "explore"
+
+    def __init__(self, session: KernelSession) -> None:
+        self.session = session
+
+    def __call__(self, line: str, local_ns: Mapping[str, object] | None = None) -> object:
+        """Look a name up and return the widget."""
+        names = _names(self.session, local_ns)
+        taken = split(line, names)
+        if taken.words == ("--help",) or len(taken.words) != 1:
+            sys.stdout.write(f"{self.__doc__}\n")
+            return None
+        [word] = taken.words
+        known = word in names and line.strip().rstrip(";").strip() == word
+        return explore(names[word] if known else self.session.run(["inspect", word]))
+
+
+def _names(session: KernelSession, local_ns: Mapping[str, object] | None) -> Mapping[str, object]:
+    return ChainMap(dict(local_ns or {}), session.ip.user_ns)
+
+
+def _asks_help(words: list[str]) -> bool:
+    """Tell a line that only asks how the command is called."""
+    verb = find(words)
+    try:
+        if verb is not None:
+            verb.make_context("docker", _after_verb(words), resilient_parsing=True)
+    except HelpAsked:
+        return True
+    return verb is None
+
+
+def _parsed(words: tuple[str, ...], line: list[str]) -> dict[str, Any]:
+    """Return a line's options and arguments by name, None for those not given."""
+    verb = find(words)
+    assert verb is not None
+    path = " ".join(("docker", *words))
+    return verb.make_context(path, list(line), resilient_parsing=True).params
+
+
+def _is_build(words: list[str]) -> bool:
+    verb = find(words)
+    return verb is not None and verb.name == "build"
+
+
+def _after_verb(words: list[str]) -> list[str]:
+    """Return what follows the verb: one word of docker's own, or two."""
+    return words[1:] if find(words[:1]) is not None else words[2:]

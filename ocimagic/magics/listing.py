@@ -1,0 +1,121 @@
+"""Several results in a row, as a value to work with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+from ocimagic.cli.values import ContainerRows, HistoryRows, ImageRows
+from ocimagic.errors import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+T = TypeVar("T")
+
+
+class Listing(Sequence[T], Generic[T]):
+    """What ``%image_ls`` and its like return.
+
+    ``[0]`` and ``[1:3]`` count, ``['web']`` asks by name or by the beginning of an ID.
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Iterable[T]) -> None:
+        # A tuple is kept as it is: the command line's own kinds know how they are laid out.
+        self._items = items if isinstance(items, tuple) else tuple(items)
+
+    @overload
+    def __getitem__(self, key: int | str) -> T: ...
+    @overload
+    def __getitem__(self, key: slice) -> Listing[T]: ...
+    def __getitem__(self, key: int | str | slice) -> T | Listing[T]:
+        if isinstance(key, slice):
+            return Listing(_like(self._items, self._items[key]))
+        if isinstance(key, int):
+            return self._items[key]
+        for item in self._items:
+            if key in _names(item):
+                return item
+        named = [item for item in self._items if any(n.startswith(key) for n in _ids(item))]
+        if key and len(named) == 1:
+            return named[0]
+        near = nearest(key, self.names)
+        raise KeyError(f"{key}; did you mean {near}?" if near else key)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Listing):
+            return self._items == other._items
+        return isinstance(other, tuple | list) and self._items == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self._items)
+
+    def __repr__(self) -> str:
+        return f"Listing({list(self._items)!r})"
+
+    @property
+    def items(self) -> tuple[T, ...]:
+        """Return the results as the tuple they came in."""
+        return self._items
+
+    @property
+    def names(self) -> list[str]:
+        """Return a name for each: ``repository:tag``, a container's name, or its place."""
+        return [next(iter(_names(item)), str(at)) for at, item in enumerate(self._items)]
+
+    def to_pandas(self) -> Any:  # noqa: ANN401  pandas may be absent
+        """Return a DataFrame with a row for each.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas as pd  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+        return pd.DataFrame([_row(item) for item in self._items])
+
+
+def _like(rows: tuple[T, ...], kept: tuple[T, ...]) -> tuple[T, ...]:
+    """Return some of the rows, laid out as all of them were."""
+    if isinstance(rows, ImageRows | ContainerRows | HistoryRows):
+        kind: Any = type(rows)
+        return cast("tuple[T, ...]", kind(kept, template=rows.template, **rows.options))
+    return kept
+
+
+def _names(item: object) -> list[str]:
+    """Return the names one result answers to, best first."""
+    names = [str(getattr(item, "name", "") or "")]
+    if repository := getattr(item, "repository", ""):
+        names.append(str(repository) if getattr(item, "tag", "") == "latest" else "")
+    names.extend(str(tag) for tag in getattr(item, "tags", ()))
+    if summary := getattr(item, "summary", None):
+        names.extend(_names(summary))
+    return [name for name in names if name]
+
+
+def _ids(item: object) -> list[str]:
+    item = getattr(item, "summary", item)
+    container = getattr(item, "container_id", None)
+    image = None if container else getattr(item, "image_id", None)
+    found = str(container or image or "")
+    return [found, found.partition(":")[2]] if found else []
+
+
+def _row(item: object) -> dict[str, object]:
+    if not dataclasses.is_dataclass(item):
+        return {"value": item}
+    return {field.name: _cell(getattr(item, field.name)) for field in dataclasses.fields(item)}
+
+
+def _cell(value: object) -> object:
+    """Return what a DataFrame can sort and compare; digests and statuses become text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    word = getattr(value, "value", value)
+    return word if isinstance(word, str) or hasattr(word, "isoformat") else str(word)

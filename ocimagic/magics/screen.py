@@ -1,0 +1,253 @@
+"""What a cell shows while a command runs: output as text, progress as one changing picture."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from ocimagic.model.event import (
+    LayerPhase,
+    LayerProgress,
+    Notice,
+    Output,
+    PullStarted,
+    StepDone,
+    StepStarted,
+)
+from ocimagic.model.result import BuildResult, PullResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.display import DisplayHandle
+
+    from ocimagic.model.event import Event
+    from ocimagic.render.progress import BuildProgress, PullProgress
+    from ocimagic.widgets.progress import PullBars
+
+    Bundle = dict[str, str]
+
+INTERVAL_S = 0.1  # JupyterLab redraws a whole output; more often only makes it stutter
+
+
+class Progress(Protocol):
+    """One way to show that work moves on."""
+
+    def show(self, event: Event) -> None:
+        """Take an event."""
+        ...
+
+    def due_s(self) -> float | None:
+        """Return the seconds until ``tick`` wants to be called, None for never."""
+        ...
+
+    def tick(self) -> None:
+        """Draw."""
+        ...
+
+    def end(self, final: Bundle | None) -> bool:
+        """Leave ``final`` in place of the progress, or how far it came; tell if it is shown."""
+        ...
+
+
+class CellScreen:
+    """The screen of one command."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._streams = Streams()
+        self._is_build = False
+
+    def show(self, event: Event) -> None:
+        """Show one event, now or at the next tick."""
+        self._is_build = self._is_build or isinstance(event, StepStarted)
+        match event:
+            case Output(step=None):
+                self._streams.write(event.stream, event.data)
+            case Notice() if not self._is_build:
+                self._streams.write("stderr", f"note: {event.text}\n".encode())
+            case _:
+                self._progress.show(event)
+
+    def due_s(self) -> float | None:
+        """Return the seconds until the progress wants to be drawn, None for never."""
+        return self._progress.due_s()
+
+    def tick(self) -> None:
+        """Draw the progress."""
+        self._progress.tick()
+
+    def end(self, value: object, draw: Callable[[object], Bundle]) -> bool:
+        """Write what is left; tell whether ``value`` is on the screen now."""
+        self._streams.end()
+        summed_up = isinstance(value, PullResult | BuildResult)
+        return self._progress.end(draw(value) if summed_up else None) and summed_up
+
+
+class Streams:
+    """Bytes of a container's streams, to the cell's streams."""
+
+    def __init__(self) -> None:
+        # A character may be cut between two writes; what is no UTF-8 shows as U+FFFD.
+        self._decoders = {
+            stream: codecs.getincrementaldecoder("utf-8")("replace")
+            for stream in ("stdout", "stderr")
+        }
+        self._last = "stdout"
+
+    def write(self, stream: str, data: bytes) -> None:
+        """Write what can be decoded so far."""
+        self._say(stream, self._decoders[stream].decode(data))
+
+    def end(self) -> None:
+        """Write what was cut off."""
+        for stream, decoder in self._decoders.items():
+            self._say(stream, decoder.decode(b"", final=True))
+
+    def _say(self, stream: str, text: str) -> None:
+        if not text:
+            return
+        if stream != self._last:
+            # Each stream has its own buffer in the kernel: without this, they swap order.
+            (sys.stdout if self._last == "stdout" else sys.stderr).flush()
+            self._last = stream
+        (sys.stdout if stream == "stdout" else sys.stderr).write(text)
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def show(self, event: Event) -> None:
+        """Take an event."""
+
+    def due_s(self) -> None:
+        """Never want to draw."""
+
+    def tick(self) -> None:
+        """Draw nothing."""
+
+    def end(self, final: Bundle | None) -> bool:  # noqa: ARG002  nothing is left
+        """Leave nothing."""
+        return False
+
+
+class TextProgress(NoProgress):
+    """Says a line for each layer and step, for terminals and logs."""
+
+    def show(self, event: Event) -> None:
+        """Say what has begun or ended."""
+        match event:
+            case PullStarted():
+                self._say(f"pulling {event.reference}")
+            case LayerProgress(phase=LayerPhase.DONE | LayerPhase.EXISTS):
+                self._say(f"{event.digest.short}: {event.phase.value}")
+            case StepStarted():
+                self._say(f"[{event.number}/{event.total}] {event.text}")
+            case StepDone(cached=True):
+                self._say("  cached")
+            case Output():
+                self._say(event.data.decode(errors="replace").rstrip("\n"))
+            case Notice():
+                self._say(f"warning: {event.text}")
+            case _:
+                pass
+
+    def _say(self, text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+
+
+class HtmlProgress:
+    """One display that changes at most ten times a second.
+
+    Args:
+        only_text: leave the HTML out.
+    """
+
+    def __init__(self, *, only_text: bool = False) -> None:
+        self._only_text = only_text
+        self._state: PullProgress | BuildProgress | None = None
+        self._handle: DisplayHandle | None = None
+        self._drawn_s = 0.0
+        self._is_due = False
+
+    def show(self, event: Event) -> None:
+        """Fold an event into the state."""
+        from ocimagic.render.progress import BuildProgress, PullProgress
+
+        if self._state is None or (
+            isinstance(event, StepStarted) and not isinstance(self._state, BuildProgress)
+        ):
+            self._state = BuildProgress() if isinstance(event, StepStarted) else PullProgress()
+        before, self._state = self._state, self._state.update(event)
+        self._is_due = self._is_due or self._state != before
+
+    def due_s(self) -> float | None:
+        """Return the seconds until the next drawing, None when nothing has changed."""
+        if not self._is_due:
+            return None
+        return max(0.0, self._drawn_s + INTERVAL_S - time.monotonic())
+
+    def tick(self) -> None:
+        """Draw the state."""
+        if self._state is not None and self._is_due:
+            self._put({"text/plain": self._state.text(), "text/html": self._state.html()})
+            self._drawn_s, self._is_due = time.monotonic(), False
+
+    def end(self, final: Bundle | None) -> bool:
+        """Leave the summary, or the state as one that is over."""
+        if self._state is None:
+            return False
+        over = self._state.stopped()
+        self._put(final or {"text/plain": over.text(), "text/html": over.html()})
+        return True
+
+    def _put(self, bundle: Bundle) -> None:
+        from IPython.display import DisplayHandle
+
+        if not bundle["text/plain"]:
+            return
+        if self._only_text:
+            bundle = {"text/plain": bundle["text/plain"]}
+        if self._handle is None:
+            self._handle = DisplayHandle()
+            self._handle.display(bundle, raw=True)
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+class WidgetProgress(HtmlProgress):
+    """Bars of ipywidgets while a pull lasts; anything else, and the end, as HTML."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bars: PullBars | None = None
+
+    def tick(self) -> None:
+        """Move the bars."""
+        from ocimagic.render.progress import PullProgress
+
+        if not isinstance(self._state, PullProgress):
+            super().tick()
+        elif self._is_due:
+            if self._bars is None:
+                self._start()
+            assert self._bars is not None
+            self._bars.draw(self._state)
+            self._drawn_s, self._is_due = time.monotonic(), False
+
+    def end(self, final: Bundle | None) -> bool:
+        """Put the static summary where the bars were: a saved notebook has no widgets."""
+        shown = super().end(final)
+        if self._bars is not None:
+            self._bars.close()
+        return shown
+
+    def _start(self) -> None:
+        from IPython.display import DisplayHandle
+
+        from ocimagic.widgets.progress import PullBars
+
+        self._bars, self._handle = PullBars(), DisplayHandle()
+        self._handle.display(self._bars)

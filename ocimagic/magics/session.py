@@ -1,0 +1,182 @@
+"""The kernel's one engine and the way every magic goes: words in, a value out."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from ocimagic.cli.grammar import execute, find
+from ocimagic.cli.session import Session
+from ocimagic.cli.values import ContainerRows, HistoryRows, ImageRows, LogText, Names
+from ocimagic.errors import OcimagicError
+from ocimagic.magics.drawing import draw
+from ocimagic.magics.errors import ContainerExit
+from ocimagic.magics.listing import Listing
+from ocimagic.magics.screen import (
+    CellScreen,
+    HtmlProgress,
+    NoProgress,
+    TextProgress,
+    WidgetProgress,
+)
+from ocimagic.magics.streaming import Foreground
+from ocimagic.model.result import RunResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from ocimagic.magics.cell_lines import LineShift
+    from ocimagic.magics.config import OciMagic
+    from ocimagic.magics.screen import Progress
+    from ocimagic.model.engine import EngineAPI
+    from ocimagic.model.event import Event, OnEvent
+
+
+class KernelSession:
+    """What the magics of one shell share.
+
+    Attributes:
+        ip: the shell.
+        undo: takes out of the shell what was put in.
+        config: the user's settings.
+        make_engine: makes an engine over a data root, "" for the usual one.
+    """
+
+    def __init__(
+        self,
+        ip: InteractiveShell,
+        config: OciMagic,
+        make_engine: Callable[[str], EngineAPI] | None = None,
+    ) -> None:
+        self.ip = ip
+        self.undo = ExitStack()
+        self.config = config
+        self.make_engine = make_engine or _make_engine
+        self._engine: EngineAPI | None = None
+        self._lock = threading.Lock()
+        self._shown: tuple[object, int] | None = None
+        config.observe(self._root_changed, names="root")
+
+    def engine(self) -> EngineAPI:
+        """Return the engine; made when the first command needs it."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = self.make_engine(self.config.root)
+                atexit.register(self.close)
+            return self._engine
+
+    def close(self) -> None:
+        """Let the engine go; its containers stay."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+            atexit.unregister(self.close)
+        if engine is not None:
+            engine.close()
+
+    def _root_changed(self, _change: object) -> None:
+        self.close()
+
+    def run(
+        self,
+        words: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        quiet: bool = False,
+        shift: LineShift | None = None,
+    ) -> object:
+        """Run one command line in the foreground of the cell and return its value.
+
+        Args:
+            words: docker's words, without ``docker``.
+            stdin: what the command reads.
+            quiet: no progress.
+            shift: tells lines of a Dockerfile as lines of the cell.
+
+        Raises:
+            OcimagicError: the command failed.
+            Interrupted: the user pressed stop.
+        """
+        verb = find(words)
+        screen = CellScreen(NoProgress() if quiet else self._progress())
+        value: object = None
+        try:
+            foreground = Foreground(screen, cancellable=verb is None or verb.cancellable)
+            value = foreground.run(self._work(words, stdin, shift))
+        except OcimagicError as err:
+            if shift:
+                shift.error(err)
+            raise
+        finally:
+            value = shift.result(value) if shift else value
+            value = Listing(value) if isinstance(value, tuple) else value
+            shown = screen.end(value, lambda value: draw(value, self.config))
+            if shown or _says_nothing(value):
+                self._shown = (value, self.ip.execution_count)
+        if isinstance(value, RunResult) and value.exit_code and self.config.check:
+            raise ContainerExit(value)
+        return value
+
+    def on_screen(self, value: object) -> bool:
+        """Tell whether this very value was left in place of progress in the running cell."""
+        return (
+            self._shown is not None
+            and self._shown[0] is value
+            and self._shown[1] == self.ip.execution_count
+        )
+
+    def _work(
+        self, words: Sequence[str], stdin: bytes | None, shift: LineShift | None
+    ) -> Callable[[OnEvent, threading.Event], object]:
+        """Bind a command to the place it is typed in; the engine runs in another thread."""
+        cwd, environment = os.getcwd(), dict(os.environ)
+
+        def work(on_event: OnEvent, cancelled: threading.Event) -> object:
+            def told(event: Event) -> None:
+                on_event(shift.event(event) if shift else event)
+
+            session = Session(
+                engine=self.engine,
+                on_event=told,
+                env=environment,
+                cwd=cwd,
+                stdin=stdin,
+                cancelled=cancelled,
+            )
+            return execute(list(words), session)
+
+        return work
+
+    def _progress(self) -> Progress:
+        """Choose how to show progress: only a notebook can change what it has shown."""
+        wanted = self.config.progress
+        in_notebook = getattr(self.ip, "kernel", None) is not None
+        if wanted == "none":
+            return NoProgress()
+        if wanted == "text" or not in_notebook:
+            return TextProgress()
+        if wanted == "widget":
+            return WidgetProgress()
+        return HtmlProgress(only_text=self.config.display == "text")
+
+
+def _says_nothing(value: object) -> bool:
+    """Tell a value whose text is empty, or was written line by line already."""
+    match value:
+        case LogText(streamed=True) | Names(lines=()):
+            return True
+        case Listing(items=ImageRows() | ContainerRows() | HistoryRows() as rows):
+            return bool(rows.template) and not rows
+        case _:
+            return False
+
+
+def _make_engine(root: str) -> EngineAPI:
+    from ocimagic.engine import Engine
+
+    engine: EngineAPI = Engine(root=root or None)
+    return engine

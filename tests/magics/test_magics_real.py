@@ -1,0 +1,160 @@
+"""The whole way with the real engine: a registry, an image, containers, a build, a kernel."""
+
+import os
+import signal
+import time
+
+import busybox_image
+import pytest
+from jupyter_client.manager import KernelManager
+
+from ocimagic.registry.server import RegistryServer
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.root,
+    pytest.mark.peer,
+    pytest.mark.skipif(not busybox_image.BUSYBOX.exists(), reason="needs busybox-static"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+]
+
+LOAD = "%load_ext ocimagic"
+
+
+@pytest.fixture(scope="module")
+def registry():
+    with RegistryServer(busybox_image.source()) as server:
+        yield server.host
+
+
+@pytest.fixture
+def run_real(run_notebook):
+    def run(*sources, allow_errors=False):
+        cells = run_notebook(*sources, allow_errors=allow_errors, load=LOAD)
+        assert run_notebook.notebook.cells[0].outputs[0].text.startswith("ocimagic ")
+        return cells
+
+    return run
+
+
+def plain(cell):
+    """Return everything a cell shows as text."""
+    said = []
+    for output in cell.outputs:
+        if output.output_type == "error":
+            said.append("\n".join(output.traceback))
+        else:
+            said.append(output.get("text") or output["data"].get("text/plain", ""))
+    return "\n".join(said)
+
+
+def test_pull_look_run_and_clean_up(run_real, registry):
+    name = f"{registry}/busybox"
+    pull, again, ls, run, failed, script, logs, missing, clean = run_real(
+        f"docker image pull {name}",
+        f"docker image pull {name}:latest",
+        "images = %image_ls\nimages",
+        "r = %container_run --rm {images[0]} sh -c 'echo out; echo err >&2; exit 3'\nr",
+        f"%container_run --rm {name} nosuchword",
+        f"%%container_run --name kept {name}\necho from the cell; exit 5\n",
+        "%container_logs kept\n%container_ls -a",
+        "%container_run -p 80:80 x",
+        f"docker rm kept\ndocker rmi {name}",
+        allow_errors=True,
+    )
+
+    assert f"{name}:latest: 1 layer" in plain(pull)
+    assert "is up to date" in plain(again)
+    assert "busybox" in plain(ls)
+    assert "out\n" in plain(run)
+    assert "err\n" in plain(run)
+    assert "exit 3" in plain(run)
+    assert "nosuchword" in plain(failed)
+    assert failed.outputs[-1].ename == "CommandNotFound"
+    assert "exit 5" in plain(script)
+    assert "from the cell" in plain(logs)
+    assert "kept" in plain(logs)
+    assert missing.outputs[-1].ename == "NotBuiltYet"
+    assert "Untagged" in plain(clean)
+
+
+def test_a_dockerfile_cell_builds_and_is_cached(run_real, registry, tmp_path):
+    pytest.importorskip("ocimagic.build.solve")
+    (tmp_path / "app.txt").write_text("hello from the context\n")
+    body = f"FROM {registry}/busybox\nLABEL a=b c=d\nCOPY app.txt /app.txt\nRUN cat /app.txt\n"
+    build, again, run, bad, failed = run_real(
+        f"%%dockerfile -t demo:1\n{body}",
+        f"%%dockerfile -t demo:2\n{body}",
+        "%container_run --rm demo:1 cat /app.txt",
+        "%%dockerfile -t demo:3\nFROM demo:1\nCOPPY a b",
+        "%%dockerfile -t demo:3\nFROM demo:1\n\nRUN echo why; exit 4",
+        allow_errors=True,
+    )
+
+    assert "demo:1: image" in plain(build)
+    assert "4 of 4 steps from the cache" in plain(again)
+    assert "hello from the context" in plain(run)
+    assert "cell line 3" in plain(bad)
+    assert "cell line 4" in plain(failed)
+    assert "why" in plain(failed)
+
+
+def test_stop_ends_the_container_and_a_killed_kernel_does_not(registry, tmp_path, monkeypatch):
+    monkeypatch.setenv("OCIMAGIC_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    manager = KernelManager()
+    manager.start_kernel(cwd=str(tmp_path), env=dict(os.environ))
+    pressed = []
+
+    def execute(client, code, *, stop_at=None):
+        texts = []
+
+        def hear(message):
+            content = message["content"]
+            print(round(time.monotonic(), 2), message["msg_type"], str(content)[:300], pressed)
+            texts.append(str(content.get("text", "")) + str(content.get("data", "")))
+            if stop_at and stop_at in texts[-1] and not pressed:
+                pressed.append(time.monotonic())
+                os.killpg(os.getpgid(manager.provisioner.process.pid), signal.SIGINT)
+
+        reply = client.execute_interactive(code, timeout=60, output_hook=hear)["content"]
+        return reply, "".join(texts)
+
+    def connect():
+        client = manager.client()
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        assert execute(client, LOAD)[0]["status"] == "ok"
+        return client
+
+    client = connect()
+    try:
+        image = f"{registry}/busybox"
+        execute(client, f"%container_run -d --name survivor {image} sleep 300")
+        reply, _ = execute(
+            client,
+            f"%container_run --name stopped {image} sh -c 'sleep 0.2; echo ready; sleep 300'",
+            stop_at="ready",
+        )
+        took_s = time.monotonic() - pressed[0]
+        assert reply["status"] == "error"
+        assert reply["ename"] == "Interrupted"
+        assert "stopped" in reply["evalue"]
+        assert took_s < 5
+        _, running = execute(client, "%docker ps --format '{{.Names}}'")
+        assert "survivor" in running
+        assert "stopped" not in running
+        client.stop_channels()
+        os.kill(manager.provisioner.process.pid, signal.SIGKILL)
+        manager.restart_kernel(now=True)
+
+        client = connect()
+
+        _, running = execute(client, "%docker ps --format '{{.Names}}'")
+        assert "survivor" in running
+        _, ended = execute(client, "%container_rm -f survivor stopped")
+        assert "survivor" in ended
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
