@@ -1,0 +1,154 @@
+"""ADD of a local archive: a tar, compressed or not, told by its content and never its name.
+
+Its entries are rewritten below the destination.  Names that leave it, whiteouts and other
+tricks are refused; what the image has in the way is replaced, as ``tar -x`` does.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+from typing import TYPE_CHECKING
+
+from ocimagic.build.image_files import kept_xattrs
+from ocimagic.errors import LayerRefused
+from ocimagic.layers.compress import decompressed
+from ocimagic.layers.entrypath import normalise
+from ocimagic.layers.tarheader import BLOCK, Entry, Kind, checksum_is_right
+from ocimagic.layers.tarstream import TarReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ocimagic.build.layer_file import LayerFile
+    from ocimagic.build.placement import Placement
+
+_OUT_BYTES = 1 << 20
+_BZIP2_MAGIC = b"BZh"
+_XZ_MAGIC = b"\xfd7zXZ\0"
+
+
+def is_archive(chunks: Iterable[bytes]) -> bool:
+    """Say whether these bytes are a tar, plain or in gzip, bzip2, xz or zstd."""
+    head = b""
+    try:
+        for piece in _plain(chunks):
+            head += piece
+            if len(head) >= BLOCK:
+                break
+    except (LayerRefused, ImportError):
+        return False  # damaged, or no codec here: a file like any other
+    return len(head) >= BLOCK and any(head[:BLOCK]) and checksum_is_right(head[:BLOCK])
+
+
+def extract(
+    chunks: Iterable[bytes],
+    layer: LayerFile,
+    placement: Placement,
+    destination: str,
+    *,
+    owner: tuple[int, int] | None,
+    max_bytes: int,
+    check: Callable[[], None],
+) -> None:
+    """Write an archive's entries below a directory of the image.
+
+    Args:
+        chunks: the archive.
+        layer: takes the entries.
+        placement: knows what the image has there.
+        destination: resolved path of the directory.
+        owner: overrides the archive's own.
+        max_bytes: the guard against a bomb.
+        check: called before each entry; may raise.
+
+    Raises:
+        LayerRefused: malformed or hostile.
+        DockerfileError: an entry that cannot be placed.
+    """
+    files: set[str] = set()
+    reader = TarReader(_limited(_plain(chunks), max_bytes))
+    for entry in reader:
+        check()
+        path = _below(entry.name, destination, placement)
+        if path == destination:
+            continue  # "./" says how the directory was elsewhere
+        made = entry._replace(name=path, xattrs=kept_xattrs(entry.xattrs))
+        if owner is not None:
+            made = made._replace(uid=owner[0], gid=owner[1])
+        if entry.kind is Kind.HARDLINK:
+            made = made._replace(linkname=_link(entry, destination, placement, files))
+        placement.put(made, replace=True)
+        for each in placement.take():
+            layer.add(each)
+        if entry.kind is Kind.FILE:
+            layer.add(made, reader.content())
+        if entry.kind in (Kind.FILE, Kind.HARDLINK):
+            files.add(path)
+        else:
+            files.discard(path)
+
+
+def _below(name: str, destination: str, placement: Placement) -> str:
+    """Return where an entry goes: links of the image above it are followed."""
+    parent, _, last = normalise(name).rpartition("/")
+    if not last:
+        return destination
+    above = placement.resolve("/".join(part for part in (destination, parent) if part))
+    return f"{above}/{last}" if above else last
+
+
+def _link(entry: Entry, destination: str, placement: Placement, files: set[str]) -> str:
+    target = _below(entry.linkname, destination, placement)
+    if target not in files:
+        raise LayerRefused(
+            entry.name, f"a hard link to {entry.linkname!r}, which is not in the archive before it"
+        )
+    return target
+
+
+def _limited(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+    total = 0
+    for chunk in chunks:
+        total += len(chunk)
+        if total > max_bytes:
+            raise LayerRefused("", f"it unpacks to more than {max_bytes} bytes")
+        yield chunk
+
+
+def _plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    source = iter(chunks)
+    first = next(source, b"")
+    if first.startswith(_BZIP2_MAGIC):
+        return _inflated(first, source, bz2.BZ2Decompressor)
+    if first.startswith(_XZ_MAGIC):
+        return _inflated(first, source, lzma.LZMADecompressor)
+    return decompressed(_joined(first, source))
+
+
+def _joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _inflated(
+    first: bytes, rest: Iterator[bytes], codec: type[bz2.BZ2Decompressor | lzma.LZMADecompressor]
+) -> Iterator[bytes]:
+    """Decompress streams that follow one another."""
+    member = codec()
+    try:
+        for chunk in _joined(first, rest):
+            data = chunk
+            while data or not (member.needs_input or member.eof):
+                if member.eof:
+                    data = data.lstrip(b"\0")  # xz pads with zeros
+                    if not data:
+                        break
+                    member = codec()
+                if piece := member.decompress(data, _OUT_BYTES):
+                    yield piece
+                data = member.unused_data if member.eof else b""
+    except (OSError, EOFError, ValueError, lzma.LZMAError) as err:
+        raise LayerRefused("", f"damaged compressed data: {err}") from err
+    if not member.eof:
+        raise LayerRefused("", "the compressed data ends too early")

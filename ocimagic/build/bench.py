@@ -1,0 +1,77 @@
+"""What all steps of one build share: the store, the cache, and what was read already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ocimagic.build.image_files import ImageFiles
+from ocimagic.errors import Cancelled
+from ocimagic.layers.mergedtree import MergedTree
+from ocimagic.layers.toc import toc_from_bytes
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from ocimagic.build.cache import StepCache
+    from ocimagic.build.context import Context
+    from ocimagic.layers.toc import TocEntry
+    from ocimagic.model.event import OnEvent
+    from ocimagic.model.options import BuildOptions
+    from ocimagic.shim.client import Launcher
+    from ocimagic.store.store import Store
+    from ocimagic.transfer.unpack import Layer, Unpacker
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """The work bench of one build.
+
+    Attributes:
+        context: None when the build has none.
+        began: when the build did; new files that have no time of their own get it.
+        cancelled: looked at before each step and while a RUN runs.
+        tocs: tables of contents by diff_id, as far as they were needed.
+    """
+
+    store: Store
+    unpacker: Unpacker
+    launcher: Launcher | None
+    options: BuildOptions
+    cache: StepCache
+    context: Context | None
+    began: datetime
+    on_event: OnEvent
+    cancelled: threading.Event | None
+    tocs: dict[str, Sequence[TocEntry]] = field(default_factory=dict)
+    trees: dict[str, ImageFiles] = field(default_factory=dict)
+
+    def check_cancelled(self) -> None:
+        """Raise if the user wants no more of it.
+
+        Raises:
+            Cancelled: the finished steps are kept in the cache.
+        """
+        if self.cancelled is not None and self.cancelled.is_set():
+            raise Cancelled(
+                "the build was stopped by you",
+                hint="finished steps are kept; the next build goes on from there",
+            )
+
+    def merged(self, layers: Sequence[Layer]) -> MergedTree:
+        """Return the tree that some layers make."""
+        return MergedTree(self._toc(layer) for layer in layers)
+
+    def files(self, layers: Sequence[Layer]) -> ImageFiles:
+        """Return the tree that some layers make, to read from."""
+        name = layers[-1].chain_id if layers else ""
+        if name not in self.trees:
+            self.trees[name] = ImageFiles(self.store, layers, self.merged(layers))
+        return self.trees[name]
+
+    def _toc(self, layer: Layer) -> Sequence[TocEntry]:
+        if layer.diff_id not in self.tocs:
+            self.tocs[layer.diff_id] = toc_from_bytes(self.unpacker.toc(layer))
+        return self.tocs[layer.diff_id]

@@ -1,0 +1,71 @@
+"""What this version cannot build, said before anything is executed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ocimagic.dockerfile import instructions as ins
+from ocimagic.dockerfile.values import is_git, is_url
+from ocimagic.errors import NotBuiltYet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ocimagic.dockerfile.source import SourceRange
+
+_SYMBOLIC_HINT = "write the mode as a number, such as --chmod=755"
+
+
+def refuse_unbuilt(instructions: Iterable[ins.Instruction]) -> None:
+    """Check that each instruction is one we can do.
+
+    Raises:
+        NotBuiltYet: says which and where, and what to write instead.
+    """
+    for instruction in instructions:
+        for what, at, hint in _lacking(instruction):
+            raise NotBuiltYet(
+                f"{instruction.keyword} {what} is not built yet",
+                where=instruction.source.error("", at=at).where,
+                hint=hint,
+            )
+
+
+def _lacking(instruction: ins.Instruction) -> Iterator[tuple[str, str, str]]:
+    """Yield what of an instruction is missing, the text it is about, and a hint."""
+    match instruction:
+        case ins.Run():
+            yield from _of_run(instruction)
+        case ins.Copy() | ins.Add():
+            yield from _of_files(instruction)
+
+
+def _of_run(run: ins.Run) -> Iterator[tuple[str, str, str]]:
+    if run.mounts:
+        raw = run.mounts[0].raw
+        yield "--mount", f"--mount={raw}", "leave it out: COPY what the command needs before it"
+    if run.security == "insecure":
+        yield "--security=insecure", "--security=insecure", "leave it out"
+    if run.devices:
+        yield "--device", f"--device={run.devices[0]}", "leave it out"
+
+
+def _of_files(files: ins.Copy | ins.Add) -> Iterator[tuple[str, str, str]]:
+    if files.link:
+        yield "--link", "--link", "leave it out: only the cache works otherwise"
+    if isinstance(files, ins.Copy) and files.parents:
+        yield "--parents", "--parents", "name the destination directory in full"
+    if files.chmod is not None and not files.chmod.isdigit() and "$" not in files.chmod:
+        yield f"--chmod={files.chmod}", f"--chmod={files.chmod}", _SYMBOLIC_HINT
+    if isinstance(files, ins.Add):
+        for source in files.sources:
+            if is_git(source):
+                yield "of a git repository", source, "clone it into the build context"
+            if is_url(source):
+                hint = f"fetch it in the image: RUN wget {source}, or put it into the context"
+                yield "of a URL", source, hint
+
+
+def frame(source: SourceRange, at: str = "") -> str:
+    """Return the line of the Dockerfile as errors show it, with a mark under ``at``."""
+    return source.error("", at=at).where or ""

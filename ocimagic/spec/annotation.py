@@ -1,0 +1,10 @@
+"""Keys of annotations that say where an image comes from.
+
+Spec: image-spec annotations.md, "Pre-Defined Annotation Keys"; the last key is ours.
+"""
+
+from __future__ import annotations
+
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+BASE_LAYERS = "dev.ocimagic.base.layers"
