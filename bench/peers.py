@@ -1,0 +1,273 @@
+"""The programs we measure ourselves beside: installed, started and called the same way."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PACKAGES = {
+    "docker": "docker.io",
+    "dockerd": "docker.io",
+    "podman": "podman",
+    "runc": "runc",
+    "docker-registry": "docker-registry",
+    "skopeo": "skopeo",
+    "mmdebstrap": "mmdebstrap",
+    "busybox": "busybox-static",
+}
+RLIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+
+
+def missing() -> list[str]:
+    """Name the programs that are not here."""
+    return [name for name in PACKAGES if not find(name)]
+
+
+def find(name: str) -> str | None:
+    """Find a program, the system directories included."""
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+def install() -> None:
+    """Install what is missing from Debian, if this account may."""
+    wanted = sorted({PACKAGES[name] for name in missing()})
+    if wanted and os.geteuid() == 0 and shutil.which("apt-get"):
+        print("installing", *wanted)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run(["apt-get", "update", "-q"], check=False, **quiet)
+        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted]
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(command, check=False, env=environment, **quiet)
+
+
+def measure(
+    ways: dict[str, Callable[[], float | None]], runs: int, before: Callable[[], None] | None = None
+) -> dict[str, float]:
+    """Return the median seconds of each way; they take turns, so that noise is shared.
+
+    A way that returns a number has timed itself.  One turn of each goes before, uncounted.
+    """
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(runs + 1):
+        for name, way in ways.items():
+            if before:
+                before()
+            began = time.perf_counter()
+            own = way()
+            took = time.perf_counter() - began if own is None else own
+            if turn:
+                times[name].append(took)
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def settle() -> None:
+    """Let the disk come to rest, so that nobody pays for another's writes."""
+    os.sync()
+    time.sleep(0.5)
+
+
+@dataclass
+class Peer:
+    """A command line that understands docker's words."""
+
+    name: str
+    prefix: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    run_options: list[str] = field(default_factory=list)
+
+    def call(self, verb: str, *words: str) -> None:
+        """Run one command to its end, its output read."""
+        extra = self.run_options if verb == "run" else []
+        insecure = ["--tls-verify=false"] if self.name == "podman" and verb == "pull" else []
+        done = subprocess.run(
+            [*self.prefix, verb, *extra, *insecure, *words],
+            capture_output=True,
+            check=False,
+            env=os.environ | self.environment,
+        )
+        if done.returncode:
+            raise SystemExit(f"{self.name} {verb}: {done.stderr.decode()}")
+
+    def pull(self, image: str) -> float:
+        """Pull into a store without the image, run it once, and return the seconds."""
+        subprocess.run([*self.prefix, "rmi", "-f", image], capture_output=True, check=False)
+        settle()
+        began = time.perf_counter()
+        self.call("pull", image)
+        self.call("run", "--rm", "--network", "none", image, "true")
+        os.sync()
+        return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def docker(scratch: Path) -> Iterator[Peer | None]:
+    """Start a docker daemon of our own and stop it again."""
+    if not (find("docker") and find("dockerd")):
+        yield None
+        return
+    base = scratch / "docker"
+    base.mkdir()
+    address = f"unix://{base}/docker.sock"
+    command = [
+        find("dockerd"), "-H", address, "--data-root", f"{base}/data", "--exec-root", f"{base}/exec",
+        "-p", f"{base}/pid", "--bridge=none", "--iptables=false", "--ip-masq=false",
+    ]  # fmt: skip
+    with (base / "log").open("wb") as log:
+        daemon = subprocess.Popen(command, stdout=log, stderr=log)
+    peer = Peer("docker", [find("docker") or "docker", "-H", address], {"DOCKER_BUILDKIT": "0"})
+    try:
+        for _ in range(100):
+            probe = subprocess.run([*peer.prefix, "version"], capture_output=True, check=False)
+            if probe.returncode == 0 or daemon.poll() is not None:
+                break
+            time.sleep(0.2)
+        yield peer if daemon.poll() is None else None
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
+
+
+def podman(scratch: Path) -> Peer | None:
+    """Return podman over a store of our own."""
+    if not find("podman"):
+        return None
+    base = scratch / "podman"
+    base.mkdir()
+    prefix = [
+        "podman", "--root", f"{base}/root", "--runroot", f"{base}/run", "--runtime", "runc",
+        "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
+    ]  # fmt: skip
+    return Peer("podman", prefix, run_options=RLIMITS)
+
+
+def runc_bundle(scratch: Path) -> Path | None:
+    """Make a ready bundle that runs ``true`` in its own network namespace."""
+    runc, busybox = find("runc"), find("busybox")
+    if not (runc and busybox):
+        return None
+    bundle = scratch / "bundle"
+    (bundle / "rootfs" / "bin").mkdir(parents=True)
+    shutil.copy(busybox, bundle / "rootfs" / "bin" / "busybox")
+    subprocess.run([runc, "spec"], cwd=bundle, check=True)
+    config = json.loads((bundle / "config.json").read_text())
+    config["process"] |= {"terminal": False, "args": ["/bin/busybox", "true"], "rlimits": []}
+    (bundle / "config.json").write_text(json.dumps(config))
+    return bundle
+
+
+def run_bundle(bundle: Path) -> None:
+    """``runc run`` of a ready bundle."""
+    command = [find("runc") or "runc", "run", f"bench-{os.getpid()}"]
+    subprocess.run(command, cwd=bundle, capture_output=True, check=True)
+
+
+@contextlib.contextmanager
+def registry(scratch: Path) -> Iterator[str]:
+    """Start Debian's registry with a Debian root and a busybox in it; yields host:port."""
+    for needed in ("docker-registry", "skopeo", "mmdebstrap", "busybox"):
+        if not find(needed):
+            raise SystemExit(f"the bench needs {needed}: apt-get install {PACKAGES[needed]}")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    base = scratch / "registry"
+    base.mkdir()
+    (base / "config.yml").write_text(
+        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {base}/data}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    with (base / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [find("docker-registry"), "serve", str(base / "config.yml")], stdout=log, stderr=log
+        )
+    host = f"127.0.0.1:{port}"
+    try:
+        for name, tar in (("debian", debian(base)), ("busybox", busybox_root(base))):
+            layout(base / name, tar)
+            source = f"oci:{base / name}:latest"
+            command = [
+                "skopeo",
+                "copy",
+                "-q",
+                "--preserve-digests",
+                "--dest-tls-verify=false",
+                source,
+            ]
+            subprocess.run([*command, f"docker://{host}/{name}:latest"], check=True)
+        yield host
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def debian(base: Path) -> bytes:
+    """Return the tar of a minimal Debian, made once and kept in the cache directory."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ocimagic-bench"
+    cache.mkdir(parents=True, exist_ok=True)
+    path = cache / "debian.tar"
+    if not path.exists():
+        print("making a Debian root with mmdebstrap")
+        command = ["mmdebstrap", "--variant=minbase", "--quiet", "bookworm", str(base / "d.tar")]
+        subprocess.run(command, check=True)
+        shutil.move(base / "d.tar", path)
+    return path.read_bytes()
+
+
+def busybox_root(base: Path) -> bytes:
+    """Return the tar of a root that holds a static busybox."""
+    root = base / "root"
+    (root / "bin").mkdir(parents=True)
+    shutil.copy(find("busybox") or "busybox", root / "bin" / "busybox")
+    for name in ("sh", "true"):
+        (root / "bin" / name).symlink_to("busybox")
+    command = ["tar", "-C", str(root), "--owner=0", "--group=0", "-cf", "-", "."]
+    return subprocess.run(command, capture_output=True, check=True).stdout
+
+
+def layout(path: Path, tar: bytes) -> None:
+    """Write an OCI image layout with one gzip layer."""
+    blobs = path / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def put(content: bytes) -> tuple[str, int]:
+        name = hashlib.sha256(content).hexdigest()
+        (blobs / name).write_bytes(content)
+        return f"sha256:{name}", len(content)
+
+    def described(media: str, content: bytes) -> dict[str, object]:
+        digest, size = put(content)
+        kind = f"application/vnd.oci.image.{media}"
+        return {"mediaType": kind, "digest": digest, "size": size}
+
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    config = {
+        "os": "linux",
+        "architecture": machine,
+        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]},
+        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(tar).hexdigest()]},
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": described("config.v1+json", json.dumps(config).encode()),
+        "layers": [described("layer.v1.tar+gzip", gzip.compress(tar, 6, mtime=0))],
+    }
+    entry = described("manifest.v1+json", json.dumps(manifest).encode())
+    entry["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
+    (path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    (path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')

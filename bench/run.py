@@ -1,0 +1,200 @@
+"""``make bench``: our times beside docker's, podman's and runc's, taken in one run.
+
+Every figure is a ratio of medians measured minutes apart on the same machine with the same
+images.  Both sides make the same namespaces, filter system calls and drain the output; peers
+that are missing are installed from Debian if this is root, else named and left out.
+
+Writes ``bench/latest.json`` and adds a line to ``bench/history.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import peers
+from peers import measure
+
+from ocimagic import Engine
+from ocimagic.model.options import BuildOptions
+
+TARGETS = {
+    "run: docker": 0.1,
+    "run: podman": 0.2,
+    "run: runc": 1.0,
+    "pull: docker": 0.6,
+    "pull: podman": 0.6,
+    "cached build: docker": 0.1,
+}
+DOCKERFILE = """FROM {base}
+WORKDIR /srv
+COPY files /srv/files
+RUN ls /srv/files | wc -l
+CMD ["true"]
+"""
+
+
+def main() -> int:
+    """Measure, print and write down."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--runs", type=int, default=15, help="runs of each short command")
+    options.add_argument("--pulls", type=int, default=5, help="pulls of the Debian image")
+    options.add_argument("--scratch", default=None, help="a fresh directory on a real disk")
+    asked = options.parse_args()
+    with ExitStack() as stack:
+        scratch = Path(asked.scratch or tempfile.mkdtemp(prefix="ocimagic-bench-", dir="/var/tmp"))
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        bench = Bench(scratch, asked.runs, asked.pulls, stack)
+        results = bench.run()
+    report(results)
+    return 0
+
+
+class Bench:
+    """One run of all measurements; what it starts ends with ``stack``."""
+
+    def __init__(self, scratch: Path, runs: int, pulls: int, stack: ExitStack) -> None:
+        self.scratch, self.runs, self.pulls = scratch, runs, pulls
+        peers.install()
+        self.registry = stack.enter_context(peers.registry(scratch))
+        self.docker = stack.enter_context(peers.docker(scratch))
+        self.podman = peers.podman(scratch)
+        self.busybox = f"{self.registry}/busybox"
+        self.debian = f"{self.registry}/debian"
+        self.engine = stack.enter_context(Engine(scratch / "ours", environment={}))
+
+    def run(self) -> dict[str, dict[str, float]]:
+        """Return seconds, by measurement and by who took them."""
+        return {
+            "run": self.run_times(),
+            "pull": self.pull_times(),
+            "cached build": self.build_times(),
+            "import": self.import_times(),
+        }
+
+    def run_times(self) -> dict[str, float]:
+        """``run --rm --network none busybox true``, from the call to the exit code."""
+        self.engine.images.pull(self.busybox)
+
+        def ours() -> None:
+            done = self.engine.containers.run(self.busybox, ["true"], network="none", remove=True)
+            assert done.exit_code == 0
+
+        ways = {"ocimagic": ours}
+        words = ["run", "--rm", "--network", "none", self.busybox, "true"]
+        for peer in (self.docker, self.podman):
+            if peer:
+                peer.call("pull", self.busybox)
+                ways[peer.name] = lambda peer=peer: peer.call(*words)
+        bundle = peers.runc_bundle(self.scratch)
+        if bundle:
+            ways["runc"] = lambda: peers.run_bundle(bundle)
+        return measure(ways, self.runs)
+
+    def pull_times(self) -> dict[str, float]:
+        """Pull Debian into an empty store until its first container has run, on a synced disk."""
+        ways = {"ocimagic": self.pull_ours}
+        for peer in (self.docker, self.podman):
+            if peer:
+                ways[peer.name] = lambda peer=peer: peer.pull(self.debian)
+        return measure(ways, self.pulls, before=peers.settle)
+
+    def pull_ours(self) -> float:
+        """Pull into a data root of its own; return the seconds."""
+        root = Path(tempfile.mkdtemp(dir=self.scratch))
+        with Engine(root, environment={}) as engine:
+            began = time.perf_counter()
+            engine.images.pull(self.debian)
+            done = engine.containers.run(self.debian, ["true"], network="none", remove=True)
+            seconds = time.perf_counter() - began
+            assert done.exit_code == 0
+        return seconds
+
+    def build_times(self) -> dict[str, float]:
+        """Build five steps again with nothing changed."""
+        context = self.scratch / "context"
+        (context / "files").mkdir(parents=True)
+        for number in range(20):
+            (context / "files" / f"{number}.txt").write_bytes(os.urandom(13_500))
+        text = DOCKERFILE.format(base=self.debian)
+        (context / "Dockerfile").write_text(text)
+        self.engine.images.pull(self.debian)
+        request = BuildOptions(dockerfile=text, context=str(context), tags=("bench:1",))
+
+        def ours() -> None:
+            self.engine.images.build(request)
+
+        ways = {"ocimagic": ours}
+        if self.docker:
+            self.docker.call("pull", self.debian)
+            ways["docker"] = lambda: self.docker.call("build", "-q", "-t", "bench:1", str(context))
+        for way in ways.values():
+            way()
+        return measure(ways, self.runs)
+
+    def import_times(self) -> dict[str, float]:
+        """Time what ``%load_ext ocimagic`` imports, in a shell that is there already."""
+        code = (
+            "import IPython, ipykernel.ipkernel, time; from IPython.core.interactiveshell import "
+            "InteractiveShell; ip = InteractiveShell.instance(); t = time.perf_counter(); "
+            "import ocimagic; ocimagic.load_ipython_extension(ip); "
+            "import sys; print(time.perf_counter() - t, file=sys.stderr)"
+        )
+
+        def once() -> float:
+            done = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            )
+            return float(done.stderr.split()[-1])
+
+        return measure({"load_ext": once}, 5)
+
+
+def report(results: dict[str, dict[str, float]]) -> None:
+    """Print a table, write the JSON and add to the history."""
+    ratios = {
+        f"{what}: {who}": times["ocimagic"] / seconds
+        for what, times in results.items()
+        for who, seconds in times.items()
+        if who != "ocimagic" and "ocimagic" in times
+    }
+    for what, times in results.items():
+        print(f"{what:14}" + "   ".join(f"{who} {s * 1000:.1f} ms" for who, s in times.items()))
+    for name, ratio in ratios.items():
+        target = TARGETS.get(name)
+        verdict = (
+            "" if target is None else f"target {target}: {'met' if ratio <= target else 'MISSED'}"
+        )
+        print(f"{name:24} {ratio:6.3f}  {verdict}")
+    if left := peers.missing():
+        print("left out, because not installed: " + ", ".join(left))
+    latest = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors, Linux {platform.release()}",
+        "seconds": results,
+        "ratios": ratios,
+        "targets": TARGETS,
+    }
+    (HERE / "latest.json").write_text(json.dumps(latest, indent=2) + "\n")
+    with (HERE / "history.csv").open("a", newline="") as file:
+        writer = csv.writer(file)
+        for name, ratio in ratios.items():
+            writer.writerow([latest["when"], name, f"{ratio:.4f}", TARGETS.get(name, "")])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
