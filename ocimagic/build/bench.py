@@ -20,9 +20,17 @@ if TYPE_CHECKING:
     from ocimagic.layers.toc import TocEntry
     from ocimagic.model.event import OnEvent
     from ocimagic.model.options import BuildOptions
-    from ocimagic.shim.client import Launcher
     from ocimagic.store.store import Store
     from ocimagic.transfer.unpack import Layer, Unpacker
+
+
+def check(cancelled: threading.Event | None) -> None:
+    """Raise Cancelled if the event is set."""
+    if cancelled is not None and cancelled.is_set():
+        raise Cancelled(
+            "the build was stopped by you",
+            hint="finished steps are kept; the next build goes on from there",
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,7 +46,6 @@ class Bench:
 
     store: Store
     unpacker: Unpacker
-    launcher: Launcher | None
     options: BuildOptions
     cache: StepCache
     context: Context | None
@@ -54,21 +61,14 @@ class Bench:
         Raises:
             Cancelled: the finished steps are kept in the cache.
         """
-        if self.cancelled is not None and self.cancelled.is_set():
-            raise Cancelled(
-                "the build was stopped by you",
-                hint="finished steps are kept; the next build goes on from there",
-            )
-
-    def merged(self, layers: Sequence[Layer]) -> MergedTree:
-        """Return the tree that some layers make."""
-        return MergedTree(self._toc(layer) for layer in layers)
+        check(self.cancelled)
 
     def files(self, layers: Sequence[Layer]) -> ImageFiles:
-        """Return the tree that some layers make, to read from."""
+        """Return the tree that some layers make."""
         name = layers[-1].chain_id if layers else ""
         if name not in self.trees:
-            self.trees[name] = ImageFiles(self.store, layers, self.merged(layers))
+            merged = MergedTree(self._toc(layer) for layer in layers)
+            self.trees[name] = ImageFiles(self.store, layers, merged)
         return self.trees[name]
 
     def _toc(self, layer: Layer) -> Sequence[TocEntry]:

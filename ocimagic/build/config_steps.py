@@ -80,7 +80,9 @@ def _replaced(state: StageState, instruction: ins.Instruction) -> ContainerConfi
 
 def working_dir(before: str, path: str) -> str:
     """Join a WORKDIR to the one before; docker keeps an absolute one as it is written."""
-    return path if path.startswith("/") else posixpath.normpath("/" + f"{before}/{path}".lstrip("/"))
+    return (
+        path if path.startswith("/") else posixpath.normpath("/" + f"{before}/{path}".lstrip("/"))
+    )
 
 
 def in_workdir(state: StageState, path: str) -> str:

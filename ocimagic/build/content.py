@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 # Two writes within one tick of the clock can leave the same ctime; FAT's ticks take 2 seconds.
@@ -27,10 +27,12 @@ class HashCache:
 
     Args:
         path: the file.
+        check: called before a file is read; may raise.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
         self._path = path
+        self._check = check
         self._connection: sqlite3.Connection | None = None
 
     def digests(self, files: Sequence[tuple[tuple[int, ...], Iterable[bytes]]]) -> list[str]:
@@ -42,6 +44,7 @@ class HashCache:
             key = ".".join(map(str, identity))
             known = self._known(key)
             if known is None:
+                self._check()
                 known = sha256_of(chunks)
                 if identity[-1] < settled:
                     learned.append((key, known))

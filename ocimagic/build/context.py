@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocimagic.build.tree import Content, File
@@ -66,7 +65,8 @@ class Context:
                 hint="name the directory that COPY and ADD read from",
             )
         self._hashes = hashes
-        self.ignore_name, self._ignore = _ignore_rules(self.directory, dockerfile_name)
+        self.ignore_name, self._ignore = IGNORE_NAME, IgnoreRules()
+        self._read_ignore(os.path.basename(dockerfile_name))
 
     def find(self, path: str) -> File | None:
         """Look up a path; see ``Tree.find``.  What .dockerignore excludes is not there."""
@@ -118,6 +118,15 @@ class Context:
             return where, f"did you mean {here}{near}?"
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         return where, f"{here or 'it'} has {shown}" if names else "the context has no files"
+
+    def _read_ignore(self, dockerfile_name: str) -> None:
+        for name in (dockerfile_name + IGNORE_NAME, IGNORE_NAME):
+            file = self._resolve(name)
+            if file is not None and file.kind is Kind.FILE:
+                raw = b"".join(ContextReader(self, file))
+                self.ignore_name = name
+                self._ignore = IgnoreRules.parse(raw.decode("utf-8", "surrogateescape"))
+                return
 
     def _at(self, path: str) -> str:
         return os.path.join(self.directory, path) if path else self.directory
@@ -242,12 +251,3 @@ class ContextReader:
 
 def _clean(path: str) -> str:
     return os.path.normpath("/" + path.lstrip("/")).replace(os.sep, "/").lstrip("/")
-
-
-def _ignore_rules(directory: str, dockerfile_name: str) -> tuple[str, IgnoreRules]:
-    for name in (f"{os.path.basename(dockerfile_name)}{IGNORE_NAME}", IGNORE_NAME):
-        path = Path(directory, name)
-        if path.is_file():
-            text = path.read_text(encoding="utf-8", errors="surrogateescape")
-            return name, IgnoreRules.parse(text)
-    return IGNORE_NAME, IgnoreRules()

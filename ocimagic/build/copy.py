@@ -180,12 +180,12 @@ class _CopyJob:
         instruction = self.instruction
         if not selected and not instruction.heredocs:
             return None
+        below = self.bench.files(self.state.layers)
         if instruction.chown is not None:
-            below = self.bench.files(self.state.layers)
             self.chown = owner(instruction.chown, below, instruction.source)
         times = [file.mtime_ns for each in selected for _, file in (("", each.file), *each.inside)]
         placement = Placement(
-            self.bench.merged(self.state.layers),
+            below.merged,
             instruction.source,
             owner=self.chown or (0, 0),
             mtime_ns=max(times, default=self._now_ns),

@@ -24,22 +24,22 @@ class ImageFiles:
     Args:
         store: has the layers' blobs.
         layers: bottom first.
-        merged: the tree they make.
+        merged: the tree they make; the attribute is for look-ups that follow no links.
     """
 
     def __init__(self, store: Store, layers: Sequence[Layer], merged: MergedTree) -> None:
         self._store = store
         self._layers = layers
-        self._merged = merged
+        self.merged = merged
 
     def find(self, path: str) -> File | None:
         """Look up a path as a process in the image would."""
-        found = self._merged.find(path)
+        found = self.merged.find(path)
         return _file(found) if found else None
 
     def children(self, directory: File) -> Sequence[File]:
         """List a directory."""
-        return [_file(each) for each in self._merged.children(directory.path)]
+        return [_file(each) for each in self.merged.children(directory.path)]
 
     def contents(self, files: Sequence[File]) -> Iterator[Content]:
         """Yield contents layer by layer, each layer read once from its beginning."""

@@ -136,14 +136,17 @@ class _Sandbox:
         store = self.bench.store
         with storage_errors(store.home.data):
             place = store.snapshots.new()
-            try:
+        try:
+            # Not around the command: a listener's OSError is not the disk's.
+            with storage_errors(store.home.data):
                 config = self._write(place, below)
-                self._execute(launcher, place)
+            self._execute(launcher, place)
+            with storage_errors(store.home.data):
                 _remove_stubs(place / "fs", self._lower(below), config)
                 return self._keep(launcher, place)
-            finally:
-                if place.exists():
-                    unpacker.remove_trees([place])
+        finally:
+            if place.exists():
+                unpacker.remove_trees([place])
 
     def _write(self, place: Path, below: Sequence[str]) -> RuntimeConfig:
         """Make the bundle."""

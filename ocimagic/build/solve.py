@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ocimagic.build.base import BaseImage, Bases, Pull
-from ocimagic.build.bench import Bench
+from ocimagic.build.bench import Bench, check
 from ocimagic.build.cache import Made, StepCache, cache_key, now
 from ocimagic.build.commit import commit
 from ocimagic.build.config_steps import applied
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from ocimagic.dockerfile.resolve import Base, PlannedStage
     from ocimagic.dockerfile.source import SourceRange
     from ocimagic.model.options import BuildOptions
-    from ocimagic.shim.client import Launcher
     from ocimagic.store.store import Store
     from ocimagic.transfer.unpack import Layer, Unpacker
 
@@ -57,17 +57,13 @@ class Builder:
 
     Args:
         store: where images and the cache are.
-        unpacker: makes layers ready for RUN.
-        launcher: starts the containers of RUN; None where there is no Linux.
+        unpacker: makes layers ready for RUN; its launcher starts the containers.
         pull: brings an image here.
     """
 
-    def __init__(
-        self, store: Store, unpacker: Unpacker, launcher: Launcher | None, pull: Pull
-    ) -> None:
+    def __init__(self, store: Store, unpacker: Unpacker, pull: Pull) -> None:
         self._store = store
         self._unpacker = unpacker
-        self._launcher = launcher
         self._pull = pull
 
     def build(
@@ -90,7 +86,7 @@ class Builder:
         tags = [_tag(text) for text in options.tags]
         dockerfile = parse(options.dockerfile)
         warnings = _warnings(dockerfile, on_event)
-        hashes = HashCache(self._store.home.own / _HASHES)
+        hashes = HashCache(self._store.home.own / _HASHES, partial(check, cancelled))
         with self._store.in_use():
             try:
                 bench = self._bench(options, hashes, on_event, cancelled)
@@ -123,7 +119,6 @@ class Builder:
         return Bench(
             store=self._store,
             unpacker=self._unpacker,
-            launcher=self._launcher,
             options=options,
             cache=StepCache(self._store, enabled=not options.no_cache),
             context=context,

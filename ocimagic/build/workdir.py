@@ -37,9 +37,7 @@ def workdir_step(bench: Bench, state: StageState, source: SourceRange) -> tuple[
 
 def _layer(bench: Bench, state: StageState, path: str, source: SourceRange) -> LayerRecord | None:
     files = bench.files(state.layers)
-    place = Placement(
-        bench.merged(state.layers), source, mtime_ns=int(bench.began.timestamp()) * 1_000_000_000
-    )
+    place = Placement(files.merged, source, mtime_ns=int(bench.began.timestamp()) * 1_000_000_000)
     resolved = place.resolve(path)
     kind = place.kind(resolved) if resolved else Kind.DIR
     if kind is Kind.DIR:

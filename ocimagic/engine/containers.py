@@ -11,7 +11,7 @@ import json
 import re
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ocimagic.engine import run as running
 from ocimagic.engine.record import Document
@@ -71,11 +71,6 @@ class Containers:
                 why="containers need a Linux kernel",
                 hint="everything but running works here: pull, build without RUN, inspect, layers",
             )
-        return self._launcher
-
-    @property
-    def launcher_or_none(self) -> Launcher | None:
-        """Return the launcher, None where there is no Linux."""
         return self._launcher
 
     # -- life ------------------------------------------------------------------
@@ -255,12 +250,12 @@ class Containers:
                     connection = stack.enter_context(self.connect(record))
                     connection.attach()
             file = stack.enter_context(path.open("rb"))
-            lines = file.readlines()
+            lines = _whole_lines(file)
             yield from _records(lines if tail is None else lines[max(0, len(lines) - tail) :])
             if connection is not None:
                 for _ in connection.frames():
-                    yield from _records(file.readlines())
-                yield from _records(file.readlines())
+                    yield from _records(_whole_lines(file))
+                yield from _records(_whole_lines(file))
 
     # -- for the rest of this room ---------------------------------------------
 
@@ -407,3 +402,11 @@ def _records(lines: Sequence[bytes]) -> Iterator[tuple[str, str, bytes]]:
     for line in lines:
         with contextlib.suppress(ValueError, KeyError):  # half a line, left by a crash
             yield parse_record(line)
+
+
+def _whole_lines(file: BinaryIO) -> Sequence[bytes]:
+    """Read what is there, leaving a last line that is still being written for the next time."""
+    lines = file.readlines()
+    if lines and not lines[-1].endswith(b"\n"):
+        file.seek(-len(lines.pop()), 1)
+    return lines

@@ -16,6 +16,8 @@ from ocimagic.transfer.unpack import Unpacker
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ocimagic.engine.classroom import ClassRegistry
+
 
 class Engine:
     """Pull, build, look, run.
@@ -59,6 +61,17 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @staticmethod
+    def classroom() -> ClassRegistry:
+        """Start a registry on this machine with stand-ins of the class's images.
+
+        Raises:
+            HostLacks: this machine has no programs that Linux could run.
+        """
+        from ocimagic.engine.classroom import ClassRegistry
+
+        return ClassRegistry()
 
     def close(self) -> None:
         """Let go of the launcher and the database; containers stay."""

@@ -20,6 +20,7 @@ from ocimagic.model.result import (
     Removed,
 )
 from ocimagic.model.state import Status
+from ocimagic.spec.annotation import BASE_DIGEST, BASE_LAYERS, BASE_NAME
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.reference import Reference
 from ocimagic.store import gc
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from ocimagic.store.images import StoredImage
     from ocimagic.store.store import Store
     from ocimagic.transfer.unpack import Unpacker
-
-BASE_NAME = "org.opencontainers.image.base.name"
-BASE_DIGEST = "org.opencontainers.image.base.digest"
-BASE_LAYERS = "dev.ocimagic.base.layers"
 
 
 class Images:
@@ -138,14 +135,33 @@ class Images:
         """Build an image from a Dockerfile.
 
         Raises:
-            DockerfileError: it cannot be understood; line and column say where.
+            DockerfileError: it cannot be understood or followed, such as a COPY of what is
+                not there; line and column say where.
             StepFailed: a RUN ended with a non-zero exit code.
-            BuildFailed: any other reason, such as a COPY of what is not there.
+            BuildFailed: any other reason, such as a context that cannot be read.
+            NotBuiltYet: an instruction of a later version; nothing was executed.
         """
         from ocimagic.build.solve import Builder
 
-        builder = Builder(self._store, self._unpacker, self.containers.launcher_or_none, self._pull)
+        builder = Builder(self._store, self._unpacker, self._pull)
         return builder.build(options, on_event=on_event, cancelled=cancelled)
+
+    def assemble(self, name: str = "ocimagic/base") -> ImageDetails:
+        """Make a base image of this machine's own programs, for want of a registry.
+
+        The same machine gives the same image ID.
+
+        Raises:
+            InvalidReference: not a name.
+            HostLacks: this machine has no programs that Linux could run.
+        """
+        from ocimagic.build.homemade import make_base
+
+        reference = Reference.parse(name)
+        if reference.digest:
+            raise InvalidReference("a tag cannot have a digest", hint="leave out what follows @")
+        made = make_base(self._store, reference)
+        return self.inspect(str(made.image_id))
 
     # -- looking ---------------------------------------------------------------
 
@@ -241,10 +257,11 @@ class Images:
         """Compare the layers of one or more images; all images here if none is named."""
         everything = self._store.images.all()
         chosen = [self._store.images.find(name) for name in names] if names else everything
-        shown = [
-            (name or _title(image), self._layers(image, everything))
-            for name, image in zip(names or [""] * len(chosen), chosen, strict=True)
-        ]
+        asked = names or [""] * len(chosen)
+        titled = [(_title(each, name), each) for name, each in zip(asked, chosen, strict=True)]
+        # An image of the report is called there as it was asked for, and counted once.
+        said = {image.image_id: name for name, image in reversed(titled)}
+        shown = [(name, self._layers(image, everything, said)) for name, image in titled]
         each = {layer.chain_id: layer.size_bytes for _, layers in shown for layer in layers}
         return LayerReport(
             images=tuple(shown),
@@ -253,13 +270,19 @@ class Images:
         )
 
     def _layers(
-        self, image: StoredImage, everything: Sequence[StoredImage]
+        self,
+        image: StoredImage,
+        everything: Sequence[StoredImage],
+        said: Mapping[Digest, str] | None = None,
     ) -> tuple[LayerInfo, ...]:
+        """List an image's layers; ``said`` are names for images by ID, better than their own."""
+        known = said or {}
         users: dict[Digest, list[str]] = {}
         for other in everything:
             if other.image_id != image.image_id:
                 for diff_id in set(other.config.diff_ids):
-                    users.setdefault(diff_id, []).append(_title(other))
+                    name = known.get(other.image_id) or _title(other)
+                    users.setdefault(diff_id, []).append(name)
         base = _base_layers(image, everything)
         made_by = [each.created_by for each in image.config.history if not each.empty_layer]
         made_by += [""] * (len(image.config.diff_ids) - len(made_by))
@@ -403,8 +426,13 @@ class Images:
             return ""
 
 
-def _title(image: StoredImage) -> str:
-    return image.names[0].reference.familiar if image.names else image.image_id.short
+def _title(image: StoredImage, asked: str = "") -> str:
+    """Return an image's name, with its tag: the one it was asked for by, or its first."""
+    names = [each.reference.familiar for each in image.names]
+    if asked in image.image_id.hex or asked.startswith("sha256:"):
+        return asked or next(iter(names), image.image_id.short)
+    wanted = Reference.parse(asked).familiar
+    return wanted if wanted in names else asked
 
 
 def _base_layers(image: StoredImage, everything: Sequence[StoredImage]) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import StepFailed
 from ocimagic.render.escape import markup, visible
 from ocimagic.render.html import preformatted
+from ocimagic.render.units import count
 
 if TYPE_CHECKING:
     from ocimagic.errors import OcimagicError
@@ -19,7 +20,7 @@ def error_text(error: OcimagicError) -> str:
     """Write an error on a few lines; a failed step ends with the last lines it wrote."""
     lines = [visible(line) for line in error.lines()]
     if isinstance(error, StepFailed) and error.tail:
-        lines.append(f"  last {len(_tail(error))} lines of output:")
+        lines.append(f"  last {count(len(_tail(error)), 'line')} of output:")
         lines += [f"    {visible(line)}" for line in _tail(error)]
     return "\n".join(lines)
 

@@ -215,7 +215,7 @@ def info_table(info: SystemInfo) -> Table:
 
 def instruction(created_by: str) -> str:
     """Return the Dockerfile line behind a history line, without what builders wrap it in."""
-    text = created_by.removesuffix(" # buildkit")
+    text = created_by.removesuffix(" # buildkit").removesuffix(" # ocimagic")
     shell = "/bin/sh -c "
     if text.startswith(shell):
         text = text.removeprefix(shell)

@@ -94,6 +94,8 @@ class Monitor:
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         self._admit(self._first)
         try:
+            # Before the container is said to run: whoever follows its log must find one.
+            log = LogWriter(self._task.log_path)
             init = self._start()
         except OcimagicError as err:
             self._fail(err)
@@ -101,7 +103,6 @@ class Monitor:
         except OSError as err:
             self._fail(StartFailed("cannot start the container", why=str(err)))
             return
-        log = LogWriter(self._task.log_path)
         status = self._keep(init, log)
         log.close()
         record = _exit_record(status, self._started, log.dropped)

@@ -195,7 +195,9 @@ def _process(fields: Fields) -> Process:
             umask=user.number("umask") if "umask" in user else None,
         ),
         terminal=fields.flag("terminal"),
-        capabilities={name: capabilities.texts(name) for name in CAPABILITY_SETS},
+        capabilities={
+            name: found for name in CAPABILITY_SETS if (found := capabilities.texts(name))
+        },
         no_new_privileges=fields.flag("noNewPrivileges"),
         oom_score_adj=_signed(fields, "oomScoreAdj"),
     )

@@ -90,7 +90,9 @@ class Snapshots:
         """
         for name in ("upper", "work"):
             (directory / name).mkdir(parents=True, exist_ok=True)
-        lowers = tuple(f"{name}/fs" for name in reversed(layers))
+        # Two equal layers have one directory, which overlayfs takes once only; the upper of
+        # the two says all that the lower one did.
+        lowers = tuple(dict.fromkeys(f"{name}/fs" for name in reversed(layers)))
         if not lowers:
             (self._home.snapshots / EMPTY / "fs").mkdir(parents=True, exist_ok=True)
             lowers = (f"{EMPTY}/fs",)

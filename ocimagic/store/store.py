@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from ocimagic.home.locks import locked, try_locked
@@ -65,12 +64,12 @@ class Store:
 
 
 def _sync_file_system(home: Home) -> None:
-    if sys.platform != "linux":
+    try:
+        from ocimagic.linux.syscalls import syncfs
+    except ImportError:  # no Linux
         if hasattr(os, "sync"):
             os.sync()
         return
-    from ocimagic.linux.syscalls import syncfs
-
     fd = os.open(home.data, os.O_RDONLY | os.O_DIRECTORY)
     try:
         syncfs(fd)

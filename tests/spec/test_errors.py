@@ -1,0 +1,41 @@
+import json
+
+import pytest
+
+from ocimagic import errors
+
+
+def all_errors(kind=errors.OcimagicError):
+    yield kind
+    for below in kind.__subclasses__():
+        yield from all_errors(below)
+
+
+def test_the_tree_in_the_docstring_names_every_class():
+    for kind in all_errors():
+        assert kind.__name__ in errors.__doc__
+
+
+@pytest.mark.parametrize(
+    "err",
+    [
+        errors.ImageNotFound("no such image: x", why="w", hint="h"),
+        errors.DigestMismatch("blob", expected="a", actual="b"),
+        errors.SizeMismatch("blob", expected=1, actual=2),
+        errors.DockerfileError("bad", line=3, column=2, source="FROM"),
+        errors.LayerRefused("../x", "leaves"),
+        errors.StepFailed("RUN x", command_exit_code=3, tail=["a", "b"]),
+        errors.CommandNotFound("x", phase="find_program"),
+    ],
+)
+def test_an_error_crosses_a_process_border_whole(err):
+    again = errors.unpack(json.loads(json.dumps(errors.pack(err))))
+    assert type(again) is type(err)
+    assert again.lines() == err.lines()
+    assert again.exit_code == err.exit_code
+
+
+def test_the_caret_stands_below_its_column():
+    frame = errors.DockerfileError("bad", line=3, column=6, source="FROM ubuntu").where
+    first, second = frame.splitlines()
+    assert first[second.index("^")] == "u"
