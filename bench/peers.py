@@ -123,8 +123,9 @@ def docker(scratch: Path) -> Iterator[Peer | None]:
     base.mkdir()
     address = f"unix://{base}/docker.sock"
     command = [
-        find("dockerd"), "-H", address, "--data-root", f"{base}/data", "--exec-root", f"{base}/exec",
-        "-p", f"{base}/pid", "--bridge=none", "--iptables=false", "--ip-masq=false",
+        find("dockerd"), "-H", address, "--data-root", f"{base}/data",
+        "--exec-root", f"{base}/exec", "-p", f"{base}/pid",
+        "--bridge=none", "--iptables=false", "--ip-masq=false",
     ]  # fmt: skip
     with (base / "log").open("wb") as log:
         daemon = subprocess.Popen(command, stdout=log, stderr=log)

@@ -23,15 +23,13 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
 import peers
 from peers import measure
 
 from ocimagic import Engine
 from ocimagic.model.options import BuildOptions
 
+HERE = Path(__file__).parent
 TARGETS = {
     "run: docker": 0.1,
     "run: podman": 0.2,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ocimagic.version import VERSION as __version__
+from ocimagic.version import VERSION
 
 __all__ = ["Engine", "__version__", "load_ipython_extension", "unload_ipython_extension"]
+
+__version__ = VERSION
 
 if TYPE_CHECKING:
     from ocimagic.engine import Engine

@@ -28,7 +28,8 @@ PROGRAM = textwrap.dedent("""
     with Engine(root, environment={}) as engine:
         engine.images.pull(image)
         assert engine.images.pull(image).up_to_date
-        dockerfile = f"FROM {image}\\nLABEL a=b\\nCOPY f /etc/\\nCOPY f /new/dir/\\nCMD [\\"x\\"]\\n"
+        copies = "COPY f /etc/\\nCOPY f /new/dir/\\n"
+        dockerfile = f"FROM {image}\\nLABEL a=b\\n{copies}CMD [\\"x\\"]\\n"
         options = BuildOptions(dockerfile=dockerfile, context=context, tags=("built:1",))
         built = engine.images.build(options)
         assert built.image_id == engine.images.build(options).image_id

@@ -11,17 +11,9 @@ import io
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from ocimagic.build.homemade import (
-    CREATED,
-    STAND_IN_FILE,
-    STAND_IN_FOR,
-    HomeLayer,
-    Machine,
-    Variant,
-    assemble,
-    text_file,
-    with_parents,
-)
+from ocimagic.build.homemade import STAND_IN_FILE, STAND_IN_FOR, HomeLayer, Variant, assemble
+from ocimagic.build.machine import Machine
+from ocimagic.build.rootitem import CREATED, text_file, with_parents
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.registry.server import RegistryServer
 from ocimagic.registry.source import MemorySource

@@ -89,4 +89,3 @@ class Init:
     def close(self) -> None:
         """Let go of the pidfd."""
         os.close(self.pidfd)
-

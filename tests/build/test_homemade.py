@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from elfs import made_elf
 
-from ocimagic.build.homemade import STAND_IN_FILE, STAND_IN_FOR, Machine, Variant, assemble
+from ocimagic.build.homemade import STAND_IN_FILE, STAND_IN_FOR, Variant, assemble
+from ocimagic.build.machine import Machine
 from ocimagic.errors import HostLacks
 from ocimagic.layers.tarheader import Kind
 from ocimagic.spec.reference import Reference

@@ -237,7 +237,7 @@ def test_a_gzip_bomb_is_refused(engine, server, source, monkeypatch):
         b'{"schemaVersion": 2, "config": {"mediaType": "x"}, "layers": []}',
         b'{"schemaVersion": 2, "config": null, "layers": null, "manifests": null}',
         b'{"schemaVersion": 2, "schemaVersion": 2, "manifests": []}',
-        b'{"schemaVersion": 2, "manifests": [{"mediaType": "x", "digest": "sha256:xx", "size": 1}]}',
+        b'{"schemaVersion": 2, "manifests": [{"mediaType": "x", "digest": "sha256:x", "size": 1}]}',
         b'{"schemaVersion": NaN}',
     ],
 )
