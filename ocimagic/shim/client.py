@@ -152,7 +152,8 @@ class Connection:
                 content = protocol.parse_message(payload)
                 if "error" in content:
                     raise unpack(_mapping(content["error"]))
-                return Started.from_message(_mapping(content["started"]))
+                if "started" in content:
+                    return Started.from_message(_mapping(content["started"]))
         raise StartFailed(
             "the shim ended before the container began",
             why="it was killed, or it has a defect",

@@ -309,6 +309,8 @@ class Monitor:
             if request.get("op") == "attach":
                 client.attached = True
                 client.patient = client is self._first
+                # Whoever reads the log file besides now knows that nothing falls in between.
+                self._send(client, protocol.message({"attached": {}}))
             elif request.get("op") == "kill" and self._init is not None:
                 number = request.get("signal")
                 if isinstance(number, int) and 0 < number < signal.NSIG:

@@ -4,8 +4,9 @@ A frame is one byte for its kind, four for the length of its payload (big endian
 payload.  ``M`` carries a JSON message, ``1`` and ``2`` bytes of stdout and stderr, ``0`` bytes
 for stdin (an empty one closes it).  A frame is at most 1 MiB; longer ones are refused.
 
-Client to shim: ``{"op": "attach"|"wait"|"kill"|"watch", ...}``.
-Shim to client: ``{"started": {...}}``, ``{"error": {...}}``, ``{"exit": {...}}``.
+Client to shim: ``{"op": "attach"}``, ``{"op": "kill", "signal": 15}``.
+Shim to client: ``{"started": {...}}`` or ``{"error": {...}}``, ``{"attached": {}}``, and last
+``{"exit": {...}}``.
 """
 
 from __future__ import annotations

@@ -374,6 +374,16 @@ def test_logs_follow_until_the_end(shared):
     shared.containers.remove(made.name)
 
 
+def test_following_misses_nothing_between_the_file_and_the_attach(shared):
+    """The first line once fell between reading the file and being attached, and hung."""
+    for _ in range(25):
+        made = shared.containers.run(
+            "busybox", ["sh", "-c", "echo up; sleep 100"], detach=True, network="none"
+        )
+        _wait_for_log(shared, made.name, b"up\n")
+        shared.containers.remove(made.name, force=True)
+
+
 def test_log_is_dockers_json_file(shared):
     long = "x" * 40_000
     made = shared.containers.run(
