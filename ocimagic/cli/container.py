@@ -131,7 +131,9 @@ def ls(  # noqa: PLR0913  docker's options
 @click.pass_obj
 def logs(session: Session, name: str, tail: str, *, follow: bool, timestamps: bool) -> LogText:
     """Show what a container wrote."""
-    entries = session.engine().containers.logs(name, follow=follow, tail=_tail(tail))
+    entries = session.engine().containers.logs(
+        name, follow=follow, tail=_tail(tail), cancelled=session.cancelled
+    )
     if not follow:
         return LogText(name, tuple(entries), timestamps)
     for time, stream, data in entries:

@@ -224,7 +224,12 @@ class Containers:
         )
 
     def logs(
-        self, name: str, *, follow: bool = False, tail: int | None = None
+        self,
+        name: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        cancelled: threading.Event | None = None,
     ) -> Iterator[tuple[str, str, bytes]]:
         """Yield ``(RFC 3339 time, stdout or stderr, bytes)`` from the container's log.
 
@@ -232,12 +237,18 @@ class Containers:
             name: which container.
             follow: go on until the container ends.
             tail: only the last so many records.
+            cancelled: ends following when set.
         """
         record = self.store.containers.find(name)
-        return self._log_records(record, follow=follow, tail=tail)
+        return self._log_records(record, follow=follow, tail=tail, cancelled=cancelled)
 
     def _log_records(
-        self, record: ContainerRecord, *, follow: bool, tail: int | None
+        self,
+        record: ContainerRecord,
+        *,
+        follow: bool,
+        tail: int | None,
+        cancelled: threading.Event | None,
     ) -> Iterator[tuple[str, str, bytes]]:
         path = self.log_path(record.container_id)
         if not path.exists():
@@ -253,7 +264,7 @@ class Containers:
             lines = _whole_lines(file)
             yield from _records(lines if tail is None else lines[max(0, len(lines) - tail) :])
             if connection is not None:
-                for _ in connection.frames():
+                for _ in connection.frames(cancelled=cancelled):
                     yield from _records(_whole_lines(file))
                 yield from _records(_whole_lines(file))
 

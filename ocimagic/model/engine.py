@@ -116,7 +116,12 @@ class ContainersAPI(Protocol):
         ...
 
     def logs(
-        self, name: str, *, follow: bool = False, tail: int | None = None
+        self,
+        name: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        cancelled: threading.Event | None = None,
     ) -> Iterator[tuple[str, str, bytes]]:
         """Yield ``(RFC 3339 time, stdout or stderr, bytes)`` from the container's log."""
         ...

@@ -91,7 +91,7 @@ class FakeContainers:
         self._known(name)
         return samples.container_details()
 
-    def logs(self, name, *, follow=False, tail=None):
+    def logs(self, name, *, follow=False, tail=None, cancelled=None):
         self.calls.append(("logs", self._known(name), follow, tail))
         yield ("2026-03-21T12:00:00Z", "stdout", b"one\n")
         yield ("2026-03-21T12:00:01Z", "stderr", b"two \x1b[31m\n")

@@ -158,7 +158,7 @@ class StandInContainers:
             raise ContainerNotFound(f"no such container: {name}")
         return container_details()
 
-    def logs(self, name, *, follow=False, tail=None):
+    def logs(self, name, *, follow=False, tail=None, cancelled=None):
         yield ("2026-03-21T12:00:00Z", "stdout", b"first\n")
         yield ("2026-03-21T12:00:01Z", "stderr", b"second\n")
 
