@@ -429,7 +429,7 @@ class Images:
 def _title(image: StoredImage, asked: str = "") -> str:
     """Return an image's name, with its tag: the one it was asked for by, or its first."""
     names = [each.reference.familiar for each in image.names]
-    if asked in image.image_id.hex or asked.startswith("sha256:"):
+    if image.image_id.hex.startswith(asked) or asked.startswith("sha256:"):
         return asked or next(iter(names), image.image_id.short)
     wanted = Reference.parse(asked).familiar
     return wanted if wanted in names else asked

@@ -22,9 +22,9 @@ _libc.syscall.restype = ctypes.c_long
 
 _NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {"pivot_root": 155, "keyctl": 250, "seccomp": 317, "clone": 56, "capset": 126,
-               "capget": 125, "renameat2": 316, "syncfs": 306, "setns": 308},
+               "capget": 125, "renameat2": 316, "syncfs": 306, "setns": 308, "rt_sigaction": 13},
     "aarch64": {"pivot_root": 41, "keyctl": 219, "seccomp": 277, "clone": 220, "capset": 91,
-                "capget": 90, "renameat2": 276, "syncfs": 267, "setns": 268},
+                "capget": 90, "renameat2": 276, "syncfs": 267, "setns": 268, "rt_sigaction": 134},
 }  # fmt: skip
 _ALIKE = {"clone3": 435, "close_range": 436, "openat2": 437, "mount_setattr": 442}
 
@@ -154,6 +154,17 @@ def clone3(flags: int) -> tuple[int, int]:
             raise
         pid = _call("clone", flags | CLONE_PIDFD | 17, 0, pointer, 0, 0)
     return (pid, pidfd.value) if pid else (0, -1)
+
+
+def reset_signals() -> None:
+    """Give every signal its default action: rt_sigaction(2).
+
+    Raw, because a parent may have ignored the two signals that libc keeps for itself.
+    """
+    default = bytes(32)  # struct sigaction of either architecture: SIG_DFL, no flags, no mask
+    for signal in range(1, 65):
+        if signal not in (9, 19):  # SIGKILL and SIGSTOP cannot be changed
+            _call("rt_sigaction", signal, default, None, 8)
 
 
 def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:

@@ -81,9 +81,8 @@ def new_session(context: Context) -> None:
     """Leave the shim's session, keys and signal settings behind."""
     os.setsid()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    # Python ignores these two; a program that is executed would inherit that.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    # Python ignores some, and whoever started us may have; a command would inherit that.
+    syscalls.reset_signals()
     os.umask(0)
     with contextlib.suppress(OSError):  # keyrings may be filtered: container in a container
         syscalls.join_session_keyring(f"_ses.{context.container_id[:12]}")

@@ -260,7 +260,7 @@ def test_an_ordinary_user_has_no_capabilities_and_may_write_its_output(shared, r
     assert out.split() == ["CapEff:", "0000000000000000", "more"]
 
 
-def test_signals_python_ignores_are_not_ignored_inside(run):
+def test_no_signal_is_ignored_inside(run):
     status = str(run("grep", "SigIgn", "/proc/self/status"))
     assert status.split()[1] == "0000000000000000"
 

@@ -13,6 +13,8 @@ def all_errors(kind=errors.OcimagicError):
 
 def test_the_tree_in_the_docstring_names_every_class():
     for kind in all_errors():
+        if kind.__module__ != errors.__name__:
+            continue  # a room's own, such as BadWord
         assert kind.__name__ in errors.__doc__
 
 
