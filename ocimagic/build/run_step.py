@@ -272,7 +272,8 @@ class _Sandbox:
             self.bench.unpacker.remove_trees([work])
 
     def _lower(self, below: Sequence[str]) -> list[Path]:
-        return [self.bench.store.snapshots.directory(name) / "fs" for name in below]
+        """Return the layer directories, top first."""
+        return [self.bench.store.snapshots.directory(name) / "fs" for name in reversed(below)]
 
     def _keep(self, launcher: Launcher, place: Path) -> LayerRecord:
         """Write the changes as a blob, and make the directory the layer's snapshot."""
@@ -329,7 +330,7 @@ def _remove_stubs(upper: Path, lowers: Sequence[Path], config: RuntimeConfig) ->
                     _remove_empty(name, fd)
                 finally:
                     os.close(fd)
-            if parent and "/" not in parent and not _has(lowers, parent):
+            if parent and "/" not in parent and _is_untouched(parent, root, lowers):
                 with suppress(OSError):
                     os.rmdir(parent, dir_fd=root)
     finally:
@@ -349,5 +350,17 @@ def _remove_empty(name: str, directory: int) -> None:
         os.unlink(name, dir_fd=directory)
 
 
-def _has(lowers: Sequence[Path], name: str) -> bool:
-    return any(os.path.lexists(lower / name) for lower in lowers)
+def _is_untouched(name: str, upper: int, lowers: Sequence[Path]) -> bool:
+    """Say whether a directory is in the upper only because stubs were made in it."""
+    with suppress(OSError):
+        told = os.stat(name, dir_fd=upper, follow_symlinks=False)
+        for lower in lowers:
+            if os.path.lexists(lower / name):
+                below = os.lstat(lower / name)
+                return (told.st_mode, told.st_uid, told.st_gid) == (
+                    below.st_mode,
+                    below.st_uid,
+                    below.st_gid,
+                )
+        return True
+    return False

@@ -1,5 +1,6 @@
 """RUN, in real containers."""
 
+import tarfile
 import threading
 import time
 
@@ -29,6 +30,14 @@ def test_mount_points_do_not_stay(runs):
     before = set(runs.listing(runs.build("FROM base\n")))
     assert before == set(runs.listing(result)) - {"etc"} | {"etc"}
     assert result.steps[-1].layer is not None
+
+
+def test_a_layer_holds_only_what_the_command_changed(runs):
+    """The directories of the stubs once came along, with a new time."""
+    result = runs.build(f"FROM base\n{only('o')}RUN echo x > /only\n")
+    store = runs.engine.containers.store
+    with tarfile.open(store.blobs.path(result.steps[-1].layer)) as tar:
+        assert tar.getnames() == ["only"]
 
 
 def test_mount_points_on_an_image_without_etc(runs):
