@@ -1,9 +1,4 @@
 import json
-import shutil
-import socket
-import subprocess
-import time
-from contextlib import closing
 
 import pytest
 from scripted import ScriptedServer
@@ -106,48 +101,6 @@ def server(source):
 @pytest.fixture
 def reference(server):
     return Reference.parse(f"{server.host}/class/demo:1")
-
-
-@pytest.fixture(scope="session")
-def debian_registry(tmp_path_factory):
-    """Run Debian's docker-registry and return its ``host:port``."""
-    program = shutil.which("docker-registry")
-    if not program or not shutil.which("skopeo"):
-        pytest.skip("docker-registry and skopeo are not installed")
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{free.getsockname()[1]}"
-    room = tmp_path_factory.mktemp("docker-registry")
-    config = {
-        "version": "0.1",
-        "log": {"level": "error"},
-        "storage": {"filesystem": {"rootdirectory": str(room / "data")}},
-        "http": {"addr": host},
-    }
-    (room / "config.yml").write_text(json.dumps(config))
-    with (room / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [program, "serve", str(room / "config.yml")], stdout=log, stderr=log
-        )
-    try:
-        _wait_for(host, process)
-        yield host
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _wait_for(host, process):
-    address, _, port = host.partition(":")
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection((address, int(port)), 0.2).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    pytest.fail("docker-registry does not listen")
 
 
 @pytest.fixture
