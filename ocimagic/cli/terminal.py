@@ -76,7 +76,7 @@ class Terminal:
                 self._say(f"[{number}] {'cached' if cached else human_seconds(seconds)}")
             case Notice(text, line):
                 self._settle()
-                self._say(f"warning: {f'line {line}: ' if line else ''}{text}")
+                self._say(f"warning: line {line}: {text}" if line else text)
 
     def _progress(self, event: PullStarted | LayerProgress) -> None:
         if isinstance(event, PullStarted):

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
-from ocimagic.model.event import OnEvent, ignore
+from ocimagic.model.event import Notice, OnEvent, ignore
 from ocimagic.model.options import PullPolicy
 from ocimagic.model.result import (
     BuildResult,
@@ -115,15 +115,16 @@ class Images:
 
     def obtain(self, options: RunOptions, on_event: OnEvent) -> StoredImage:
         """Return the image to run: from the store, or pulled as the options say."""
-        try:
-            found = self._store.images.find(options.image)
-        except ImageNotFound:
-            if options.pull is PullPolicy.NEVER:
-                raise
-        else:
-            if options.pull is not PullPolicy.ALWAYS:
-                return found
-        return self._pull(Reference.parse(options.image), options.platform, on_event).image
+        if options.pull is not PullPolicy.ALWAYS:
+            try:
+                return self._store.images.find(options.image)
+            except ImageNotFound:
+                if options.pull is PullPolicy.NEVER:
+                    raise
+        reference = Reference.parse(options.image)
+        if options.pull is PullPolicy.MISSING:
+            on_event(Notice(f"unable to find image '{reference.familiar}' locally: pulling it"))
+        return self._pull(reference, options.platform, on_event).image
 
     def build(
         self,

@@ -7,6 +7,7 @@ import random
 import re
 
 from ocimagic.errors import InvalidOption
+from ocimagic.store.containers import name_in_use
 
 _MOODS = [
     "brave",
@@ -104,15 +105,18 @@ def new_name(taken: set[str]) -> str:
             return name
 
 
-def check_name(name: str) -> str:
-    """Return a name that a container may have.
+def check_name(name: str, taken: set[str]) -> str:
+    """Return a name that a container may have; before anything is fetched for it.
 
     Raises:
         InvalidOption: other characters than docker allows.
+        NameInUse: another container has it.
     """
     if not _NAME.fullmatch(name):
         raise InvalidOption(
             f"invalid container name: {name!r}",
             why="letters, digits, _ . - are allowed, two at least, the first a letter or digit",
         )
+    if name in taken:
+        raise name_in_use(name)
     return name

@@ -81,11 +81,11 @@ def create(containers: Containers, options: RunOptions, on_event: OnEvent) -> Co
     store = containers.store
     _ = containers.launcher
     with store.in_use(), storage_errors(store.home.data):
+        taken = {each.name for each in store.containers.all()}
+        name = check_name(options.name, taken) if options.name else new_name(taken)
         image = containers.images.obtain(options, on_event)
         layers = containers.unpacker.ensure(layers_of(image))
         container_id = new_id()
-        taken = {each.name for each in store.containers.all()} if not options.name else set()
-        name = check_name(options.name) if options.name else new_name(taken)
         document = _document(options, image, container_id, layers)
         record = ContainerRecord(
             container_id, name, image.manifest.digest, time.time(), document.encode()

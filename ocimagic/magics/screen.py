@@ -150,7 +150,7 @@ class TextProgress(NoProgress):
             case Output():
                 self._say(event.data.decode(errors="replace").rstrip("\n"))
             case Notice():
-                self._say(f"warning: {event.text}")
+                self._say(event.text)
             case _:
                 pass
 

@@ -31,6 +31,14 @@ class ContainerRecord:
     document: str
 
 
+def name_in_use(name: str) -> NameInUse:
+    """Return the error for a name that another container has."""
+    return NameInUse(
+        f"the container name {name!r} is already in use",
+        hint=f"remove it with %container_rm {name}, or choose another --name",
+    )
+
+
 class Containers:
     """The containers of one data root."""
 
@@ -58,10 +66,7 @@ class Containers:
         except OcimagicError as err:
             if not isinstance(err.__cause__, sqlite3.IntegrityError):
                 raise
-            raise NameInUse(
-                f"the container name {record.name!r} is already in use",
-                hint=f"remove it with %container_rm {record.name}, or choose another --name",
-            ) from err
+            raise name_in_use(record.name) from err
 
     def find(self, name: str) -> ContainerRecord:
         """Return the container called ``name``, or whose ID begins so.
