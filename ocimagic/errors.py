@@ -345,9 +345,21 @@ class StepFailed(BuildFailed):
         self.tail = tuple(tail)
 
 
+_MAX_FIELD = 4096  # characters
+
+
 def pack(err: OcimagicError) -> dict[str, object]:
-    """Return an error as a JSON object, to cross a process border."""
-    return {"error": type(err).__name__, "fields": vars(err)}
+    """Return an error as a JSON object, to cross a process border.
+
+    Long texts are cut: a command or a path in them may be megabytes, a frame is not.
+    """
+    fields = {name: _shortened(value) for name, value in vars(err).items()}
+    return {"error": type(err).__name__, "fields": fields}
+
+
+def _shortened(value: object) -> object:
+    too_long = isinstance(value, str) and len(value) > _MAX_FIELD
+    return f"{str(value)[:_MAX_FIELD]}…" if too_long else value
 
 
 def unpack(message: Mapping[str, object]) -> OcimagicError:

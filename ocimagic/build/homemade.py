@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 from ocimagic.build.layer_file import LayerFile
 from ocimagic.build.machine import Machine
 from ocimagic.build.rootitem import CREATED, Item, skeleton, text_file, with_parents
+from ocimagic.home.disk import storage_errors
 from ocimagic.spec import mediatype
 from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig, HistoryEntry, ImageConfig
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.manifest import Manifest
-from ocimagic.store.blobs import CHUNK, storage_errors
+from ocimagic.store.blobs import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

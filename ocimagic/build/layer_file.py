@@ -7,12 +7,12 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import LayerRefused
+from ocimagic.home.disk import storage_errors
 from ocimagic.layers.entrypath import Mark, locate
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.layers.toc import TocEntry, toc_entry
 from ocimagic.spec.digest import Digest
-from ocimagic.store.blobs import storage_errors
 from ocimagic.store.images import LayerRecord
 
 if TYPE_CHECKING:

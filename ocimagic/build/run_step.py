@@ -10,7 +10,6 @@ import os
 import platform
 import shutil
 import stat
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -29,12 +28,12 @@ from ocimagic.errors import (
     OcimagicError,
     StepFailed,
 )
+from ocimagic.home.disk import storage_errors
 from ocimagic.model.event import Output
 from ocimagic.model.options import NetworkMode, RunOptions, VolumeMount
 from ocimagic.shim import client as shim
 from ocimagic.shim import protocol
 from ocimagic.spec.digest import Digest
-from ocimagic.store.blobs import storage_errors
 from ocimagic.store.images import LayerRecord
 
 if TYPE_CHECKING:
@@ -50,7 +49,6 @@ HOSTNAME = "ocimagic-build"  # the same on every machine: programs write it into
 _TAIL_LINES = 20
 _TAIL_BYTES = 1 << 16
 _KILL = 9
-_KILL_WAIT_S = 10.0
 
 
 def run_step(bench: Bench, state: StageState, run: Run, number: int) -> tuple[Made, bool]:
@@ -134,19 +132,20 @@ class _Sandbox:
         launcher = unpacker.launcher
         assert launcher is not None
         store = self.bench.store
+        run_directory = store.home.run / f"build-{os.urandom(8).hex()}"
         with storage_errors(store.home.data):
             place = store.snapshots.new()
         try:
             # Not around the command: a listener's OSError is not the disk's.
             with storage_errors(store.home.data):
                 config = self._write(place, below)
-            self._execute(launcher, place)
+            self._execute(launcher, place, run_directory)
             with storage_errors(store.home.data):
                 _remove_stubs(place / "fs", self._lower(below), config)
                 return self._keep(launcher, place)
         finally:
-            if place.exists():
-                unpacker.remove_trees([place])
+            shim.end_lost(place / "box")
+            unpacker.remove_trees([path for path in (place, run_directory) if path.exists()])
 
     def _write(self, place: Path, below: Sequence[str]) -> RuntimeConfig:
         """Make the bundle."""
@@ -182,26 +181,26 @@ class _Sandbox:
             remove=True,
         )
 
-    def _execute(self, launcher: Launcher, place: Path) -> None:
+    def _execute(self, launcher: Launcher, place: Path, run_directory: Path) -> None:
         """Start the container and see it to its end.
 
         Raises:
             StepFailed: a non-zero exit code.
             Cancelled: the user stopped it.
         """
-        container_id = f"build-{os.urandom(8).hex()}"
-        run_directory = self.bench.store.home.run / container_id
-        run_directory.mkdir(mode=0o700)
+        with storage_errors(run_directory):
+            run_directory.mkdir(mode=0o700)
         tail = _Tail()
         with launcher.launch(
             {
-                "id": container_id,
+                "id": run_directory.name,
                 "bundle": str(place / "box" / "bundle"),
                 "directory": str(place / "box"),
                 "run_directory": str(run_directory),
                 "log": str(place / "box" / "log.json"),
                 "interactive": False,
                 "remove": True,
+                "tied": True,
             }
         ) as connection:
             connection.attach()
@@ -209,6 +208,9 @@ class _Sandbox:
                 connection.started()
             except (CommandNotFound, CommandNotExecutable) as err:
                 raise self._not_started(err) from err
+            except KeyboardInterrupt:
+                connection.abort()
+                raise
             ended = self._follow(connection, tail)
         if ended.code:
             raise self._failed(ended, tail)
@@ -223,10 +225,10 @@ class _Sandbox:
                 elif ended := shim.exit_of(payload):
                     return ended
         except BaseException:  # an interrupt, or a listener that failed
-            _kill(connection)
+            connection.abort()
             raise
         if self.bench.cancelled is not None and self.bench.cancelled.is_set():
-            _kill(connection)
+            connection.abort()
             self.bench.check_cancelled()
         raise BuildFailed(
             "the shim of this RUN is gone", why="it was killed; nobody saw the exit code"
@@ -299,18 +301,10 @@ class _Sandbox:
             path.unlink(missing_ok=True)
         (place / "size").write_text(str(unpacked))
         self._remove_work(place / "work")
-        store.snapshots.commit(place, diff_id)
         record = LayerRecord(diff_id, diff_id, size, size, unpacked)
         store.images.add_layer(record)
+        store.snapshots.commit(place, diff_id)
         return record
-
-
-def _kill(connection: Connection) -> None:
-    """Stop the container and wait until it is gone."""
-    connection.kill(_KILL)
-    for kind, payload in connection.frames(deadline=time.monotonic() + _KILL_WAIT_S):
-        if kind == protocol.MESSAGE and shim.exit_of(payload):
-            return
 
 
 def _remove_stubs(upper: Path, lowers: Sequence[Path], config: RuntimeConfig) -> None:

@@ -173,8 +173,12 @@ def _capability(text: str) -> str:
 def _numeric(user: str) -> User:
     """Return the numbers in USER for other runtimes; ours looks names up in the image."""
     uid, _, gid = user.partition(":")
-    number = int(uid) if uid.isascii() and uid.isdigit() else 0
-    return User(uid=number, gid=int(gid) if gid.isascii() and gid.isdigit() else 0)
+    return User(uid=_id(uid), gid=_id(gid))
+
+
+def _id(text: str) -> int:
+    # What is out of range the runtime refuses; thousands of digits are no number for Python.
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else 0
 
 
 def _file_mount(target: str, source: str) -> Mount:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ocimagic.engine import run as running
 from ocimagic.engine.record import Document
-from ocimagic.errors import HostLacks, InvalidState
+from ocimagic.errors import HostLacks, InvalidOption, InvalidState
 from ocimagic.home.locks import locked
 from ocimagic.model.engine import split_command
 from ocimagic.model.event import OnEvent, ignore
@@ -131,13 +131,13 @@ class Containers:
         Raises:
             InvalidState: it runs.
         """
-        record = self.store.containers.find(name)
+        record = self.find(name)
         running.start(self, record, attach=False).close()
         return self.summary(record)
 
     def wait(self, name: str, *, cancelled: threading.Event | None = None) -> ExitStatus:
         """Wait for the exit; returns at once if it has exited."""
-        record = self.store.containers.find(name)
+        record = self.find(name)
         with contextlib.suppress(InvalidState), self.connect(record) as connection:
             for kind, payload in connection.frames(cancelled=cancelled):
                 if kind == protocol.MESSAGE and (ended := shim.exit_of(payload)):
@@ -146,9 +146,9 @@ class Containers:
 
     def stop(self, name: str, *, grace_s: float | None = None) -> ExitStatus | None:
         """Send the stop signal, after ``grace_s`` seconds SIGKILL; None if it never ran."""
-        record = self.store.containers.find(name)
+        record = self.find(name)
         document = Document.decode(record.document)
-        signal = shim.signal_number(document.options.stop_signal or self._stop_signal(document))
+        signal = self._stop_signal(document)
         grace = document.options.stop_timeout_s if grace_s is None else grace_s
         try:
             connection = self.connect(record)
@@ -170,7 +170,7 @@ class Containers:
             InvalidState: the container does not run.
         """
         number = shim.signal_number(signal)
-        record = self.store.containers.find(name)
+        record = self.find(name)
         self.check(record, Verb.KILL)
         with self.connect(record) as connection:
             connection.kill(number)
@@ -181,7 +181,7 @@ class Containers:
         Raises:
             InvalidState: it runs and ``force`` was not given.
         """
-        record = self.store.containers.find(name)
+        record = self.find(name)
         if force and self.status(record)[0] is Status.RUNNING:
             self.stop(record.container_id, grace_s=0.0)
         with self.locked(record):
@@ -194,20 +194,21 @@ class Containers:
         """List containers, newest first; only running ones unless ``all``."""
         found = []
         for record in self.store.containers.all():
+            summary = self.summary(record)
+            # Asked last: what goes while it is described is not to be shown.
             if self._is_gone(record):
                 continue
-            summary = self.summary(record)
             if all or summary.status is Status.RUNNING:
                 found.append(summary)
         return tuple(found)
 
     def get(self, name: str) -> ContainerSummary:
         """Return one container as it is now."""
-        return self.summary(self.store.containers.find(name))
+        return self.summary(self.find(name))
 
     def inspect(self, name: str) -> ContainerDetails:
         """Return everything known of one container."""
-        record = self.store.containers.find(name)
+        record = self.find(name)
         document = Document.decode(record.document)
         directory = self.directory(record.container_id)
         config = json.loads((directory / "bundle" / "config.json").read_bytes())
@@ -239,7 +240,7 @@ class Containers:
             tail: only the last so many records.
             cancelled: ends following when set.
         """
-        record = self.store.containers.find(name)
+        record = self.find(name)
         return self._log_records(record, follow=follow, tail=tail, cancelled=cancelled)
 
     def _log_records(
@@ -251,8 +252,6 @@ class Containers:
         cancelled: threading.Event | None,
     ) -> Iterator[tuple[str, str, bytes]]:
         path = self.log_path(record.container_id)
-        if not path.exists():
-            return
         with contextlib.ExitStack() as stack:
             connection: Connection | None = None
             if follow:
@@ -260,7 +259,10 @@ class Containers:
                 with contextlib.suppress(InvalidState):
                     connection = stack.enter_context(self.connect(record))
                     connection.attach()
-            file = stack.enter_context(path.open("rb"))
+            try:
+                file = stack.enter_context(path.open("rb"))
+            except FileNotFoundError:
+                return  # never started, or removed meanwhile
             lines = _whole_lines(file)
             yield from _records(lines if tail is None else lines[max(0, len(lines) - tail) :])
             if connection is not None:
@@ -324,7 +326,11 @@ class Containers:
         ended = _read_json(directory / "exit.json")
         if ended is not None:
             return Status.EXITED, exit_status(shim.Exit.from_message(ended))
-        when = datetime.fromtimestamp((directory / "state.json").stat().st_mtime, UTC)
+        try:
+            when = datetime.fromtimestamp((directory / "state.json").stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return Status.CREATED, None  # it is being removed
+        started.init.kill()
         return Status.EXITED, ExitStatus(code=LOST, signal=None, finished=when)
 
     def summary(self, record: ContainerRecord) -> ContainerSummary:
@@ -350,14 +356,25 @@ class Containers:
 
     def discard(self, record: ContainerRecord) -> None:
         """Take a container's files and row away; the caller holds its lock."""
-        container_id = record.container_id
-        doomed = [
-            path
-            for path in (self.directory(container_id), self.run_directory(container_id))
-            if path.exists()
-        ]
-        self.unpacker.remove_trees(doomed)
-        self.store.containers.remove(container_id)
+        directory = self.directory(record.container_id)
+        gone = directory.with_suffix(".gone")
+        # At once gone for whoever looks, its shim perhaps doing the same; then bit by bit.
+        with contextlib.suppress(FileNotFoundError):
+            directory.rename(gone)
+        doomed = [gone, self.run_directory(record.container_id)]
+        self.unpacker.remove_trees([path for path in doomed if path.exists()])
+        self.store.containers.remove(record.container_id)
+
+    def find(self, name: str) -> ContainerRecord:
+        """Return a container by name or ID, those left out that their shims have removed.
+
+        Raises:
+            ContainerNotFound: none, or more than one.
+        """
+        while True:
+            record = self.store.containers.find(name)
+            if not self._is_gone(record):
+                return record
 
     def users_of(self, manifest: str) -> Sequence[ContainerSummary]:
         """Return the containers made from an image."""
@@ -386,9 +403,14 @@ class Containers:
             raise InvalidState(f"container {record.name} is {status.value}, it has no exit code")
         return ended
 
-    def _stop_signal(self, document: Document) -> str:
-        manifest = self.images.stop_signal(document.image_id)
-        return manifest or "TERM"
+    def _stop_signal(self, document: Document) -> int:
+        """Return the number of the stop signal: what was asked for, the image's, or TERM."""
+        if document.options.stop_signal:
+            return shim.signal_number(document.options.stop_signal)
+        # An image's nonsense must not make its containers unstoppable; docker says TERM too.
+        with contextlib.suppress(InvalidOption):
+            return shim.signal_number(self.images.stop_signal(document.image_id) or "TERM")
+        return shim.signal_number("TERM")
 
 
 def exit_status(ended: shim.Exit) -> ExitStatus:

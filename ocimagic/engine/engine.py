@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.engine.containers import Containers
 from ocimagic.engine.images import Images
 from ocimagic.engine.system import System
+from ocimagic.errors import OcimagicError
 from ocimagic.home.location import Home
 from ocimagic.shim.client import Launcher
+from ocimagic.store import gc
 from ocimagic.store.store import Store
 from ocimagic.transfer.unpack import Unpacker
 
@@ -55,6 +58,14 @@ class Engine:
         self.containers = Containers(self._store, unpacker, launcher, self.images)
         self.images.containers = self.containers
         self.system = System(self._store, unpacker, self.images, self.containers)
+        if launcher is not None:
+            self._tidy(unpacker)
+
+    def _tidy(self, unpacker: Unpacker) -> None:
+        """Take away what killed engines left, if nobody is at work now."""
+        with suppress(OcimagicError), self._store.alone() as held:
+            if held:
+                gc.tidy(self._store, unpacker.remove_trees)
 
     def __enter__(self) -> Self:
         return self

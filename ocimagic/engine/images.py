@@ -443,9 +443,10 @@ def _base_layers(image: StoredImage, everything: Sequence[StoredImage]) -> int:
     layers are the first ones of this image is taken for its base.
     """
     recorded = image.manifest.annotations.get(BASE_LAYERS, "")
-    if recorded.isascii() and recorded.isdigit():
-        return int(recorded)
     own = image.config.diff_ids
+    # Whoever made the image wrote it: thousands of digits are no number for Python.
+    if recorded.isascii() and recorded.isdigit() and len(recorded) <= 4:
+        return min(int(recorded), len(own))
     counts = [
         len(other.config.diff_ids)
         for other in everything

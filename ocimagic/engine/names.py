@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import re
@@ -88,6 +89,7 @@ _PEOPLE = [
     "volta",
     "wozniak",
 ]
+_TRIES = 20
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 
@@ -97,12 +99,15 @@ def new_id() -> str:
 
 
 def new_name(taken: set[str]) -> str:
-    """Return a friendly name nobody has yet."""
+    """Return a friendly name nobody has yet; with a number when most are taken."""
     chance = random.SystemRandom()
-    while True:
+    for number in itertools.count():
         name = f"{chance.choice(_MOODS)}_{chance.choice(_PEOPLE)}"
+        if number >= _TRIES:
+            name += str(chance.randrange(number))
         if name not in taken:
             return name
+    raise AssertionError("counting does not end")
 
 
 def check_name(name: str, taken: set[str]) -> str:

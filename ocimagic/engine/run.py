@@ -12,6 +12,8 @@ import platform
 import socket
 import threading
 import time
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.convert import Place, command_line, runtime_config
@@ -19,14 +21,14 @@ from ocimagic.bundle.directory import write_bundle
 from ocimagic.bundle.hostfiles import write_host_files
 from ocimagic.engine.names import check_name, new_id, new_name
 from ocimagic.engine.record import Document
-from ocimagic.errors import Cancelled, OcimagicError, StartFailed
+from ocimagic.errors import Cancelled, ContainerNotFound, NameInUse, OcimagicError, StartFailed
+from ocimagic.home.disk import storage_errors
 from ocimagic.model.event import OnEvent, Output
 from ocimagic.model.options import NetworkMode
 from ocimagic.model.result import ContainerSummary, RunResult
 from ocimagic.model.state import Verb
 from ocimagic.shim import client as shim
 from ocimagic.shim import protocol
-from ocimagic.store.blobs import storage_errors
 from ocimagic.store.containers import ContainerRecord
 from ocimagic.transfer.unpack import layers_of
 
@@ -50,17 +52,15 @@ def run(
     began = time.monotonic()
     record = create(containers, options, on_event)
     try:
-        connection = start(containers, record, attach=not options.detach)
-    except OcimagicError:
-        if options.remove:
-            containers.discard(record)
+        with start(containers, record, attach=not options.detach) as connection:
+            if options.detach:
+                return containers.summary(record)
+            if options.interactive:
+                _feed(connection, stdin)
+            out, err, ended = _follow(record, connection, on_event, cancelled)
+    except BaseException:  # an interrupt or a listener that failed, too
+        _give_up(containers, record, remove=options.remove)
         raise
-    with connection:
-        if options.detach:
-            return containers.summary(record)
-        if options.interactive:
-            _feed(connection, stdin)
-        out, err, ended = _follow(containers, record, connection, on_event, cancelled)
     if options.remove:
         containers.store.containers.remove(record.container_id)
     return RunResult(
@@ -81,10 +81,10 @@ def create(containers: Containers, options: RunOptions, on_event: OnEvent) -> Co
     store = containers.store
     _ = containers.launcher
     with store.in_use(), storage_errors(store.home.data):
-        taken = {each.name for each in store.containers.all()}
-        name = check_name(options.name, taken) if options.name else new_name(taken)
+        name = _free_name(containers, options.name)
         image = containers.images.obtain(options, on_event)
         layers = containers.unpacker.ensure(layers_of(image))
+        store.sync()  # what a container stands on must be there after a power cut
         container_id = new_id()
         document = _document(options, image, container_id, layers)
         record = ContainerRecord(
@@ -93,11 +93,36 @@ def create(containers: Containers, options: RunOptions, on_event: OnEvent) -> Co
         # The row last: a row without a directory is what a container that is gone looks like.
         try:
             _write(containers, container_id, document, image)
-            store.containers.add(record)
+            return _add(containers, record, chosen=bool(options.name))
         except BaseException:
             containers.discard(record)
             raise
-    return record
+
+
+def _free_name(containers: Containers, chosen: str | None) -> str:
+    """Return the chosen name, or one nobody has.
+
+    Raises:
+        NameInUse: by another container, and not by one that its shim has removed.
+    """
+    if chosen:
+        with suppress(ContainerNotFound):
+            containers.find(chosen)
+    taken = {each.name for each in containers.store.containers.all()}
+    return check_name(chosen, taken) if chosen else new_name(taken)
+
+
+def _add(containers: Containers, record: ContainerRecord, *, chosen: bool) -> ContainerRecord:
+    """Give a container its row; a friendly name somebody else took just now is changed."""
+    while True:
+        try:
+            containers.store.containers.add(record)
+        except NameInUse:
+            if chosen:
+                raise
+            record = replace(record, name=_free_name(containers, None))
+        else:
+            return record
 
 
 def start(containers: Containers, record: ContainerRecord, *, attach: bool) -> shim.Connection:
@@ -110,7 +135,9 @@ def start(containers: Containers, record: ContainerRecord, *, attach: bool) -> s
     document = Document.decode(record.document)
     directory = containers.directory(record.container_id)
     run_directory = containers.run_directory(record.container_id)
-    with containers.locked(record):
+    with containers.locked(record), storage_errors(containers.store.home.data):
+        if not directory.exists():
+            raise ContainerNotFound(f"no such container: {record.name}", why="it was removed")
         containers.check(record, Verb.START)
         for stale in ("exit.json", "state.json"):
             (directory / stale).unlink(missing_ok=True)
@@ -131,7 +158,11 @@ def start(containers: Containers, record: ContainerRecord, *, attach: bool) -> s
             connection.attach()
         try:
             connection.started()
-        except BaseException:
+        except OcimagicError:
+            connection.close()
+            raise
+        except BaseException:  # an interrupt: its command is perhaps about to begin
+            connection.abort()
             connection.close()
             raise
     return connection
@@ -172,17 +203,19 @@ def _write(
 
 
 def _feed(connection: shim.Connection, stdin: int | bytes | None) -> None:
-    """Send bytes, or copy a descriptor until its end, to the container's stdin."""
-    if not isinstance(stdin, int):
-        connection.send_stdin(stdin or b"")
-        if stdin:
-            connection.send_stdin(b"")
-        return
+    """Send bytes, or copy a descriptor until its end, to the container's stdin.
+
+    Beside the reading: a container that writes as much as it reads would wait for us, and we
+    for it.
+    """
 
     def copy() -> None:
         try:
-            while data := os.read(stdin, 1 << 16):
-                connection.send_stdin(data)
+            if isinstance(stdin, int):
+                while data := os.read(stdin, 1 << 16):
+                    connection.send_stdin(data)
+            elif stdin:
+                connection.send_stdin(stdin)
             connection.send_stdin(b"")
         except OSError:
             return  # the container or the terminal went first
@@ -191,7 +224,6 @@ def _feed(connection: shim.Connection, stdin: int | bytes | None) -> None:
 
 
 def _follow(
-    containers: Containers,
     record: ContainerRecord,
     connection: shim.Connection,
     on_event: OnEvent,
@@ -199,18 +231,13 @@ def _follow(
 ) -> tuple[bytes, bytes, shim.Exit]:
     """Collect and pass on what the container writes until it ends."""
     collected = {protocol.STDOUT: bytearray(), protocol.STDERR: bytearray()}
-    try:
-        for kind, payload in connection.frames(cancelled=cancelled):
-            if kind in collected:
-                collected[kind] += payload
-                on_event(Output(protocol.STREAMS[kind], payload))
-            elif ended := shim.exit_of(payload):
-                return (bytes(collected[protocol.STDOUT]), bytes(collected[protocol.STDERR]), ended)
-    except KeyboardInterrupt:
-        _stop(containers, record)
-        raise
+    for kind, payload in connection.frames(cancelled=cancelled):
+        if kind in collected:
+            collected[kind] += payload
+            on_event(Output(protocol.STREAMS[kind], payload))
+        elif ended := shim.exit_of(payload):
+            return bytes(collected[protocol.STDOUT]), bytes(collected[protocol.STDERR]), ended
     if cancelled is not None and cancelled.is_set():
-        _stop(containers, record)
         removed = Document.decode(record.document).options.remove
         raise Cancelled(
             f"stopped by you: container {record.name} was stopped",
@@ -223,7 +250,10 @@ def _follow(
     )
 
 
-def _stop(containers: Containers, record: ContainerRecord) -> None:
-    containers.stop(record.container_id, grace_s=_INTERRUPT_GRACE_S)
-    if Document.decode(record.document).options.remove:
-        containers.store.containers.remove(record.container_id)
+def _give_up(containers: Containers, record: ContainerRecord, *, remove: bool) -> None:
+    """Leave nothing running behind a run that its caller will not see the end of."""
+    with suppress(OcimagicError):
+        containers.stop(record.container_id, grace_s=_INTERRUPT_GRACE_S)
+        shim.end_lost(containers.directory(record.container_id))
+        if remove:
+            containers.remove(record.container_id, force=True)

@@ -1,4 +1,8 @@
-"""Locks between processes: flock files, let go by the kernel whatever happens to the holder."""
+"""Locks between processes: flock files, let go by the kernel whatever happens to the holder.
+
+A lock file is taken away by who held it alone, so that there are never more of them than
+locks in use; whoever waited for one that is gone tries again with the new one.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,9 @@ import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from ocimagic.home.disk import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +23,7 @@ try:
 except ImportError:  # Windows: one process at a time is all a learner's laptop needs
     fcntl = None  # type: ignore[assignment]
 
-_local: dict[str, threading.Lock] = {}
+_local: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 _guard = threading.Lock()
 
 
@@ -28,38 +35,74 @@ def locked(directory: Path, name: str, *, shared: bool = False) -> Iterator[None
         directory: where lock files are.
         name: a plain file name.
         shared: many may hold it at once, none while somebody holds it alone.
+
+    Raises:
+        DiskFull, StorageError: there can be no lock file.
     """
+    path = directory / name
     with contextlib.ExitStack() as stack:
         if not shared:
             # flock on two descriptors of one process would also block, but a thread lock is
             # cheaper and says so in a traceback.
-            stack.enter_context(_thread_lock(directory / name))
-        fd = stack.enter_context(_opened(directory / name))
-        if fcntl is not None:
-            fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            stack.enter_context(_thread_lock(path))
+        stack.enter_context(_held(path, shared=shared))
+        if not shared:
+            stack.callback(_unlink, path)
         yield
 
 
 @contextlib.contextmanager
 def try_locked(directory: Path, name: str) -> Iterator[bool]:
     """Hold the lock alone if it is free at once; yields whether it is held."""
-    with _opened(directory / name) as fd:
+    with contextlib.ExitStack() as stack:
         try:
-            if fcntl is not None:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(_held(directory / name, wait=False))
         except BlockingIOError:
             yield False
         else:
             yield True
 
 
+def forget_lock(directory: Path, name: str) -> None:
+    """Take away the file of a lock that nobody holds: its holder was killed."""
+    with try_locked(directory, name) as held:
+        if held:
+            _unlink(directory / name)
+
+
+@contextlib.contextmanager
+def _held(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[None]:
+    while True:
+        with _opened(path) as fd:
+            if fcntl is not None:
+                how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+                fcntl.flock(fd, how if wait else how | fcntl.LOCK_NB)
+            if _is_current(fd, path):
+                yield
+                return
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    with storage_errors(path.parent):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
     try:
         yield fd
     finally:
         os.close(fd)
+
+
+def _is_current(fd: int, path: Path) -> bool:
+    """Say whether a file that was waited for is still the one under its name."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _unlink(path: Path) -> None:
+    if fcntl is not None:
+        path.unlink(missing_ok=True)
 
 
 def _thread_lock(path: Path) -> threading.Lock:

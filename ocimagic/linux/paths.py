@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _RETRIES = 128
 _DEEP = 32
+_LINKS = 40  # as many as the kernel follows
 _FOLLOW = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _NO_LINKS = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
 
@@ -70,18 +71,52 @@ def make_directories(root_fd: int, path: str, mode: int = 0o755) -> int:
     """
     flags = os.O_PATH | os.O_DIRECTORY
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    try:
-        return open_in_root(root_fd, "/".join(parts) or ".", flags)
-    except FileNotFoundError:
-        if not parts:
-            raise
-    parent = make_directories(root_fd, "/".join(parts[:-1]), mode)
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(parts[-1], mode, dir_fd=parent)
-        return open_in_root(root_fd, "/".join(parts), flags)
-    finally:
-        os.close(parent)
+    there, here = len(parts), -1
+    while here < 0:
+        try:
+            here = open_in_root(root_fd, "/".join(parts[:there]) or ".", flags)
+        except FileNotFoundError:
+            if not there:
+                raise
+            there -= 1
+    for count in range(there, len(parts)):
+        part = parts[count]
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, mode, dir_fd=here)
+            if part == "..":
+                made = open_in_root(root_fd, "/".join(parts[: count + 1]), flags)
+            else:
+                made = open_beneath(here, part, flags)
+        finally:
+            os.close(here)
+        here = made
+    return here
+
+
+def make_file(root_fd: int, path: str, mode: int = 0o644) -> int:
+    """Make an empty file and its missing parents inside the root, unless something is there.
+
+    Returns it opened with O_PATH.  Symlinks are followed inside the root, also one that leads
+    to nothing yet: the file is made where it points.
+
+    Raises:
+        OSError: a parent is no directory, or links go round.
+    """
+    flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
+    for _ in range(_LINKS):
+        head, _, tail = path.rstrip("/").rpartition("/")
+        parent = make_directories(root_fd, head)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(tail, flags, mode, dir_fd=parent))
+            with contextlib.suppress(FileNotFoundError):
+                return open_in_root(root_fd, path, os.O_PATH)
+            # A symlink to nothing; ``..`` and other links on its way are the kernel's work.
+            path = os.path.join(head, os.readlink(tail, dir_fd=parent))
+        finally:
+            os.close(parent)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 def remove_tree(name: str, dir_fd: int) -> None:

@@ -9,6 +9,7 @@ never import it.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import struct
@@ -26,7 +27,8 @@ _NUMBERS: dict[str, dict[str, int]] = {
     "aarch64": {"pivot_root": 41, "keyctl": 219, "seccomp": 277, "clone": 220, "capset": 91,
                 "capget": 90, "renameat2": 276, "syncfs": 267, "setns": 268, "rt_sigaction": 134},
 }  # fmt: skip
-_ALIKE = {"clone3": 435, "close_range": 436, "openat2": 437, "mount_setattr": 442}
+_ALIKE = {"open_tree": 428, "move_mount": 429, "clone3": 435, "close_range": 436,
+          "openat2": 437, "mount_setattr": 442}  # fmt: skip
 
 # <linux/mount.h>
 MS_RDONLY = 1
@@ -42,6 +44,14 @@ MS_SHARED = 1 << 20
 MS_RELATIME = 1 << 21
 MS_STRICTATIME = 1 << 24
 MNT_DETACH = 2
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_EMPTY_PATHS = 0x04 | 0x40  # both ends are descriptors
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
+
+# <linux/magic.h>
+PROC_SUPER_MAGIC = 0x9FA0
+SYSFS_MAGIC = 0x62656572
 
 # <linux/sched.h>
 CLONE_NEWTIME = 0x00000080
@@ -106,24 +116,65 @@ def _os_error(filename: str | None = None) -> OSError:
     return OSError(code, os.strerror(code), filename)
 
 
+def _path(text: str | bytes) -> bytes:
+    """Return a path as the kernel takes it; C would cut it at a NUL and mean another one."""
+    raw = os.fsencode(text)
+    if b"\0" in raw:
+        raise OSError(errno.EINVAL, "a path cannot hold a NUL byte", text)
+    return raw
+
+
 def mount(
     source: str | None, target: str, kind: str | None, flags: int = 0, data: str | None = None
 ) -> None:
     """Mount a file system or change a mount: mount(2)."""
-    args = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
+    args = [None if text is None else _path(text) for text in (source, target, kind, data)]
     if _libc.mount(args[0], args[1], args[2], ctypes.c_ulong(flags), args[3]) != 0:
         raise _os_error(target)
 
 
 def umount(target: str, flags: int = 0) -> None:
     """Unmount: umount2(2)."""
-    if _libc.umount2(os.fsencode(target), ctypes.c_int(flags)) != 0:
+    if _libc.umount2(_path(target), ctypes.c_int(flags)) != 0:
         raise _os_error(target)
+
+
+def open_tree(dir_fd: int, path: str, *, recursive: bool) -> int:
+    """Return a copy of what is mounted there, attached nowhere yet: open_tree(2).
+
+    Args:
+        dir_fd: what ``path`` is relative to, or what is copied when it is "".
+        path: symlinks are followed.
+        recursive: with all mounts below it.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
+    return _call("open_tree", dir_fd, _path(path), flags | (_AT_RECURSIVE if recursive else 0))
+
+
+def move_mount(tree_fd: int, target_fd: int) -> None:
+    """Attach a tree exactly on what ``target_fd`` means: move_mount(2)."""
+    _call("move_mount", tree_fd, b"", target_fd, b"", _MOVE_MOUNT_EMPTY_PATHS)
+
+
+def restrict_tree(tree_fd: int, flags: int) -> None:
+    """Set MS_RDONLY, MS_NOSUID, MS_NODEV or MS_NOEXEC on all mounts of a tree: mount_setattr(2)."""
+    # struct mount_attr: attr_set, attr_clr, propagation, userns_fd; these four bits are alike.
+    attributes = struct.pack("4Q", flags, 0, 0, 0)
+    how = _AT_EMPTY_PATH | _AT_RECURSIVE
+    _call("mount_setattr", tree_fd, b"", how, attributes, len(attributes))
+
+
+def file_system_magic(fd: int) -> int:
+    """Return which kind of file system a file is on: fstatfs(2), f_type."""
+    buffer = ctypes.create_string_buffer(256)
+    if _libc.fstatfs(ctypes.c_int(fd), buffer) != 0:
+        raise _os_error()
+    return int(struct.unpack_from("l", buffer)[0]) & 0xFFFFFFFF
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
     """Change the root mount: pivot_root(2)."""
-    _call("pivot_root", os.fsencode(new_root), os.fsencode(put_old))
+    _call("pivot_root", _path(new_root), _path(put_old))
 
 
 def unshare(flags: int) -> None:
@@ -170,7 +221,7 @@ def reset_signals() -> None:
 def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:
     """Open a path with rules for how it may resolve: openat2(2)."""
     how = struct.pack("3Q", flags | os.O_CLOEXEC, mode, resolve)
-    return _call("openat2", dir_fd, os.fsencode(path), how, len(how))
+    return _call("openat2", dir_fd, _path(path), how, len(how))
 
 
 def close_range(first: int, last: int = 0x7FFFFFFF, flags: int = 0) -> None:
@@ -242,4 +293,4 @@ def syncfs(fd: int) -> None:
 
 def renameat2(old_dir: int, old: str, new_dir: int, new: str, flags: int) -> None:
     """Rename with RENAME_NOREPLACE or RENAME_EXCHANGE: renameat2(2)."""
-    _call("renameat2", old_dir, os.fsencode(old), new_dir, os.fsencode(new), flags)
+    _call("renameat2", old_dir, _path(old), new_dir, _path(new), flags)

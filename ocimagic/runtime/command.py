@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import CommandNotExecutable, CommandNotFound
+from ocimagic.linux import syscalls
 from ocimagic.linux.paths import open_in_root
 from ocimagic.spec.config import DEFAULT_PATH
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NOT_HERE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
-_SHEBANG_BYTES = 256
+_SHEBANG_BYTES = 256  # BINPRM_BUF_SIZE
+_SCRIPTS = 6  # scripts in a row, then the kernel says ELOOP
+_MAX_STRING = 131072  # MAX_ARG_STRLEN: execve(2) would refuse a longer one
 
 
 def find_command(name: str, environment: Mapping[str, str], cwd: str, root_fd: int) -> str:
@@ -29,18 +32,20 @@ def find_command(name: str, environment: Mapping[str, str], cwd: str, root_fd: i
     """
     if "/" in name:
         path = os.path.join(cwd, name)
-        if not _is_command(path, name, root_fd):
+        if not _is_command(path, name, cwd, root_fd):
             raise _not_found(name, f"no such file or directory in the image: {path}")
         return path
     search = environment.get("PATH") or DEFAULT_PATH
+    if len(search) >= _MAX_STRING:
+        raise CommandNotExecutable(f"cannot run {name!r}: argument list too long", why="$PATH")
     for directory in search.split(":"):
         path = os.path.join(cwd, directory, name)
-        if name and _is_command(path, name, root_fd, ignore_bad=True):
+        if name and _is_command(path, name, cwd, root_fd, ignore_bad=True):
             return path
     raise _not_found(name, f"executable file not found in $PATH: {search}")
 
 
-def _is_command(path: str, name: str, root_fd: int, *, ignore_bad: bool = False) -> bool:
+def _is_command(path: str, name: str, cwd: str, root_fd: int, *, ignore_bad: bool = False) -> bool:
     try:
         fd = open_in_root(root_fd, path, os.O_PATH)
     except OSError as err:
@@ -48,8 +53,7 @@ def _is_command(path: str, name: str, root_fd: int, *, ignore_bad: bool = False)
             return False
         raise CommandNotExecutable(f"cannot run {name!r}", why=f"{path}: {err.strerror}") from err
     try:
-        found = os.fstat(fd)
-        reason = _why_not(found, fd, root_fd)
+        reason = _why_not(fd, cwd, root_fd)
     finally:
         os.close(fd)
     if reason and not ignore_bad:
@@ -59,55 +63,59 @@ def _is_command(path: str, name: str, root_fd: int, *, ignore_bad: bool = False)
     return not reason
 
 
-def _why_not(found: os.stat_result, fd: int, root_fd: int) -> str | None:
+def _why_not(fd: int, cwd: str, root_fd: int) -> str | None:
+    found = os.fstat(fd)
     if stat.S_ISDIR(found.st_mode):
         return "is a directory"
     if not stat.S_ISREG(found.st_mode):
         return "is not a regular file"
     if not found.st_mode & 0o111:
         return "has no permission to execute (try RUN chmod +x)"
-    procfs = _device_of_proc(root_fd)
-    if found.st_dev == procfs or _shebang_device(fd, root_fd) == procfs:
+    if _leads_into_proc(fd, cwd, root_fd):
         # CVE-2019-5736: /proc/self/exe is this runtime's own program at this moment.
         return "leads into /proc"
     return None
 
 
-def _device_of_proc(root_fd: int) -> int:
+def _leads_into_proc(program: int, cwd: str, root_fd: int) -> bool:
+    """Follow the ``#!`` lines as the kernel does: a script's interpreter may be a script."""
+    fd = os.dup(program)
     try:
-        fd = open_in_root(root_fd, "proc", os.O_PATH)
-    except OSError:
-        return -1
-    try:
-        return os.fstat(fd).st_dev
+        for _ in range(_SCRIPTS):
+            if syscalls.file_system_magic(fd) == syscalls.PROC_SUPER_MAGIC:
+                return True
+            interpreter = _interpreter(fd)
+            if not interpreter:
+                return False
+            path = os.path.join(os.fsencode(cwd), interpreter)
+            found = open_in_root(root_fd, path, os.O_PATH)
+            os.close(fd)
+            fd = found
+    except OSError as err:
+        # A magic link of procfs is refused by the door itself.
+        return err.errno == errno.ELOOP
     finally:
         os.close(fd)
+    return False  # more than the kernel follows
 
 
-def _shebang_device(fd: int, root_fd: int) -> int:
-    """Return the device of a script's interpreter, -2 when it is no script."""
+def _interpreter(fd: int) -> bytes:
+    """Return what the first line of a script names, b"" when it is no script.
+
+    Source: Linux fs/binfmt_script.c: spaces, tabs and NUL end it; the path may be relative.
+    """
     try:
         reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return -2
+        return b""
     try:
         head = os.read(reader, _SHEBANG_BYTES)
     finally:
         os.close(reader)
-    words = head[2:].split(b"\n")[0].split()
-    if not head.startswith(b"#!") or not words:
-        return -2
-    if words[0].startswith(b"/proc/"):
-        return _device_of_proc(root_fd)
-    try:
-        target = open_in_root(root_fd, words[0], os.O_PATH)
-    except OSError as err:
-        # A magic link of procfs is refused by the door itself.
-        return _device_of_proc(root_fd) if err.errno == errno.ELOOP else -2
-    try:
-        return os.fstat(target).st_dev
-    finally:
-        os.close(target)
+    if not head.startswith(b"#!"):
+        return b""
+    line = head[2:].partition(b"\n")[0].lstrip(b" \t")
+    return line.replace(b"\t", b" ").replace(b"\0", b" ").partition(b" ")[0]
 
 
 def _not_found(name: str, why: str) -> CommandNotFound:

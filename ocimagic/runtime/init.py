@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ocimagic.runtime.bundle import Bundle
 
 _SMALL_FILE = 1 << 20
+_KERNELS_OWN = (syscalls.PROC_SUPER_MAGIC, syscalls.SYSFS_MAGIC)
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
 
@@ -105,8 +106,12 @@ def mount_all(context: Context) -> None:
     furnished = False
     for op in mounts.plan_mounts(context.bundle.config):
         mounts.apply_mount(op, context.root_fd)
-        if op.destination == "/dev":
-            rootfs.make_devices(context.root_fd)
+        if op.destination == mounts.DEV:
+            # A directory of the machine shown as /dev is not ours to change.
+            is_own = op.action is mounts.Action.MOUNT
+            rootfs.make_devices(context.root_fd, is_own=is_own)
+            if is_own:
+                rootfs.forbid_devices(context.root_fd)
             furnished = True
     if not furnished:
         os.close(make_directories(context.root_fd, "dev"))
@@ -136,14 +141,11 @@ def write_sysctls(context: Context) -> None:
         return
     proc = open_in_root(context.root_fd, "proc", os.O_PATH)
     try:
-        device = os.fstat(proc).st_dev
         for name, value in context.bundle.config.sysctl.items():
             path = "sys/" + name.replace(".", "/")
             fd = open_in_root(proc, path, os.O_WRONLY)
             try:
-                if os.fstat(fd).st_dev != device:
-                    raise StartFailed(f"cannot set sysctl {name}", why="it is not on procfs")
-                os.write(fd, value.encode())
+                _write_proc(fd, value)
             finally:
                 os.close(fd)
     finally:
@@ -196,17 +198,26 @@ def identify(context: Context) -> None:
 
 
 def _small_file(root_fd: int, path: str) -> str:
-    """Read a regular file of at most 1 MiB; anything else counts as absent."""
+    """Read a regular file, at most 1 MiB of it; anything else counts as absent.
+
+    Looked at before it is opened: opening a device, or reading what is no file but the
+    kernel's voice (/proc/kmsg), changes things.
+    """
     try:
-        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+        found = open_in_root(root_fd, path, os.O_PATH)
     except OSError:
         return ""
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        is_kernels = syscalls.file_system_magic(found) in _KERNELS_OWN
+        if not stat.S_ISREG(os.fstat(found).st_mode) or is_kernels:
             return ""
-        return os.read(fd, _SMALL_FILE).decode(errors="replace")
+        fd = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.read(fd, _SMALL_FILE).decode(errors="replace")
+        finally:
+            os.close(fd)
     finally:
-        os.close(fd)
+        os.close(found)
 
 
 def find_program(context: Context) -> None:
@@ -219,7 +230,7 @@ def find_program(context: Context) -> None:
 
 def connect_stdio(context: Context) -> None:
     """Put the three streams in place and give them to the user."""
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    null = _open_null() if -1 in context.stdio else -1
     for number, fd in enumerate(context.stdio):
         os.dup2(fd if fd >= 0 else null, number, inheritable=True)
         if fd >= 0:
@@ -227,11 +238,23 @@ def connect_stdio(context: Context) -> None:
                 os.fchown(number, context.identity.uid, -1)
 
 
+def _open_null() -> int:
+    fd = os.open("/dev/null", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    found = os.fstat(fd)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(*rootfs.DEVICES["null"]):
+        raise StartFailed("/dev/null of this container is not the null device")
+    return fd
+
+
 def limit_privileges(context: Context) -> None:
     """Shrink the bounding set and forbid set-uid gains where asked; then the early filter."""
     process = context.bundle.config.process
     if process.oom_score_adj is not None:
-        _write_knob("/proc/self/oom_score_adj", str(process.oom_score_adj))
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            _write_proc(fd, str(process.oom_score_adj))
+        finally:
+            os.close(fd)
     if process.no_new_privileges:
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     elif context.bundle.seccomp_filter:
@@ -240,12 +263,11 @@ def limit_privileges(context: Context) -> None:
     capabilities.limit_bounding_set(capabilities.mask(process.capabilities.get("bounding", ())))
 
 
-def _write_knob(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
+def _write_proc(fd: int, text: str) -> None:
+    """Write to the kernel, and to nothing that a container put in its place."""
+    if syscalls.file_system_magic(fd) != syscalls.PROC_SUPER_MAGIC:
+        raise StartFailed("cannot write a setting of the kernel", why="it is not on procfs")
+    os.write(fd, text.encode())
 
 
 def become_user(context: Context) -> None:
@@ -271,7 +293,11 @@ def become_user(context: Context) -> None:
 
 
 def _may_set_groups(context: Context) -> bool:
-    return not _small_file(context.root_fd, "proc/self/setgroups").startswith("deny")
+    fd = open_in_root(context.root_fd, "proc/self/setgroups", os.O_RDONLY)
+    try:
+        return not os.read(fd, 8).startswith(b"deny")
+    finally:
+        os.close(fd)
 
 
 def enter_working_dir(context: Context) -> None:

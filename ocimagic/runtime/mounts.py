@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.errors import StartFailed
 from ocimagic.linux import syscalls
-from ocimagic.linux.paths import make_directories, open_beneath, open_in_root
+from ocimagic.linux.paths import make_directories, make_file, open_beneath, open_in_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,8 @@ _LOCKED = {
     os.ST_NODEV: syscalls.MS_NODEV,
     os.ST_NOEXEC: syscalls.MS_NOEXEC,
 }
+DEV = "/dev"  # has devices; the runtime shuts it for others when it is furnished
+_HERE = -100  # AT_FDCWD
 
 
 class Action(Enum):
@@ -107,6 +109,10 @@ def _plan_mount(mount: Mount) -> MountOp:
             propagation = _PROPAGATION[option]
         elif option not in _NO_FLAG:
             data.append(option)
+    if mount.type != "devpts" and (mount.type != "tmpfs" or mount.destination != DEV):
+        # There is no device cgroup yet: with CAP_MKNOD, which docker gives, a node of the
+        # machine's disk made on any file system that allows devices would be the disk.
+        flags |= syscalls.MS_NODEV
     action = Action.BIND if flags & syscalls.MS_BIND else Action.MOUNT
     return MountOp(
         action,
@@ -148,14 +154,25 @@ def _failed(op: MountOp, err: OSError) -> StartFailed:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Somewhere in the container, whatever its name leads to by now."""
+
+    fd: int
+
+    @property
+    def path(self) -> str:
+        return f"/proc/self/fd/{self.fd}"
+
+
 @contextlib.contextmanager
-def _opened(root_fd: int, destination: str, *, links: bool = True) -> Iterator[str]:
-    """Yield a path that means exactly the destination, wherever names move meanwhile."""
+def _opened(root_fd: int, destination: str, *, links: bool = True) -> Iterator[_Target]:
+    """Yield exactly the destination, wherever names move meanwhile."""
     relative = destination.strip("/") or "."
     door = open_in_root if links else open_beneath
     fd = door(root_fd, relative, os.O_PATH)
     try:
-        yield f"/proc/self/fd/{fd}"
+        yield _Target(fd)
     finally:
         os.close(fd)
 
@@ -167,14 +184,16 @@ def _mount_new(op: MountOp, root_fd: int) -> None:
     else:
         _plain_directory(root_fd, op.destination)
     with _opened(root_fd, op.destination, links=links) as target:
+        if op.kind != "proc":
+            _keep_off_proc(op, target)
         try:
-            syscalls.mount(op.source, target, op.kind, op.flags, op.data or None)
+            syscalls.mount(op.source, target.path, op.kind, op.flags, op.data or None)
         except OSError as err:
             # A user namespace with a single id has no group 5 for terminals.
             if err.errno != errno.EINVAL or "gid=5" not in op.data:
                 raise
             data = ",".join(each for each in op.data.split(",") if each != "gid=5")
-            syscalls.mount(op.source, target, op.kind, op.flags, data or None)
+            syscalls.mount(op.source, target.path, op.kind, op.flags, data or None)
 
 
 def _plain_directory(root_fd: int, path: str) -> None:
@@ -182,40 +201,62 @@ def _plain_directory(root_fd: int, path: str) -> None:
         os.mkdir(path.strip("/"), 0o755, dir_fd=root_fd)
 
 
+def _keep_off_proc(op: MountOp, target: _Target) -> None:
+    """Refuse to cover any of /proc (CVE-2019-16884, CVE-2023-27561).
+
+    An image may have a symlink that leads a volume there; what is masked, written and looked
+    up below /proc from then on would be the volume's files.
+    """
+    if syscalls.file_system_magic(target.fd) == syscalls.PROC_SUPER_MAGIC:
+        raise StartFailed(
+            f"cannot mount on {op.destination}",
+            why="it lies in /proc, which shows the kernel's own files",
+            hint="choose another directory of the container",
+        )
+
+
 def _bind(op: MountOp, root_fd: int) -> None:
+    recursive = bool(op.flags & syscalls.MS_REC)
     try:
-        is_directory = stat.S_ISDIR(os.stat(op.source).st_mode)
+        tree = syscalls.open_tree(_HERE, op.source, recursive=recursive)
     except OSError as err:
         raise StartFailed(
             f"cannot mount {op.source} on {op.destination}",
             why=f"{op.source}: {err.strerror}",
             hint="make it first, or correct the path before the colon of -v",
         ) from err
-    if is_directory:
-        os.close(make_directories(root_fd, op.destination))
-    else:
-        _touch(root_fd, op.destination)
-    with _opened(root_fd, op.destination) as target:
-        syscalls.mount(op.source, target, None, op.flags & (syscalls.MS_BIND | syscalls.MS_REC))
-    with _opened(root_fd, op.destination) as target:
-        if op.propagation:
-            syscalls.mount(None, target, None, op.propagation)
-        extra = op.flags & ~(syscalls.MS_BIND | syscalls.MS_REC)
-        if extra:
-            _remount(target, extra)
-
-
-def _touch(root_fd: int, destination: str) -> None:
-    """Make the empty file that a file is bound on, unless something is there."""
-    head, _, tail = destination.strip("/").rpartition("/")
-    parent = make_directories(root_fd, head)
     try:
-        flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
-        os.close(os.open(tail, flags, 0o644, dir_fd=parent))
-    except FileExistsError:
-        pass
+        is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+        make = make_directories if is_directory else make_file
+        target = _Target(make(root_fd, op.destination))
+        try:
+            _keep_off_proc(op, target)
+            _attach(tree, target, op.flags & ~(syscalls.MS_BIND | syscalls.MS_REC))
+        finally:
+            os.close(target.fd)
+        if op.propagation:
+            syscalls.mount(None, _Target(tree).path, None, op.propagation)
     finally:
-        os.close(parent)
+        os.close(tree)
+
+
+def _attach(tree: int, target: _Target, flags: int) -> None:
+    """Restrict a detached tree, then make it visible exactly at ``target``.
+
+    No name is resolved twice: whoever swaps directories meanwhile (CVE-2021-30465) can have
+    the mount neither elsewhere nor without its flags.
+    """
+    late = 0
+    if flags:
+        try:
+            syscalls.restrict_tree(tree, flags)
+        except OSError as err:
+            if err.errno != errno.ENOSYS:  # Linux before 5.12 restricts the topmost mount only
+                raise
+            late = flags
+    syscalls.move_mount(tree, target.fd)
+    if late:
+        _remount(_Target(tree).path, late)
 
 
 def _remount(target: str, flags: int) -> None:
@@ -226,16 +267,18 @@ def _remount(target: str, flags: int) -> None:
 
 def _make_readonly(op: MountOp, root_fd: int) -> None:
     with _opened(root_fd, op.destination) as target:
-        syscalls.mount(target, target, None, syscalls.MS_BIND | syscalls.MS_REC)
-    with _opened(root_fd, op.destination) as target:
-        _remount(target, syscalls.MS_RDONLY)
+        tree = syscalls.open_tree(target.fd, "", recursive=True)
+        try:
+            _attach(tree, target, syscalls.MS_RDONLY)
+        finally:
+            os.close(tree)
 
 
 def _mask(op: MountOp, root_fd: int) -> None:
     with _opened(root_fd, op.destination) as target:
-        if stat.S_ISDIR(os.stat(target).st_mode):
+        if stat.S_ISDIR(os.fstat(target.fd).st_mode):
             flags = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-            syscalls.mount("tmpfs", target, "tmpfs", flags, "nr_blocks=1,nr_inodes=1")
+            syscalls.mount("tmpfs", target.path, "tmpfs", flags, "nr_blocks=1,nr_inodes=1")
             return
         # CVE-2025-31133: the image's /dev/null may be anything; the host's is checked.
         null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -243,7 +286,12 @@ def _mask(op: MountOp, root_fd: int) -> None:
             found = os.fstat(null)
             if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
                 raise StartFailed("/dev/null of this machine is not the null device")
-            syscalls.mount(f"/proc/self/fd/{null}", target, None, syscalls.MS_BIND)
+            tree = syscalls.open_tree(null, "", recursive=False)
+            try:
+                # Read-only, or chmod of a masked file would be chmod of the machine's /dev/null.
+                _attach(tree, target, syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NOEXEC)
+            finally:
+                os.close(tree)
         finally:
             os.close(null)
 

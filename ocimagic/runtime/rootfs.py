@@ -34,6 +34,9 @@ LINKS = {
     "core": "/proc/kcore",
 }
 
+_MAX_LOWERS = 500  # OVL_MAX_STACK
+_OPTION_BYTES = 4096  # mount(2) silently cuts what is longer
+
 
 def make_private() -> None:
     """Cut the mount namespace off: nothing mounted from here on is seen outside."""
@@ -60,13 +63,20 @@ def mount_overlay(rootfs: OverlayRootfs, target: str) -> None:
     Raises:
         StartFailed: the kernel refuses, with what it said.
     """
+    options = overlay_options(rootfs)
+    if len(rootfs.lowers) > _MAX_LOWERS or len(os.fsencode(options)) >= _OPTION_BYTES:
+        raise StartFailed(
+            f"this image has too many layers to stack: {len(rootfs.lowers)}",
+            why=f"overlayfs takes {_MAX_LOWERS}, and one page of options",
+            hint="build it again with fewer steps, for example joined with &&",
+        )
     # A work directory left by a mount that did not wait for the disk forbids the next mount.
     with contextlib.suppress(FileNotFoundError):
         os.rmdir(f"{rootfs.work}/work/incompat/volatile")
     home = os.open(".", os.O_PATH | os.O_CLOEXEC)
     try:
         os.chdir(rootfs.base)
-        syscalls.mount("overlay", target, "overlay", 0, overlay_options(rootfs))
+        syscalls.mount("overlay", target, "overlay", syscalls.MS_NODEV, options)
     except OSError as err:
         raise StartFailed(
             "cannot stack the image's layers",
@@ -79,8 +89,15 @@ def mount_overlay(rootfs: OverlayRootfs, target: str) -> None:
         os.close(home)
 
 
-def make_devices(root_fd: int) -> None:
+def make_devices(root_fd: int, *, is_own: bool = True) -> None:
     """Fill /dev by its directory descriptor, never by path (CVE-2026-41579).
+
+    Every file system of a container forbids devices (``mounts``); each of these few is mounted
+    on itself and allowed there.
+
+    Args:
+        root_fd: the container's root.
+        is_own: /dev is the container's; a directory of the machine gets nothing made in it.
 
     Raises:
         StartFailed: /dev of the image is no directory, or a node is not what it should be.
@@ -91,8 +108,9 @@ def make_devices(root_fd: int) -> None:
         raise StartFailed("/dev of this image is not a directory", why=str(err.strerror)) from err
     try:
         for name, (major, minor) in DEVICES.items():
-            _make_device(dev, name, os.makedev(major, minor))
-        for name, target in LINKS.items():
+            if is_own or name in os.listdir(dev):
+                _make_device(dev, name, os.makedev(major, minor), is_own=is_own)
+        for name, target in LINKS.items() if is_own else ():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=dev)
             os.symlink(target, name, dir_fd=dev)
@@ -100,24 +118,44 @@ def make_devices(root_fd: int) -> None:
         os.close(dev)
 
 
-def _make_device(dev: int, name: str, rdev: int) -> None:
-    try:
-        os.mknod(name, stat.S_IFCHR | 0o666, rdev, dir_fd=dev)
-        os.chmod(name, 0o666, dir_fd=dev)  # noqa: S103  as on every machine
-    except FileExistsError:
-        pass
-    except PermissionError:
-        # A user namespace may not make devices, but may bind the machine's.
-        flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
-        os.close(os.open(name, flags, 0o666, dir_fd=dev))
-        spot = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dev)
+def _make_device(dev: int, name: str, rdev: int, *, is_own: bool) -> None:
+    source = ""
+    if is_own:
         try:
-            syscalls.mount(f"/dev/{name}", f"/proc/self/fd/{spot}", None, syscalls.MS_BIND)
-        finally:
-            os.close(spot)
-    found = os.stat(name, dir_fd=dev, follow_symlinks=False)
-    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != rdev:
-        raise StartFailed(f"/dev/{name} is not the device it should be")
+            os.mknod(name, stat.S_IFCHR | 0o666, rdev, dir_fd=dev)
+            os.chmod(name, 0o666, dir_fd=dev)  # noqa: S103  as on every machine
+        except FileExistsError:
+            pass
+        except PermissionError:
+            # A user namespace may not make devices, but may bind the machine's.
+            flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
+            os.close(os.open(name, flags, 0o666, dir_fd=dev))
+            source = f"/dev/{name}"
+    spot = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dev)
+    tree = -1
+    try:
+        tree = syscalls.open_tree(spot, source, recursive=False)
+        found = os.fstat(tree)
+        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != rdev:
+            raise StartFailed(f"/dev/{name} is not the device it should be")
+        syscalls.move_mount(tree, spot)
+        if os.statvfs(f"/proc/self/fd/{tree}").f_flag & os.ST_NODEV:
+            flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_NOSUID | syscalls.MS_NOEXEC
+            syscalls.mount(None, f"/proc/self/fd/{tree}", None, flags)
+    finally:
+        os.close(spot)
+        if tree >= 0:
+            os.close(tree)
+
+
+def forbid_devices(root_fd: int) -> None:
+    """Let nothing else in a furnished /dev be a device, whoever makes it there."""
+    dev = open_beneath(root_fd, "dev", os.O_PATH | os.O_DIRECTORY)
+    try:
+        flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_NOSUID | syscalls.MS_NODEV
+        syscalls.mount(None, f"/proc/self/fd/{dev}", None, flags)
+    finally:
+        os.close(dev)
 
 
 def pivot(root_fd: int) -> None:

@@ -80,7 +80,7 @@ def _find_group(text: str, groups: list[list[str]]) -> int:
 
 
 def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) <= MAX_ID
+    return text.isascii() and text.isdigit() and len(text) <= 12 and int(text) <= MAX_ID
 
 
 def _check_range(text: str) -> int:

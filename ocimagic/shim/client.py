@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _POLL_S = 0.1
+_ABORT_S = 10.0
+_GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,12 @@ class Connection:
         """Ask for a signal to the first process."""
         self._say({"op": "kill", "signal": number})
 
+    def abort(self) -> None:
+        """Kill the container and wait until its shim has seen it off."""
+        self.kill(signal.SIGKILL)
+        for _ in self.frames(deadline=time.monotonic() + _ABORT_S):
+            continue
+
     def send_stdin(self, data: bytes) -> None:
         """Send bytes for stdin; empty bytes close it."""
         pieces = [data[i : i + 65536] for i in range(0, len(data), 65536)] or [b""]
@@ -161,6 +171,21 @@ class Connection:
         )
 
 
+def end_lost(directory: Path) -> None:
+    """End a container whose shim was killed: nobody reads its streams or will tell its end.
+
+    Args:
+        directory: where the shim wrote its state.
+    """
+    from ocimagic.shim.monitor import STATE_NAME
+
+    try:
+        state = json.loads((directory / STATE_NAME).read_bytes())
+    except (OSError, ValueError):
+        return
+    Started.from_message(state).init.kill()
+
+
 def exit_of(payload: bytes) -> Exit | None:
     """Return the exit record in a JSON frame, None for another message."""
     content = protocol.parse_message(payload)
@@ -212,12 +237,15 @@ class Launcher:
     def close(self) -> None:
         """Let the launcher end and wait for it."""
         with self._lock:
-            if self._door is not None:
-                self._door.close()
-                self._door = None
-            if self._process is not None:
-                self._process.wait()
-                self._process = None
+            self._end()
+
+    def _end(self) -> None:
+        if self._door is not None:
+            self._door.close()
+            self._door = None
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
 
     def launch(self, request: Mapping[str, object]) -> Connection:
         """Start a container under a shim; the connection is its first client."""
@@ -259,13 +287,22 @@ class Launcher:
             try:
                 with self._lock:
                     socket.send_fds(door, [packet], fds)
-            except (BrokenPipeError, ConnectionResetError):
-                # Somebody killed it; nothing is lost, since it remembers nothing.
-                self.close()
+            except OSError as err:
+                # Somebody killed it, perhaps while another thread was noticing the same;
+                # nothing is lost, since it remembers nothing.
+                if err.errno not in _GONE:
+                    raise
+                self._forget(door)
                 if attempt == 2:
                     raise
             else:
                 return
+
+    def _forget(self, door: socket.socket) -> None:
+        """Let go of a launcher that is gone, unless another thread has started the next."""
+        with self._lock:
+            if self._door is door:
+                self._end()
 
     def _connected(self) -> socket.socket:
         with self._lock:
@@ -318,7 +355,7 @@ def _search_path() -> list[str]:
 
 
 def signal_number(text: str) -> int:
-    """Return the number of ``TERM``, ``SIGTERM`` or ``15``.
+    """Return the number of ``TERM``, ``SIGTERM``, ``15`` or ``RTMIN+3``.
 
     Raises:
         InvalidOption: no such signal.
@@ -326,6 +363,11 @@ def signal_number(text: str) -> int:
     from ocimagic.errors import InvalidOption
 
     name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
+    if found := re.fullmatch(r"SIGRT(MIN\+|MAX-)([0-9]{1,2})", name):  # systemd's stop signal
+        first, last = int(signal.SIGRTMIN), int(signal.SIGRTMAX)
+        number = first + int(found[2]) if found[1] == "MIN+" else last - int(found[2])
+        if first <= number <= last:
+            return number
     if text.isascii() and text.isdigit() and 0 < int(text) < signal.NSIG:
         return int(text)
     if name in signal.Signals.__members__:

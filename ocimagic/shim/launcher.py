@@ -29,6 +29,7 @@ from ocimagic.shim.monitor import Monitor, Task
 
 MAX_REQUEST = 1 << 16
 MAX_FDS = 8
+_TOO_LONG: dict[str, object] = {}
 
 
 def main() -> NoReturn:
@@ -48,10 +49,11 @@ def main() -> NoReturn:
     control.send(json.dumps({"ready": {"ids": ids, "pid": os.getpid()}}).encode())
     filters: dict[bytes, bytes] = {}
     while True:
-        data, fds, _, _ = socket.recv_fds(control, MAX_REQUEST, MAX_FDS)
+        data, fds, flags, _ = socket.recv_fds(control, MAX_REQUEST, MAX_FDS)
         if not data:
             os._exit(0)
-        _obey(control, json.loads(data), fds, filters)
+        whole = not flags & socket.MSG_TRUNC
+        _obey(control, json.loads(data) if whole else _TOO_LONG, fds, filters)
 
 
 def _become_root() -> int:
@@ -87,7 +89,11 @@ def _obey(
 ) -> None:
     reply = socket.socket(fileno=fds[0])
     try:
-        if request["op"] == "container":
+        if request is _TOO_LONG:
+            _answer(
+                reply, StorageError("a request to the launcher is cut", why=f"{MAX_REQUEST} bytes")
+            )
+        elif request["op"] == "container":
             _launch(control, request, reply, filters)
         else:
             _work(control, request, reply, fds[1:])
@@ -120,6 +126,7 @@ def _launch(
         log_path=str(request["log"]),
         interactive=bool(request["interactive"]),
         remove=bool(request["remove"]),
+        tied=bool(request.get("tied")),
     )
     if _fork() == 0:
         control.close()

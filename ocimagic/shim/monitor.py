@@ -13,6 +13,7 @@ import os
 import selectors
 import signal
 import socket
+import struct
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 _BACKLOG = 4 << 20
 _DRAIN_S = 2.0
+_MAX_CLIENTS = 128
 SOCKET_NAME = "shim.sock"
+_UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 STATE_NAME = "state.json"
 EXIT_NAME = "exit.json"
 
@@ -46,6 +49,7 @@ class Task:
         log_path: where the log goes.
         interactive: keep stdin open for clients.
         remove: take both directories away after the exit.
+        tied: end the container when the client that started it goes away.
     """
 
     container_id: str
@@ -54,6 +58,7 @@ class Task:
     log_path: str
     interactive: bool
     remove: bool
+    tied: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -62,11 +67,13 @@ class _Client:
 
     Attributes:
         patient: the container waits for it rather than losing its output.
+        sends_stdin: it has; it is not listened to while that is not read.
     """
 
     door: socket.socket
     attached: bool = False
     patient: bool = False
+    sends_stdin: bool = False
     frames: protocol.Frames = field(default_factory=protocol.Frames)
     out: bytearray = field(default_factory=bytearray)
 
@@ -83,6 +90,7 @@ class Monitor:
         self._stdin = -1
         self._stdin_data = bytearray()
         self._stdin_closing = False
+        self._stdin_full = False
         self._init: Init | None = None
         self._first = _Client(first)
         self._paused = False
@@ -139,6 +147,8 @@ class Monitor:
 
     def _fail(self, err: OcimagicError) -> None:
         if self._init is not None:
+            # Its command may run already, when only the state could not be written.
+            self._signal(signal.SIGKILL)
             os.waitid(os.P_PIDFD, self._init.pidfd, os.WEXITED)
         with contextlib.suppress(OSError):
             remove_path(self._task.run_directory)
@@ -166,6 +176,7 @@ class Monitor:
         try:
             # Through the descriptor, since a socket's path may have 107 bytes only.
             door.bind(f"/proc/self/fd/{directory}/{SOCKET_NAME}")
+            os.chmod(f"/proc/self/fd/{directory}/{SOCKET_NAME}", 0o600)
         finally:
             os.close(directory)
         door.listen(16)
@@ -198,6 +209,7 @@ class Monitor:
         self._selector.unregister(init.pidfd)
         status = os.waitid(os.P_PIDFD, init.pidfd, os.WEXITED)
         init.close()
+        self._init = None
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 continue
@@ -250,11 +262,13 @@ class Monitor:
                 del self._stdin_data[: os.write(self._stdin, self._stdin_data[:_CHUNK])]
         except BlockingIOError:
             self._watch_stdin(wanted=True)
+            self._hold_back()
             return
         except BrokenPipeError:
             self._close_stdin()
             return
         self._watch_stdin(wanted=False)
+        self._hold_back()
         if self._stdin_closing:
             self._close_stdin()
 
@@ -271,19 +285,36 @@ class Monitor:
             os.close(self._stdin)
             self._stdin = -1
         self._stdin_data.clear()
+        self._hold_back()
 
     # -- clients ---------------------------------------------------------------
 
     def _accept(self, door: socket.socket, _events: int) -> None:
         with contextlib.suppress(OSError):
-            self._admit(_Client(door.accept()[0]))
+            connection = door.accept()[0]
+            crowded = len(self._clients) >= _MAX_CLIENTS  # the exit record needs descriptors too
+            if crowded or not _is_ours(connection):
+                connection.close()
+                return
+            self._admit(_Client(connection))
 
     def _admit(self, client: _Client) -> None:
         client.door.setblocking(False)
         self._clients.add(client)
-        self._selector.register(
-            client.door, selectors.EVENT_READ, lambda _f, events: self._serve(client, events)
-        )
+        self._watch(client)
+
+    def _watch(self, client: _Client) -> None:
+        """Wait for what is wanted of a client just now; it may be nothing."""
+        wanted = selectors.EVENT_WRITE if client.out else 0
+        if not (self._stdin_full and client.sends_stdin):
+            wanted |= selectors.EVENT_READ
+        key = self._selector.get_map().get(client.door)
+        if key is not None and key.events != wanted:
+            self._selector.unregister(client.door)
+        if wanted and (key is None or key.events != wanted):
+            self._selector.register(
+                client.door, wanted, lambda _f, events: self._serve(client, events)
+            )
 
     def _serve(self, client: _Client, events: int) -> None:
         if events & selectors.EVENT_WRITE:
@@ -303,7 +334,7 @@ class Monitor:
 
     def _obey(self, client: _Client, kind: bytes, payload: bytes) -> None:
         if kind == protocol.STDIN:
-            self._take_stdin(payload)
+            self._take_stdin(client, payload)
         elif kind == protocol.MESSAGE:
             request = protocol.parse_message(payload)
             if request.get("op") == "attach":
@@ -311,18 +342,32 @@ class Monitor:
                 client.patient = client is self._first
                 # Whoever reads the log file besides now knows that nothing falls in between.
                 self._send(client, protocol.message({"attached": {}}))
-            elif request.get("op") == "kill" and self._init is not None:
+            elif request.get("op") == "kill":
                 number = request.get("signal")
                 if isinstance(number, int) and 0 < number < signal.NSIG:
-                    with contextlib.suppress(ProcessLookupError):
-                        signal.pidfd_send_signal(self._init.pidfd, number)
+                    self._signal(number)
 
-    def _take_stdin(self, payload: bytes) -> None:
+    def _signal(self, number: int) -> None:
+        if self._init is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._init.pidfd, number)
+
+    def _take_stdin(self, client: _Client, payload: bytes) -> None:
         if self._stdin < 0:
             return
+        client.sends_stdin = True
         self._stdin_data += payload
         self._stdin_closing |= not payload
         self._write_stdin()
+
+    def _hold_back(self) -> None:
+        """Listen no more to who writes faster than the container reads, as a pipe would."""
+        full = len(self._stdin_data) > _BACKLOG
+        if full != self._stdin_full:
+            self._stdin_full = full
+            for client in self._clients:
+                if client.sends_stdin:
+                    self._watch(client)
 
     def _send(self, client: _Client, packet: bytes) -> None:
         if not client.patient and len(client.out) > _BACKLOG:
@@ -344,10 +389,7 @@ class Monitor:
         except OSError:
             self._drop(client)
             return
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.out else 0)
-        key = self._selector.get_key(client.door)
-        if key.events != wanted:
-            self._selector.modify(client.door, wanted, key.data)
+        self._watch(client)
 
     def _flush_all(self) -> None:
         """Give slow clients a bounded time to take the rest."""
@@ -361,9 +403,12 @@ class Monitor:
         if client in self._clients:
             self._clients.discard(client)
             client.attached = client.patient = False
-            self._selector.unregister(client.door)
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(client.door)
             client.out.clear()
             client.door.close()
+            if self._task.tied and client is self._first:
+                self._signal(signal.SIGKILL)
 
     # -- the end ---------------------------------------------------------------
 
@@ -376,7 +421,17 @@ class Monitor:
 
     def _remove_all(self) -> None:
         with contextlib.suppress(OSError):  # what is left is taken by the next engine
-            remove_path(self._task.directory)
+            # At once gone for whoever looks, then bit by bit.
+            gone = f"{self._task.directory}.gone"
+            os.rename(self._task.directory, gone)
+            remove_path(gone)
+
+
+def _is_ours(connection: socket.socket) -> bool:
+    """Say whether the other end is the same account; a second lock beside the directory's."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    _pid, uid, _gid = _UCRED.unpack(raw)
+    return bool(uid == os.geteuid())
 
 
 def remove_path(path: str) -> None:
@@ -388,10 +443,20 @@ def remove_path(path: str) -> None:
     head, tail = os.path.split(path)
     parent = os.open(head, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with contextlib.suppress(FileNotFoundError):
-            remove_tree(tail, parent)
+        while _is_there(tail, parent):
+            # Somebody else may be removing it as well.
+            with contextlib.suppress(FileNotFoundError):
+                remove_tree(tail, parent)
     finally:
         os.close(parent)
+
+
+def _is_there(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _exit_record(status: os.waitid_result, started: str, dropped: int) -> dict[str, object]:

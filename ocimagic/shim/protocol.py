@@ -74,7 +74,7 @@ def parse_message(payload: bytes) -> dict[str, object]:
     """
     try:
         content = json.loads(payload)
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise ProtocolError(str(err)) from err
     if not isinstance(content, dict):
         raise ProtocolError("not an object")

@@ -8,10 +8,11 @@ own and goes with it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import OcimagicError, StorageError, pack
+from ocimagic.errors import DiskFull, OcimagicError, StorageError, pack
 from ocimagic.linux import syscalls
 from ocimagic.shim import protocol
 from ocimagic.shim.monitor import remove_path
@@ -37,9 +38,8 @@ def run(request: Request, reply: socket.socket, fds: list[int]) -> None:
     except OcimagicError as err:
         answer = {"error": pack(err)}
     except OSError as err:
-        failure = StorageError(
-            "cannot work on the data root", why=err.strerror, where=_name(err.filename)
-        )
+        kind = DiskFull if err.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
+        failure = kind("cannot work on the data root", why=err.strerror, where=_name(err.filename))
         answer = {"error": pack(failure)}
     with contextlib.suppress(OSError):  # the engine is gone: nobody asks any more
         reply.sendall(protocol.message(answer))

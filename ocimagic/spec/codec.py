@@ -39,8 +39,8 @@ def decode(raw: bytes, *, what: str, max_bytes: int = MAX_CONFIG_BYTES) -> Field
         max_bytes: refuse anything longer.
 
     Raises:
-        InvalidDocument: not UTF-8, not JSON, not an object, too large, too deep, NaN, or a
-            key given twice in one object.
+        InvalidDocument: not UTF-8, not JSON, not an object, too large, too deep, NaN, half a
+            surrogate pair, or a key given twice in one object.
     """
     if len(raw) > max_bytes:
         raise InvalidDocument(
@@ -50,6 +50,9 @@ def decode(raw: bytes, *, what: str, max_bytes: int = MAX_CONFIG_BYTES) -> Field
         text = raw.decode("utf-8")
         _refuse_depth(text, what)
         value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            # Half a surrogate pair: a text that can be neither written nor shown.
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as err:
         raise InvalidDocument(f"this {what} is not valid JSON", why=str(err)) from err
     if not isinstance(value, dict):
@@ -180,4 +183,5 @@ def without_none(value: Mapping[str, object]) -> dict[str, object]:
 
 def rfc3339(moment: datetime) -> str:
     """Write a time as RFC 3339 in UTC with microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime: C libraries write the year 1, Go's word for "never", with one digit.
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -6,12 +6,12 @@ Spec: image-spec image-layout.md, "Blobs".
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from ocimagic.errors import BlobNotFound, DigestMismatch, DiskFull, SizeMismatch, StorageError
+from ocimagic.errors import BlobNotFound, DigestMismatch, SizeMismatch
+from ocimagic.home.disk import storage_errors
 from ocimagic.home.locks import locked
 from ocimagic.spec.digest import Digest
 
@@ -137,15 +137,24 @@ class BlobStore:
         with ``has_held`` once inside: somebody else may have finished it meanwhile.
         """
         with locked(self._home.locks, digest.hex):
-            path = self._home.ingest / f"{digest.algorithm}-{digest.hex}.part"
+            path = self._part(digest)
             with storage_errors(self._home.data), BlobWriter(self, path, digest, size) as writer:
                 yield writer
+
+    def forget_part(self, digest: Digest) -> None:
+        """Take away what was written of an unfinished blob: its room is needed."""
+        with locked(self._home.locks, digest.hex):
+            self._part(digest).unlink(missing_ok=True)
+
+    def _part(self, digest: Digest) -> Path:
+        return self._home.ingest / f"{digest.algorithm}-{digest.hex}.part"
 
     def adopt_file(self, temporary: Path, digest: Digest, size: int) -> None:
         """Move a finished file of this data root under its digest and vouch for it."""
         target = self.path(digest)
         target.parent.mkdir(exist_ok=True)
-        temporary.chmod(0o444)
+        # Writable by its owner: skopeo rewrites a manifest that is there already in place.
+        temporary.chmod(0o644)
         os.replace(temporary, target)
         self.vouch(digest, size)
 
@@ -184,7 +193,10 @@ class BlobWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with self._file:
+            empty = not os.fstat(self._file.fileno()).st_size and not self.written
+        if empty:  # somebody else had the blob already
+            self.discard()
 
     def resume(self) -> Iterator[bytes]:
         """Yield what an earlier try left, hashing it; write the rest after it."""
@@ -236,29 +248,6 @@ class BlobWriter:
     def discard(self) -> None:
         """Take the unfinished file away."""
         self._path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def storage_errors(where: Path) -> Iterator[None]:
-    """Turn a failing disk into our own errors.
-
-    Raises:
-        DiskFull: no space or quota left.
-        StorageError: not readable or writable.
-    """
-    try:
-        yield
-    except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                "the disk is full",
-                where=str(where),
-                hint="remove images you do not need (%image_rm), or set OCIMAGIC_ROOT elsewhere",
-            ) from err
-        name = f": {err.filename}" if err.filename else ""
-        raise StorageError(
-            "cannot write the data root", why=f"{err.strerror}{name}", where=str(where)
-        ) from err
 
 
 def _missing(digest: Digest) -> BlobNotFound:

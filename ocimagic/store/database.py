@@ -104,15 +104,12 @@ class Database:
         """
         with self._lock:
             try:
+                self._roll_back()  # an interrupt between two steps here leaves one open
                 if durable:
                     self._connection.execute("PRAGMA synchronous=FULL")
                 cursor = self._connection.cursor()
                 cursor.execute("BEGIN IMMEDIATE")
-                try:
-                    yield cursor
-                except BaseException:
-                    cursor.execute("ROLLBACK")
-                    raise
+                yield cursor
                 cursor.execute("COMMIT")
             except sqlite3.Error as err:
                 full = "full" in str(err)
@@ -120,8 +117,14 @@ class Database:
                     "cannot write the image database", why=str(err)
                 ) from err
             finally:
+                self._roll_back()
                 if durable:
                     self._connection.execute("PRAGMA synchronous=NORMAL")
+
+    def _roll_back(self) -> None:
+        """End a transaction that came to nothing, unless SQLite has done so itself."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         """Return all rows of a query."""

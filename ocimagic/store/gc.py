@@ -6,22 +6,25 @@ build and run holds the store's lock shared while it works.
 
 from __future__ import annotations
 
-import os
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import OcimagicError
+from ocimagic.home.locks import forget_lock
 from ocimagic.spec.digest import Digest
 from ocimagic.store.snapshots import EMPTY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from ocimagic.store.store import Store
 
 GRACE_S = 600.0
+_PART_KEPT_S = 86400.0
+_RUN_NAME = re.compile(r"[0-9a-f]{12}|build-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,14 @@ def sweep(store: Store, remove_trees: Callable[[Sequence[Path]], None]) -> Swept
     """
     needed, keys = _needed(store)
     doomed = [digest for digest in _stored(store) if digest not in needed]
-    freed = sum(store.blobs.remove(digest) for digest in doomed)
+    # What is known of a blob goes before it: a kill in between leaves a file for the next sweep.
     _forget_layers(store, doomed)
+    freed = sum(store.blobs.remove(digest) for digest in doomed)
     directories = _doomed_snapshots(store, keys)
     freed += sum(_tree_bytes(each) for each in directories)
     remove_trees(directories)
-    _remove_old_parts(store)
+    _remove_parts(store.home.ingest.glob("*.part"), GRACE_S)
+    tidy(store, remove_trees)
     return Swept(tuple(doomed), tuple(each.name for each in directories), freed)
 
 
@@ -112,9 +117,49 @@ def _tree_bytes(path: Path) -> int:
         return 0
 
 
-def _remove_old_parts(store: Store) -> None:
-    """Remove downloads nobody came back for within ten minutes."""
-    limit = time.time() - GRACE_S
-    for path in store.home.ingest.iterdir():
-        if path.stat().st_mtime < limit:
-            os.unlink(path)
+def tidy(store: Store, remove_trees: Callable[[Sequence[Path]], None]) -> None:
+    """Take away what killed engines left: quick enough for the start of an engine.
+
+    Args:
+        store: the caller holds its lock alone, so nobody pulls, builds or creates.
+        remove_trees: removes directories that may belong to other ids.
+    """
+    home = store.home
+    remove_trees([*home.snapshots.glob("new-*"), *_orphans(store)])
+    _remove_parts(home.ingest.glob("build-*"), -1)
+    _remove_parts(home.ingest.glob("*.part"), _PART_KEPT_S)
+    # What does not need the store's lock to be written must have been left for a while.
+    _remove_parts([*home.data.glob(".*.*"), *home.own.glob(".*.*")], GRACE_S)
+    remove_trees([path for path in home.own.glob("tmp*") if _age_s(path) > GRACE_S])
+    for path in home.locks.iterdir():
+        if path.name != "store":
+            forget_lock(home.locks, path.name)
+
+
+def _orphans(store: Store) -> list[Path]:
+    """Return directories of containers and builds that no row knows."""
+    # Listed before the rows are read: a container may be removed meanwhile, but none is made.
+    home = store.home
+    found = list(home.containers.iterdir())
+    # Below the run root of the usual place are those of all other data roots.
+    running = [path for path in home.run.iterdir() if _RUN_NAME.fullmatch(path.name)]
+    known = {each.container_id for each in store.containers.all()}
+    short = {each[:12] for each in known}
+    return [
+        *(path for path in found if path.name not in known),
+        *(path for path in running if path.name not in short),
+    ]
+
+
+def _remove_parts(paths: Iterable[Path], age_s: float) -> None:
+    """Remove unfinished files that nobody wrote to for a while."""
+    for path in paths:
+        if _age_s(path) > age_s:
+            path.unlink(missing_ok=True)
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import ImageNotFound, nearest
+from ocimagic.errors import BlobNotFound, ImageNotFound, nearest
 from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 from ocimagic.spec.config import ImageConfig
 from ocimagic.spec.digest import Digest, chain_ids
@@ -141,7 +141,8 @@ class Images:
         found = self._by_id(text)
         if found is None and not re.fullmatch(r"sha256:[0-9a-f]+", text):
             found = self._by_reference(Reference.parse(text))
-        if found is None:
+        image = self._load_unless_gone(found) if found else None
+        if image is None:
             known = [each.reference.familiar for each in self.names()]
             near = nearest(text, known) or nearest(f"{text}:latest", known)
             raise ImageNotFound(
@@ -149,7 +150,7 @@ class Images:
                 why="it is not in the local store",
                 hint=f"did you mean {near}?" if near else f"%image_pull {text}",
             )
-        return self.load(found)
+        return image
 
     def _by_id(self, text: str) -> Digest | None:
         digits = text.removeprefix("sha256:")
@@ -203,7 +204,18 @@ class Images:
     def all(self) -> list[StoredImage]:
         """Return all images, the newest here first."""
         rows = self._database.rows("SELECT manifest FROM images ORDER BY added DESC")
-        return [self.load(Digest(str(row[0]))) for row in rows]
+        return [image for row in rows if (image := self._load_unless_gone(Digest(str(row[0]))))]
+
+    def _load_unless_gone(self, manifest: Digest) -> StoredImage | None:
+        """Read an image that somebody may be removing at this moment."""
+        try:
+            return self.load(manifest)
+        except BlobNotFound:
+            known = "SELECT 1 FROM images WHERE manifest = ? UNION ALL "
+            known += "SELECT 1 FROM names WHERE manifest = ?"
+            if self._database.rows(known, manifest, manifest):
+                raise
+            return None
 
     def add_layer(self, layer: LayerRecord) -> None:
         """Remember what a layer blob holds."""

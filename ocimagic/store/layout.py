@@ -8,9 +8,11 @@ Spec: image-spec image-layout.md, "index.json"; annotations.md (ref.name).
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import OcimagicError
+from ocimagic.home.disk import storage_errors
 from ocimagic.home.location import write_atomic
 from ocimagic.home.locks import locked
 from ocimagic.spec import mediatype
@@ -32,6 +34,8 @@ REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 ORIGINAL = "dev.ocimagic.manifest"
 TARGET = "dev.ocimagic.target"
+_VIEW = "index.view"
+_NEXT_VIEW = "index.next"
 
 
 class Layout:
@@ -48,14 +52,19 @@ class Layout:
 
     def publish(self) -> None:
         """Write the view anew, foreign names taken in first."""
-        with locked(self._home.locks, "index"):
+        locks = self._home.locks
+        with (
+            locked(locks, "store", shared=True),  # no sweep takes what is about to be described
+            locked(locks, "index"),
+            storage_errors(self._home.data),
+        ):
             self._import_foreign()
             self._write()
 
     def refresh(self) -> None:
         """Take in what others wrote, if anybody did."""
         path = self._home.data / self._index
-        if path.exists() and path.read_bytes() != self._last_view():
+        if path.exists() and path.read_bytes() != self._view(_VIEW):
             self.publish()
 
     def _write(self) -> None:
@@ -69,8 +78,10 @@ class Layout:
                 "manifests": [entry.to_json() for entry in entries],
             }
         )
-        write_atomic(self._home.own / "index.view", raw)
+        # A crash in between leaves an index that one of the two views tells for ours.
+        write_atomic(self._home.own / _NEXT_VIEW, raw)
         write_atomic(self._home.data / self._index, raw, mode=0o644)
+        os.replace(self._home.own / _NEXT_VIEW, self._home.own / _VIEW)
 
     def _entry(self, reference: Reference, target: Digest, manifest: Digest) -> Descriptor:
         document, _ = self._images.documents(manifest)
@@ -84,9 +95,10 @@ class Layout:
         }
         return Descriptor(twin.media_type, twin.digest, len(twin.raw), annotations)
 
-    def _last_view(self) -> bytes:
+    def _view(self, name: str) -> bytes:
+        """Return what we published last, or were about to when we were killed."""
         try:
-            return (self._home.own / "index.view").read_bytes()
+            return (self._home.own / name).read_bytes()
         except FileNotFoundError:
             return b""
 
@@ -95,18 +107,17 @@ class Layout:
             raw = (self._home.data / self._index).read_bytes()
         except FileNotFoundError:
             return
-        view = self._last_view()
-        if raw == view:
+        views = [self._view(_VIEW), self._view(_NEXT_VIEW)]
+        if raw in views:
             return
-        before = dict(_names(view))
+        ours = {entry for view in views for entry in _names(view)}
         try:
             found = list(_names(raw))
         except OcimagicError:
             return  # somebody spoilt the view; the truth is in the database
         for name, (digest, original) in found:
-            if before.get(name) == (digest, original):
-                continue
-            self._take(name, digest)
+            if (name, (digest, original)) not in ours:
+                self._take(name, digest)
 
     def _take(self, name: str, digest: Digest) -> None:
         """Add an image that somebody else put into this layout, if it is whole."""

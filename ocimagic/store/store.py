@@ -6,6 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from ocimagic.home.disk import storage_errors
 from ocimagic.home.locks import locked, try_locked
 from ocimagic.store.blobs import BlobStore
 from ocimagic.store.containers import Containers
@@ -57,7 +58,10 @@ class Store:
         # Only rows that are there before the sync begins may be stamped after it.
         blobs = self.database.rows("SELECT digest FROM blobs WHERE boot_id IS NOT NULL")
         snapshots = self.database.rows("SELECT key FROM snapshots WHERE boot_id IS NOT NULL")
-        _sync_file_system(self.home)
+        if not blobs and not snapshots:
+            return
+        with storage_errors(self.home.data):
+            _sync_file_system(self.home)
         with self.database.transaction() as cursor:
             cursor.executemany("UPDATE blobs SET boot_id = NULL WHERE digest = ?", blobs)
             cursor.executemany("UPDATE snapshots SET boot_id = NULL WHERE key = ?", snapshots)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import (
     Cancelled,
+    DiskFull,
     InvalidDocument,
     RegistryUnreachable,
     SizeMismatch,
@@ -109,6 +110,8 @@ class _Pull:
         self._stop = stop
         self._failed = threading.Event()
         self._lock = threading.Lock()
+        self._idle = threading.Condition()
+        self._busy = 0
         self._downloaded = 0
 
     def run(self, platform: Platform) -> Pulled:
@@ -191,11 +194,25 @@ class _Pull:
                 self._tell(layer.blob, LayerPhase.EXISTS, layer.blob.size)
             else:
                 wanted.setdefault(layer.blob.digest, layer)
-        # The pool is left only when all its threads are done, whatever one of them raised.
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ocimagic-pull") as pool:
+        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ocimagic-pull")
+        try:
             jobs = [pool.submit(self._fetch_guarded, layer) for layer in wanted.values()]
+            wait(jobs)
+        except BaseException:  # an interrupt
+            self._failed.set()
+            raise
+        finally:
+            # Left only when all its threads are done, whatever was raised where: an interrupt
+            # within ``submit`` leaves one that the pool does not know.
+            pool.shutdown(cancel_futures=True)
+            with self._idle:
+                self._idle.wait_for(lambda: not self._busy)
         failures = [err for err in (job.exception() for job in jobs) if err]
         real = [err for err in failures if not isinstance(err, Cancelled)]
+        if any(isinstance(err, DiskFull) for err in failures):
+            # Parts kept for a later try would leave no room even for a smaller image.
+            for digest in wanted:
+                self._store.blobs.forget_part(digest)
         if failures:
             raise (real or failures)[0]
         if self._unpacker.launcher is not None:
@@ -203,11 +220,19 @@ class _Pull:
             self._unpacker.ensure(layers)
 
     def _fetch_guarded(self, layer: Layer) -> None:
+        with self._idle:
+            if self._failed.is_set():
+                raise Cancelled("another layer failed")
+            self._busy += 1
         try:
             self._fetch(layer)
         except BaseException:
             self._failed.set()
             raise
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
 
     def _fetch(self, layer: Layer) -> None:
         blob = layer.blob

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from ocimagic.errors import DigestMismatch, HostLacks, InvalidDocument, OcimagicError
+from ocimagic.home.disk import storage_errors
 from ocimagic.layers.compress import decompressed
 from ocimagic.layers.toc import toc_of, toc_to_bytes
 from ocimagic.spec.digest import Digest
-from ocimagic.store.blobs import CHUNK, storage_errors
+from ocimagic.store.blobs import CHUNK
 from ocimagic.store.images import LayerRecord
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
 _LEAST_LIMIT = 1 << 30
 _RATIO_LIMIT = 100
+_REMOVED_AT_ONCE = 10  # of paths with 4096 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,9 @@ class Unpacking:
 
     def __enter__(self) -> Unpacking:
         if self._unpacker.launcher:
-            self._directory = self._unpacker.store.snapshots.new()
+            store = self._unpacker.store
+            with storage_errors(store.home.data):
+                self._directory = store.snapshots.new()
             self._reader, self._writer = os.pipe()
             with suppress(OSError):  # only a wider pipe; the usual one works as well
                 import fcntl
@@ -160,10 +164,11 @@ class Unpacking:
 
     def _keep(self, record: LayerRecord) -> None:
         store = self._unpacker.store
+        # Before the snapshot: whoever finds that one must know what is in it.
+        store.images.add_layer(record)
         if self._directory is not None:
             key = self._layer.diff_id if self._parent is None else self._layer.chain_id
             store.snapshots.commit(self._directory, key)
-        store.images.add_layer(record)
 
     def _end_input(self) -> None:
         if self._directory is None:
@@ -176,7 +181,8 @@ class Unpacking:
 
     def _consume(self) -> None:
         try:
-            self._result = self._verify() if self._directory is None else self._work()
+            with storage_errors(self._unpacker.store.home.data):
+                self._result = self._verify() if self._directory is None else self._work()
         except OcimagicError as err:
             self._failure = err
         if self._directory is None:
@@ -341,7 +347,9 @@ class Unpacker:
             for path in paths:
                 shutil.rmtree(path, ignore_errors=True)
             return
-        self.launcher.work({"op": "remove", "paths": [str(path) for path in paths]})
+        for first in range(0, len(paths), _REMOVED_AT_ONCE):  # a request is a datagram
+            some = paths[first : first + _REMOVED_AT_ONCE]
+            self.launcher.work({"op": "remove", "paths": [str(path) for path in some]})
 
 
 def chunks_of(blob: BinaryIO) -> Iterator[bytes]:
