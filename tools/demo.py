@@ -341,6 +341,7 @@ def execute(notebook: NotebookNode, folder: Path, *, allow_errors: bool) -> str:
         timeout=CELL_TIMEOUT_S,
         kernel_name="python3",
         allow_errors=allow_errors,
+        store_widget_state=False,  # the page then shows the static twin and asks no network
         extra_arguments=["--IPKernelApp.log_level=40"],  # errors only: this is a narrative
         resources={"metadata": {"path": str(folder)}},
     )

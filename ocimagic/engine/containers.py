@@ -11,6 +11,7 @@ import json
 import re
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ocimagic.engine import run as running
@@ -34,7 +35,6 @@ from ocimagic.shim.logs import parse_record
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from ocimagic.engine.images import Images
     from ocimagic.shim.client import Connection, Launcher
@@ -294,7 +294,10 @@ class Containers:
         Raises:
             InvalidState: it does not run.
         """
-        return shim.connect(self.run_directory(record.container_id))
+        # As its shim says: another session of this account may have another run root.
+        state = _read_json(self.directory(record.container_id) / "state.json") or {}
+        usual = self.run_directory(record.container_id)
+        return shim.connect(Path(str(state.get("run_directory", usual))))
 
     def check(self, record: ContainerRecord, verb: Verb, hint: str | None = None) -> None:
         """Ask the state table.

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+NO_IMAGES = (
+    b'{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,13 @@ class Home:
     ) -> Self:
         """Decide where things are: ``root``, else OCIMAGIC_ROOT, else the usual place."""
         uid = os.getuid() if hasattr(os, "getuid") else 1
+        share = environment.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        usual = Path("/var/lib/ocimagic") if uid == 0 else Path(share) / "ocimagic"
         chosen = root or environment.get("OCIMAGIC_ROOT")
-        if chosen:
-            data = Path(chosen).expanduser().absolute()
-            return cls(data, _run_root(environment, uid) / _tag(data))
-        if uid == 0:
-            return cls(Path("/var/lib/ocimagic"), Path("/run/ocimagic"))
-        share = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-        return cls(Path(share) / "ocimagic", _run_root(environment, uid))
+        data = Path(chosen).expanduser().resolve() if chosen else usual
+        run = _run_root(environment, uid)
+        # The usual place, named, is the usual place.
+        return cls(data, run if data == usual.resolve() or not chosen else run / _tag(data))
 
     def create(self) -> None:
         """Make what is missing; only the owner may look in.
@@ -75,9 +77,9 @@ class Home:
                 why=err.strerror,
                 hint="set OCIMAGIC_ROOT to a directory you may write",
             ) from err
-        marker = self.data / "oci-layout"
-        if not marker.exists():
-            write_atomic(marker, LAYOUT)
+        for name, content in (("index.json", NO_IMAGES), ("oci-layout", LAYOUT)):
+            if not (self.data / name).exists():
+                write_atomic(self.data / name, content, mode=0o644)
 
     @property
     def blobs(self) -> Path:

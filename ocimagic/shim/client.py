@@ -198,7 +198,7 @@ def connect(run_directory: Path) -> Connection:
     Raises:
         InvalidState: nobody answers there.
     """
-    from ocimagic.shim.monitor import SOCKET_NAME
+    from ocimagic.shim.clients import SOCKET_NAME
 
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -12,10 +12,8 @@ import json
 import os
 import selectors
 import signal
-import socket
-import struct
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import OcimagicError, StartFailed, pack
@@ -23,18 +21,19 @@ from ocimagic.linux import syscalls
 from ocimagic.linux.paths import remove_tree
 from ocimagic.runtime.create import Init
 from ocimagic.shim import protocol
+from ocimagic.shim.clients import Client, is_ours, listen
 from ocimagic.shim.identity import identify
 from ocimagic.shim.logs import LogWriter, timestamp
 
 if TYPE_CHECKING:
+    import socket
+
     from ocimagic.runtime.bundle import Bundle
 
 _CHUNK = 1 << 16
 _BACKLOG = 4 << 20
 _DRAIN_S = 2.0
 _MAX_CLIENTS = 128
-SOCKET_NAME = "shim.sock"
-_UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 STATE_NAME = "state.json"
 EXIT_NAME = "exit.json"
 
@@ -61,23 +60,6 @@ class Task:
     tied: bool
 
 
-@dataclass(slots=True, eq=False)
-class _Client:
-    """Somebody connected.
-
-    Attributes:
-        patient: the container waits for it rather than losing its output.
-        sends_stdin: it has; it is not listened to while that is not read.
-    """
-
-    door: socket.socket
-    attached: bool = False
-    patient: bool = False
-    sends_stdin: bool = False
-    frames: protocol.Frames = field(default_factory=protocol.Frames)
-    out: bytearray = field(default_factory=bytearray)
-
-
 class Monitor:
     """Keeps one container; ``run`` returns when it is over and everything is told."""
 
@@ -85,14 +67,14 @@ class Monitor:
         self._task = task
         self._bundle = bundle
         self._selector = selectors.DefaultSelector()
-        self._clients: set[_Client] = set()
+        self._clients: set[Client] = set()
         self._streams: dict[int, str] = {}
         self._stdin = -1
         self._stdin_data = bytearray()
         self._stdin_closing = False
         self._stdin_full = False
         self._init: Init | None = None
-        self._first = _Client(first)
+        self._first = Client(first)
         self._paused = False
         self._started = ""
 
@@ -165,22 +147,14 @@ class Monitor:
             "shim_pid": me.pid,
             "shim_start_ticks": me.start_ticks,
             "started": timestamp(),
+            "run_directory": self._task.run_directory,
         }
         self._started = str(state["started"])
         _replace(os.path.join(self._task.directory, STATE_NAME), state, durable=False)
         return state
 
     def _listen(self) -> None:
-        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        directory = os.open(self._task.run_directory, os.O_PATH | os.O_CLOEXEC)
-        try:
-            # Through the descriptor, since a socket's path may have 107 bytes only.
-            door.bind(f"/proc/self/fd/{directory}/{SOCKET_NAME}")
-            os.chmod(f"/proc/self/fd/{directory}/{SOCKET_NAME}", 0o600)
-        finally:
-            os.close(directory)
-        door.listen(16)
-        door.setblocking(False)
+        door = listen(self._task.run_directory)
         self._selector.register(door, selectors.EVENT_READ, self._accept)
 
     def _keep(self, init: Init, log: LogWriter) -> os.waitid_result:
@@ -293,17 +267,17 @@ class Monitor:
         with contextlib.suppress(OSError):
             connection = door.accept()[0]
             crowded = len(self._clients) >= _MAX_CLIENTS  # the exit record needs descriptors too
-            if crowded or not _is_ours(connection):
+            if crowded or not is_ours(connection):
                 connection.close()
                 return
-            self._admit(_Client(connection))
+            self._admit(Client(connection))
 
-    def _admit(self, client: _Client) -> None:
+    def _admit(self, client: Client) -> None:
         client.door.setblocking(False)
         self._clients.add(client)
         self._watch(client)
 
-    def _watch(self, client: _Client) -> None:
+    def _watch(self, client: Client) -> None:
         """Wait for what is wanted of a client just now; it may be nothing."""
         wanted = selectors.EVENT_WRITE if client.out else 0
         if not (self._stdin_full and client.sends_stdin):
@@ -316,7 +290,7 @@ class Monitor:
                 client.door, wanted, lambda _f, events: self._serve(client, events)
             )
 
-    def _serve(self, client: _Client, events: int) -> None:
+    def _serve(self, client: Client, events: int) -> None:
         if events & selectors.EVENT_WRITE:
             self._flush(client)
         if events & selectors.EVENT_READ and client in self._clients:
@@ -332,7 +306,7 @@ class Monitor:
             except (OSError, protocol.ProtocolError):
                 self._drop(client)
 
-    def _obey(self, client: _Client, kind: bytes, payload: bytes) -> None:
+    def _obey(self, client: Client, kind: bytes, payload: bytes) -> None:
         if kind == protocol.STDIN:
             self._take_stdin(client, payload)
         elif kind == protocol.MESSAGE:
@@ -352,7 +326,7 @@ class Monitor:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init.pidfd, number)
 
-    def _take_stdin(self, client: _Client, payload: bytes) -> None:
+    def _take_stdin(self, client: Client, payload: bytes) -> None:
         if self._stdin < 0:
             return
         client.sends_stdin = True
@@ -369,7 +343,7 @@ class Monitor:
                 if client.sends_stdin:
                     self._watch(client)
 
-    def _send(self, client: _Client, packet: bytes) -> None:
+    def _send(self, client: Client, packet: bytes) -> None:
         if not client.patient and len(client.out) > _BACKLOG:
             self._drop(client)
             return
@@ -380,7 +354,7 @@ class Monitor:
         for client in list(self._clients):
             self._send(client, packet)
 
-    def _flush(self, client: _Client) -> None:
+    def _flush(self, client: Client) -> None:
         try:
             while client.out:
                 del client.out[: client.door.send(client.out)]
@@ -399,7 +373,7 @@ class Monitor:
                 client.door.sendall(client.out)
             client.door.close()
 
-    def _drop(self, client: _Client) -> None:
+    def _drop(self, client: Client) -> None:
         if client in self._clients:
             self._clients.discard(client)
             client.attached = client.patient = False
@@ -425,13 +399,6 @@ class Monitor:
             gone = f"{self._task.directory}.gone"
             os.rename(self._task.directory, gone)
             remove_path(gone)
-
-
-def _is_ours(connection: socket.socket) -> bool:
-    """Say whether the other end is the same account; a second lock beside the directory's."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    _pid, uid, _gid = _UCRED.unpack(raw)
-    return bool(uid == os.geteuid())
 
 
 def remove_path(path: str) -> None:

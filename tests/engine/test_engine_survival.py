@@ -135,3 +135,10 @@ def test_output_to_a_closed_kernel_does_not_block_the_container(shared, streams)
     kernel.stdout.close()
     assert shared.containers.wait(f"loud-{streams}").code == 42
     shared.containers.remove(f"loud-{streams}")
+
+
+def test_another_session_with_another_run_root_reaches_the_container(shared, tmp_path):
+    made = shared.containers.run("busybox", ["sleep", "100"], network="none", detach=True)
+    with Engine(shared.home.data, environment={"XDG_RUNTIME_DIR": str(tmp_path)}) as other:
+        assert other.containers.stop(made.name, grace_s=0).code == 137
+    shared.containers.remove(made.name)
