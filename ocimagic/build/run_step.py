@@ -201,9 +201,9 @@ class _Sandbox:
                 "interactive": False,
                 "remove": True,
                 "tied": True,
+                "attached": True,
             }
         ) as connection:
-            connection.attach()
             try:
                 connection.started()
             except (CommandNotFound, CommandNotExecutable) as err:

@@ -152,10 +152,9 @@ def start(containers: Containers, record: ContainerRecord, *, attach: bool) -> s
                 "log": str(containers.log_path(record.container_id)),
                 "interactive": document.options.interactive,
                 "remove": document.options.remove,
+                "attached": attach,
             }
         )
-        if attach:
-            connection.attach()
         try:
             connection.started()
         except OcimagicError:

@@ -127,6 +127,7 @@ def _launch(
         interactive=bool(request["interactive"]),
         remove=bool(request["remove"]),
         tied=bool(request.get("tied")),
+        attached=bool(request.get("attached")),
     )
     if _fork() == 0:
         control.close()

@@ -49,6 +49,7 @@ class Task:
         interactive: keep stdin open for clients.
         remove: take both directories away after the exit.
         tied: end the container when the client that started it goes away.
+        attached: that client gets the output from the first byte on, and all of it.
     """
 
     container_id: str
@@ -58,6 +59,7 @@ class Task:
     interactive: bool
     remove: bool
     tied: bool
+    attached: bool
 
 
 class Monitor:
@@ -74,7 +76,8 @@ class Monitor:
         self._stdin_closing = False
         self._stdin_full = False
         self._init: Init | None = None
-        self._first = Client(first)
+        # Attached before the container is made: a short command would be over before it asked.
+        self._first = Client(first, attached=task.attached, patient=task.attached)
         self._paused = False
         self._started = ""
 
@@ -313,7 +316,6 @@ class Monitor:
             request = protocol.parse_message(payload)
             if request.get("op") == "attach":
                 client.attached = True
-                client.patient = client is self._first
                 # Whoever reads the log file besides now knows that nothing falls in between.
                 self._send(client, protocol.message({"attached": {}}))
             elif request.get("op") == "kill":

@@ -327,6 +327,24 @@ def test_output_arrives_while_it_happens(shared):
     assert done.exit_code == 0
 
 
+def test_output_of_a_short_command_is_whole_however_late_we_listen(shared, monkeypatch):
+    """Its output once was lost when it ended before its starter had asked for it."""
+    launch = type(shared.containers.launcher).launch
+
+    def slow(self, request):
+        connection = launch(self, request)
+        ended = shared.containers.directory(request["id"]) / "exit.json"
+        deadline = time.monotonic() + 5
+        while not ended.exists() and time.monotonic() < deadline:
+            pass
+        return connection
+
+    monkeypatch.setattr(type(shared.containers.launcher), "launch", slow)
+    done = shared.containers.run("busybox", ["echo", "short"], network="none", name="short")
+    assert done.stdout == b"short\n"
+    shared.containers.remove("short")
+
+
 def test_much_output_is_whole(run):
     result = run("sh", "-c", "yes 0123456789 | head -n 300000")
     assert result.stdout == b"0123456789\n" * 300_000
