@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ocimagic.engine.lineage import base_layers, title
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
 from ocimagic.model.event import Notice, OnEvent, ignore
 from ocimagic.model.options import PullPolicy
@@ -20,7 +21,7 @@ from ocimagic.model.result import (
     Removed,
 )
 from ocimagic.model.state import Status
-from ocimagic.spec.annotation import BASE_DIGEST, BASE_LAYERS, BASE_NAME
+from ocimagic.spec.annotation import BASE_DIGEST, BASE_NAME
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.reference import Reference
 from ocimagic.store import gc
@@ -259,7 +260,7 @@ class Images:
         everything = self._store.images.all()
         chosen = [self._store.images.find(name) for name in names] if names else everything
         asked = names or [""] * len(chosen)
-        titled = [(_title(each, name), each) for name, each in zip(asked, chosen, strict=True)]
+        titled = [(title(each, name), each) for name, each in zip(asked, chosen, strict=True)]
         # An image of the report is called there as it was asked for, and counted once.
         said = {image.image_id: name for name, image in reversed(titled)}
         shown = [(name, self._layers(image, everything, said)) for name, image in titled]
@@ -282,9 +283,9 @@ class Images:
         for other in everything:
             if other.image_id != image.image_id:
                 for diff_id in set(other.config.diff_ids):
-                    name = known.get(other.image_id) or _title(other)
+                    name = known.get(other.image_id) or title(other)
                     users.setdefault(diff_id, []).append(name)
-        base = _base_layers(image, everything)
+        base = base_layers(image, everything)
         made_by = [each.created_by for each in image.config.history if not each.empty_layer]
         made_by += [""] * (len(image.config.diff_ids) - len(made_by))
         return tuple(
@@ -391,7 +392,7 @@ class Images:
             if running or not force:
                 kind = "running" if running else "stopped"
                 raise ImageInUse(
-                    f"image {_title(image)} is being used by {kind} container {user.name}",
+                    f"image {title(image)} is being used by {kind} container {user.name}",
                     hint=f"%container_rm {'-f ' if running else ''}{user.name}"
                     + ("" if running else ", or add -f to remove the name all the same"),
                 )
@@ -425,33 +426,3 @@ class Images:
             return self._store.images.find(image_id).config.config.stop_signal
         except ImageNotFound:
             return ""
-
-
-def _title(image: StoredImage, asked: str = "") -> str:
-    """Return an image's name, with its tag: the one it was asked for by, or its first."""
-    names = [each.reference.familiar for each in image.names]
-    if image.image_id.hex.startswith(asked) or asked.startswith("sha256:"):
-        return asked or next(iter(names), image.image_id.short)
-    wanted = Reference.parse(asked).familiar
-    return wanted if wanted in names else asked
-
-
-def _base_layers(image: StoredImage, everything: Sequence[StoredImage]) -> int:
-    """Count the layers that came with the base: as recorded, else as the store suggests.
-
-    A foreign image does not say what it was built on; the largest other image here whose
-    layers are the first ones of this image is taken for its base.
-    """
-    recorded = image.manifest.annotations.get(BASE_LAYERS, "")
-    own = image.config.diff_ids
-    # Whoever made the image wrote it: thousands of digits are no number for Python.
-    if recorded.isascii() and recorded.isdigit() and len(recorded) <= 4:
-        return min(int(recorded), len(own))
-    counts = [
-        len(other.config.diff_ids)
-        for other in everything
-        if other.image_id != image.image_id
-        and len(other.config.diff_ids) < len(own)
-        and own[: len(other.config.diff_ids)] == other.config.diff_ids
-    ]
-    return max(counts, default=0)

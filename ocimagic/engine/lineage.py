@@ -1,0 +1,43 @@
+"""What an image is called, and which of its layers came with its base."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ocimagic.spec.annotation import BASE_LAYERS
+from ocimagic.spec.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ocimagic.store.images import StoredImage
+
+
+def title(image: StoredImage, asked: str = "") -> str:
+    """Return an image's name, with its tag: the one it was asked for by, or its first."""
+    names = [each.reference.familiar for each in image.names]
+    if image.image_id.hex.startswith(asked) or asked.startswith("sha256:"):
+        return asked or next(iter(names), image.image_id.short)
+    wanted = Reference.parse(asked).familiar
+    return wanted if wanted in names else asked
+
+
+def base_layers(image: StoredImage, everything: Sequence[StoredImage]) -> int:
+    """Count the layers that came with the base: as recorded, else as the store suggests.
+
+    A foreign image does not say what it was built on; the largest other image here whose
+    layers are the first ones of this image is taken for its base.
+    """
+    recorded = image.manifest.annotations.get(BASE_LAYERS, "")
+    own = image.config.diff_ids
+    # Whoever made the image wrote it: thousands of digits are no number for Python.
+    if recorded.isascii() and recorded.isdigit() and len(recorded) <= 4:
+        return min(int(recorded), len(own))
+    counts = [
+        len(other.config.diff_ids)
+        for other in everything
+        if other.image_id != image.image_id
+        and len(other.config.diff_ids) < len(own)
+        and own[: len(other.config.diff_ids)] == other.config.diff_ids
+    ]
+    return max(counts, default=0)
