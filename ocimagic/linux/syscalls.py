@@ -102,8 +102,11 @@ def number(name: str) -> int:
     return table[name]
 
 
-def _call(name: str, *args: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
-    """Make a raw system call; integers are widened so that nothing is cut to 32 bits."""
+def call(name: str, *args: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
+    """Make a raw system call; integers are widened so that nothing is cut to 32 bits.
+
+    Public for the other modules of this room: each wraps the calls of its subject.
+    """
     wide = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
     result = int(_libc.syscall(ctypes.c_long(number(name)), *wide))
     if result < 0:
@@ -148,12 +151,12 @@ def open_tree(dir_fd: int, path: str, *, recursive: bool) -> int:
         recursive: with all mounts below it.
     """
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
-    return _call("open_tree", dir_fd, _path(path), flags | (_AT_RECURSIVE if recursive else 0))
+    return call("open_tree", dir_fd, _path(path), flags | (_AT_RECURSIVE if recursive else 0))
 
 
 def move_mount(tree_fd: int, target_fd: int) -> None:
     """Attach a tree exactly on what ``target_fd`` means: move_mount(2)."""
-    _call("move_mount", tree_fd, b"", target_fd, b"", _MOVE_MOUNT_EMPTY_PATHS)
+    call("move_mount", tree_fd, b"", target_fd, b"", _MOVE_MOUNT_EMPTY_PATHS)
 
 
 def restrict_tree(tree_fd: int, flags: int) -> None:
@@ -161,7 +164,7 @@ def restrict_tree(tree_fd: int, flags: int) -> None:
     # struct mount_attr: attr_set, attr_clr, propagation, userns_fd; these four bits are alike.
     attributes = struct.pack("4Q", flags, 0, 0, 0)
     how = _AT_EMPTY_PATH | _AT_RECURSIVE
-    _call("mount_setattr", tree_fd, b"", how, attributes, len(attributes))
+    call("mount_setattr", tree_fd, b"", how, attributes, len(attributes))
 
 
 def file_system_magic(fd: int) -> int:
@@ -174,7 +177,7 @@ def file_system_magic(fd: int) -> int:
 
 def pivot_root(new_root: str, put_old: str) -> None:
     """Change the root mount: pivot_root(2)."""
-    _call("pivot_root", _path(new_root), _path(put_old))
+    call("pivot_root", _path(new_root), _path(put_old))
 
 
 def unshare(flags: int) -> None:
@@ -185,7 +188,7 @@ def unshare(flags: int) -> None:
 
 def setns(fd: int, flags: int = 0) -> None:
     """Join the namespaces of an ns fd or a pidfd: setns(2)."""
-    _call("setns", fd, flags)
+    call("setns", fd, flags)
 
 
 def clone3(flags: int) -> tuple[int, int]:
@@ -199,11 +202,11 @@ def clone3(flags: int) -> tuple[int, int]:
     # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls
     args = struct.pack("8Q", flags | CLONE_PIDFD, pointer, 0, 0, 17, 0, 0, 0)
     try:
-        pid = _call("clone3", args, len(args))
+        pid = call("clone3", args, len(args))
     except OSError as err:
         if err.errno != 38:  # ENOSYS: docker's seccomp profile says so to keep glibc on clone()
             raise
-        pid = _call("clone", flags | CLONE_PIDFD | 17, 0, pointer, 0, 0)
+        pid = call("clone", flags | CLONE_PIDFD | 17, 0, pointer, 0, 0)
     return (pid, pidfd.value) if pid else (0, -1)
 
 
@@ -215,18 +218,18 @@ def reset_signals() -> None:
     default = bytes(32)  # struct sigaction of either architecture: SIG_DFL, no flags, no mask
     for signal in range(1, 65):
         if signal not in (9, 19):  # SIGKILL and SIGSTOP cannot be changed
-            _call("rt_sigaction", signal, default, None, 8)
+            call("rt_sigaction", signal, default, None, 8)
 
 
 def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:
     """Open a path with rules for how it may resolve: openat2(2)."""
     how = struct.pack("3Q", flags | os.O_CLOEXEC, mode, resolve)
-    return _call("openat2", dir_fd, _path(path), how, len(how))
+    return call("openat2", dir_fd, _path(path), how, len(how))
 
 
 def close_range(first: int, last: int = 0x7FFFFFFF, flags: int = 0) -> None:
     """Close, or mark close-on-exec, a range of file descriptors: close_range(2)."""
-    _call("close_range", first, last, flags)
+    call("close_range", first, last, flags)
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
@@ -251,14 +254,14 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     sets = (effective, permitted, inheritable)
     low = [each & 0xFFFFFFFF for each in sets]
     high = [each >> 32 for each in sets]
-    _call("capset", header, struct.pack("6I", *low, *high))
+    call("capset", header, struct.pack("6I", *low, *high))
 
 
 def capget() -> tuple[int, int, int]:
     """Return this thread's effective, permitted and inheritable sets: capget(2)."""
     header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
     data = ctypes.create_string_buffer(24)
-    _call("capget", header, data)
+    call("capget", header, data)
     low_e, low_p, low_i, high_e, high_p, high_i = struct.unpack("6I", data.raw)
     return low_e | high_e << 32, low_p | high_p << 32, low_i | high_i << 32
 
@@ -271,12 +274,12 @@ def load_seccomp_filter(program: bytes) -> None:
     """
     buffer = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
-    _call("seccomp", _SECCOMP_SET_MODE_FILTER, 0, fprog)
+    call("seccomp", _SECCOMP_SET_MODE_FILTER, 0, fprog)
 
 
 def join_session_keyring(name: str) -> None:
     """Leave the caller's keys behind for a new session keyring: keyctl(2)."""
-    _call("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, name.encode())
+    call("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, name.encode())
 
 
 def setdomainname(name: str) -> None:
@@ -288,9 +291,9 @@ def setdomainname(name: str) -> None:
 
 def syncfs(fd: int) -> None:
     """Write out the file system that ``fd`` is on: syncfs(2)."""
-    _call("syncfs", fd)
+    call("syncfs", fd)
 
 
 def renameat2(old_dir: int, old: str, new_dir: int, new: str, flags: int) -> None:
     """Rename with RENAME_NOREPLACE or RENAME_EXCHANGE: renameat2(2)."""
-    _call("renameat2", old_dir, _path(old), new_dir, _path(new), flags)
+    call("renameat2", old_dir, _path(old), new_dir, _path(new), flags)
