@@ -28,6 +28,7 @@ PACKAGES = {
     "skopeo": "skopeo",
     "mmdebstrap": "mmdebstrap",
     "busybox": "busybox-static",
+    "gcc": "gcc libc6-dev",
 }
 RLIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
 
@@ -44,7 +45,7 @@ def find(name: str) -> str | None:
 
 def install() -> None:
     """Install what is missing from Debian, if this account may."""
-    wanted = sorted({PACKAGES[name] for name in missing()})
+    wanted = sorted({each for name in missing() for each in PACKAGES[name].split()})
     if wanted and os.geteuid() == 0 and shutil.which("apt-get"):
         print("installing", *wanted)
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -89,8 +90,8 @@ class Peer:
     environment: dict[str, str] = field(default_factory=dict)
     run_options: list[str] = field(default_factory=list)
 
-    def call(self, verb: str, *words: str) -> None:
-        """Run one command to its end, its output read."""
+    def call(self, verb: str, *words: str) -> str:
+        """Run one command to its end and return its output."""
         extra = self.run_options if verb == "run" else []
         insecure = ["--tls-verify=false"] if self.name == "podman" and verb == "pull" else []
         done = subprocess.run(
@@ -101,6 +102,7 @@ class Peer:
         )
         if done.returncode:
             raise SystemExit(f"{self.name} {verb}: {done.stderr.decode()}")
+        return done.stdout.decode()
 
     def pull(self, image: str) -> float:
         """Pull into a store without the image, run it once, and return the seconds."""
@@ -234,7 +236,7 @@ def busybox_root(base: Path) -> bytes:
     root = base / "root"
     (root / "bin").mkdir(parents=True)
     shutil.copy(find("busybox") or "busybox", root / "bin" / "busybox")
-    for name in ("sh", "true"):
+    for name in ("sh", "true", "sleep"):
         (root / "bin" / name).symlink_to("busybox")
     command = ["tar", "-C", str(root), "--owner=0", "--group=0", "-cf", "-", "."]
     return subprocess.run(command, capture_output=True, check=True).stdout
