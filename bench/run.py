@@ -191,9 +191,9 @@ def report(results: dict[str, dict[str, float]], memory: dict[str, float]) -> No
     )
     for name, ratio in ratios.items():
         target = TARGETS.get(name)
-        verdict = (
-            "" if target is None else f"target {target:.3g}: {'met' if ratio <= target else 'MISSED'}"
-        )
+        verdict = ""
+        if target is not None:
+            verdict = f"target {target:.3g}: {'met' if ratio <= target else 'MISSED'}"
         print(f"{name:24} {ratio:6.3f}  {verdict}")
     if left := peers.missing():
         print("left out, because not installed: " + ", ".join(left))
