@@ -7,7 +7,6 @@ tar, and then becomes the snapshot of that layer itself, so that nothing is unpa
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import stat
 from contextlib import suppress
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING
 from ocimagic.build.cache import Made, cache_key, now
 from ocimagic.build.history import argv
 from ocimagic.build.limits import frame
-from ocimagic.bundle.convert import Place, runtime_config
+from ocimagic.bundle.convert import runtime_config
 from ocimagic.bundle.directory import write_bundle
 from ocimagic.bundle.hostfiles import write_host_files
+from ocimagic.bundle.machine import find_place
 from ocimagic.dockerfile.instructions import Run, Script
 from ocimagic.errors import (
     BuildFailed,
@@ -138,7 +138,7 @@ class _Sandbox:
         try:
             # Not around the command: a listener's OSError is not the disk's.
             with storage_errors(store.home.data):
-                config = self._write(place, below)
+                config = self._write(place, below, run_directory.name)
             self._execute(launcher, place, run_directory)
             with storage_errors(store.home.data):
                 _remove_stubs(place / "fs", self._lower(below), config)
@@ -147,16 +147,18 @@ class _Sandbox:
             shim.end_lost(place / "box")
             unpacker.remove_trees([path for path in (place, run_directory) if path.exists()])
 
-    def _write(self, place: Path, below: Sequence[str]) -> RuntimeConfig:
+    def _write(self, place: Path, below: Sequence[str], container_id: str) -> RuntimeConfig:
         """Make the bundle."""
         box = place / "box"
         box.mkdir(mode=0o700)
         rootless = self.bench.unpacker.rootless
         own_network = self.network is NetworkMode.NONE
         files = write_host_files(box, HOSTNAME, own_network=own_network)
-        machine = platform.machine()
-        where = Place(machine=machine, rootless=rootless, hostname=HOSTNAME, files=files)
-        config = runtime_config(replace(self.state.config, env=()), self._options(box), where)
+        options = self._options(box)
+        where = find_place(
+            options, rootless=rootless, hostname=HOSTNAME, files=files, container_id=container_id
+        )
+        config = runtime_config(replace(self.state.config, env=()), options, where)
         rootfs = self.bench.store.snapshots.rootfs(below, place, userxattr=rootless, volatile=True)
         os.rmdir(rootfs.upper)
         write_bundle(box / "bundle", config, replace(rootfs, upper=str(place / "fs")))

@@ -8,55 +8,42 @@ Spec: image-spec conversion.md; runtime-spec config.md.
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ocimagic.bundle.defaults import (
-    CAPABILITIES,
-    MASKED_PATHS,
-    NAMESPACES,
-    READONLY_PATHS,
-    SYSCTLS,
-    default_mounts,
-)
-from ocimagic.bundle.seccomp_default import default_seccomp
+from ocimagic.bundle.capabilities import resolve_capabilities
+from ocimagic.bundle.checks import check_options, check_sysctls
+from ocimagic.bundle.defaults import SYSCTLS
+from ocimagic.bundle.devices import device_nodes, device_rules
+from ocimagic.bundle.mounts import mounts
+from ocimagic.bundle.namespaces import namespaces
+from ocimagic.bundle.place import Place
+from ocimagic.bundle.resources import linux_resources
+from ocimagic.bundle.security import apparmor_profile, hidden_paths, seccomp, selinux_label
 from ocimagic.errors import InvalidOption
-from ocimagic.model.options import NetworkMode
-from ocimagic.spec.capability import CAPABILITY_NAMES
+from ocimagic.model.resources import ULIMIT_NAMES
 from ocimagic.spec.config import DEFAULT_PATH
+from ocimagic.spec.process import Rlimit
 from ocimagic.spec.runtime import (
     CAPABILITY_SETS,
+    GROUPS_ANNOTATION,
     USER_ANNOTATION,
-    Mount,
+    Device,
     Process,
     RuntimeConfig,
     User,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from ocimagic.model.options import RunOptions, VolumeMount
+    from ocimagic.model.options import RunOptions
     from ocimagic.spec.config import ContainerConfig
 
-ALL = "ALL"
+__all__ = ["Place", "command_line", "environment", "runtime_config", "working_dir"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """What the machine contributes.
-
-    Attributes:
-        machine: platform.machine().
-        rootless: in a user namespace.
-        hostname: of the container.
-        files: container path to a file of the host that is shown there.
-    """
-
-    machine: str
-    rootless: bool
-    hostname: str
-    files: tuple[tuple[str, str], ...] = ()
+ENGINE_CGROUP = "/ocimagic"
+_LARGEST_ID = (1 << 32) - 2
+_UNLIMITED = (1 << 64) - 1
 
 
 def runtime_config(config: ContainerConfig, options: RunOptions, place: Place) -> RuntimeConfig:
@@ -64,37 +51,112 @@ def runtime_config(config: ContainerConfig, options: RunOptions, place: Place) -
 
     Raises:
         InvalidOption: there is nothing to run, or an option makes no sense.
+        InvalidDocument: a seccomp profile that is none.
+        HostLacks: an option needs a newer kernel, or another machine.
     """
-    capabilities = resolve_capabilities(options.cap_add, options.cap_drop)
-    own_network = options.network is NetworkMode.NONE
-    user = options.user if options.user is not None else config.user
-    sets = {
-        name: capabilities if name in ("bounding", "effective", "permitted") else ()
-        for name in CAPABILITY_SETS
-    }
-    return RuntimeConfig(
-        process=Process(
-            args=command_line(config, options),
-            env=environment(config.env, options.env, hostname=place.hostname),
-            cwd=working_dir(config, options),
-            user=_numeric(user),
-            capabilities=sets,
-            no_new_privileges=options.no_new_privileges,
-        ),
-        root_readonly=options.read_only,
-        hostname=place.hostname,
-        mounts=(
-            *default_mounts(own_network=own_network, rootless=place.rootless),
-            *(_file_mount(target, source) for target, source in place.files),
-            *(_volume_mount(volume) for volume in _outermost_first(options.volumes)),
-        ),
-        namespaces=dict.fromkeys((*NAMESPACES, *(("network",) if own_network else ())), ""),
-        masked_paths=MASKED_PATHS,
-        readonly_paths=READONLY_PATHS,
-        seccomp=default_seccomp(frozenset(capabilities), place.machine),
-        sysctl=SYSCTLS if own_network and not place.rootless else {},
-        annotations={USER_ANNOTATION: user},
+    check_options(options, place)
+    spaces = namespaces(options, place)
+    capabilities = resolve_capabilities(
+        options.cap_add, options.cap_drop, privileged=options.privileged
     )
+    masked, readonly = hidden_paths(options)
+    return RuntimeConfig(
+        process=_process(config, options, place, capabilities),
+        root_readonly=options.read_only,
+        hostname=place.hostname if "uts" in spaces else "",
+        domainname=options.domainname if "uts" in spaces else "",
+        mounts=mounts(options, place, spaces),
+        namespaces=spaces,
+        masked_paths=masked,
+        readonly_paths=readonly,
+        seccomp=seccomp(options, capabilities, place),
+        sysctl=_sysctls(options, place, spaces),
+        cgroups_path=_cgroups_path(options, place),
+        resources=linux_resources(options.resources, place, device_rules(options, place)),
+        devices=tuple(
+            Device(
+                path=each.path,
+                type=each.type,
+                major=each.major,
+                minor=each.minor,
+                file_mode=each.mode,
+                uid=each.uid,
+                gid=each.gid,
+            )
+            for each in device_nodes(options, place)
+        ),
+        rootfs_propagation=_propagation(options),
+        mount_label=selinux_label(options, place),
+        annotations={**options.annotations, **_who(config, options)},
+    )
+
+
+def _process(
+    config: ContainerConfig, options: RunOptions, place: Place, capabilities: Sequence[str]
+) -> Process:
+    held = ("bounding", "effective", "permitted")
+    environ = environment(config.env, options.env, hostname=place.hostname, tty=options.tty)
+    return Process(
+        args=command_line(config, options),
+        env=environ,
+        cwd=working_dir(config, options),
+        user=_numeric(options.user if options.user is not None else config.user, options.groups),
+        terminal=options.tty,
+        console_size=options.console_size if options.tty else None,
+        capabilities={
+            name: tuple(capabilities) if name in held else () for name in CAPABILITY_SETS
+        },
+        rlimits=tuple(_rlimits(options)),
+        no_new_privileges=options.no_new_privileges,
+        oom_score_adj=options.oom_score_adj or None,
+        apparmor_profile=apparmor_profile(options, place),
+        selinux_label=selinux_label(options, place),
+    )
+
+
+def _rlimits(options: RunOptions) -> Iterator[Rlimit]:
+    for limit in options.ulimits:
+        if limit.name not in ULIMIT_NAMES:
+            raise InvalidOption(f"there is no resource limit {limit.name!r}")
+        soft, hard = (_UNLIMITED if each == -1 else each for each in (limit.soft, limit.hard))
+        if not 0 <= soft <= hard:
+            raise InvalidOption(f"the soft limit of {limit.name} is above the hard one")
+        yield Rlimit(type=f"RLIMIT_{limit.name.upper()}", soft=soft, hard=hard)
+
+
+def _sysctls(options: RunOptions, place: Place, namespaces: Mapping[str, str]) -> dict[str, str]:
+    """Return docker's settings of a new network, then what was asked for."""
+    check_sysctls(options, namespaces)
+    usual = {}
+    if namespaces.get("network") == "":
+        usual = {
+            # A group that is not in the user namespace cannot be written.
+            name: value
+            for name, value in SYSCTLS.items()
+            if not (place.rootless and name.endswith("ping_group_range"))
+        }
+    return {**usual, **options.sysctls}
+
+
+def _cgroups_path(options: RunOptions, place: Place) -> str:
+    if not place.container_id:
+        return ""
+    parent = options.resources.cgroup_parent or ENGINE_CGROUP
+    return posixpath.join("/", parent, place.container_id)
+
+
+def _propagation(options: RunOptions) -> str:
+    """Return what the root must be for the mounts in it to pass changes on, "" if none does."""
+    words = {volume.propagation.removeprefix("r") for volume in options.volumes}
+    return "shared" if "shared" in words else "rslave" if "slave" in words else ""
+
+
+def _who(config: ContainerConfig, options: RunOptions) -> dict[str, str]:
+    """Return USER and the groups as written: their names are in the container's own files."""
+    who = {USER_ANNOTATION: options.user if options.user is not None else config.user}
+    if options.groups:
+        who[GROUPS_ANNOTATION] = ",".join(options.groups)
+    return who
 
 
 def command_line(config: ContainerConfig, options: RunOptions) -> tuple[str, ...]:
@@ -118,9 +180,13 @@ def command_line(config: ContainerConfig, options: RunOptions) -> tuple[str, ...
     return words
 
 
-def environment(image: Sequence[str], asked: Sequence[str], *, hostname: str) -> tuple[str, ...]:
+def environment(
+    image: Sequence[str], asked: Sequence[str], *, hostname: str, tty: bool = False
+) -> tuple[str, ...]:
     """Merge the environment: docker's defaults, then the image's, then what was asked."""
     merged = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    if tty:
+        merged["TERM"] = "xterm"
     for entry in (*image, *asked):
         name, equals, value = entry.partition("=")
         if not name or "\0" in entry:
@@ -146,51 +212,15 @@ def working_dir(config: ContainerConfig, options: RunOptions) -> str:
     return posixpath.normpath("/" + chosen.lstrip("/"))
 
 
-def resolve_capabilities(add: Sequence[str], drop: Sequence[str]) -> tuple[str, ...]:
-    """Return the capability names after ``--cap-add`` and ``--cap-drop``.
-
-    Raises:
-        InvalidOption: an unknown name.
-    """
-    added, dropped = [_capability(each) for each in add], [_capability(each) for each in drop]
-    held = set(CAPABILITY_NAMES) if ALL in added else set(CAPABILITIES)
-    if ALL in dropped:
-        held = set()
-    held = (held | set(added)) - set(dropped) - {ALL}
-    return tuple(name for name in CAPABILITY_NAMES if name in held)
-
-
-def _capability(text: str) -> str:
-    name = text.upper()
-    if name == ALL:
-        return name
-    name = name if name.startswith("CAP_") else f"CAP_{name}"
-    if name not in CAPABILITY_NAMES:
-        raise InvalidOption(f"unknown capability: {text!r}", hint="see capabilities(7), or ALL")
-    return name
-
-
-def _numeric(user: str) -> User:
+def _numeric(user: str, groups: Sequence[str]) -> User:
     """Return the numbers in USER for other runtimes; ours looks names up in the image."""
     uid, _, gid = user.partition(":")
-    return User(uid=_id(uid), gid=_id(gid))
+    numbers = [number for each in groups if (number := _id(each)) is not None]
+    return User(uid=_id(uid) or 0, gid=_id(gid) or 0, additional_gids=tuple(dict.fromkeys(numbers)))
 
 
-def _id(text: str) -> int:
-    # What is out of range the runtime refuses; thousands of digits are no number for Python.
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else 0
-
-
-def _file_mount(target: str, source: str) -> Mount:
-    return Mount(destination=target, type="bind", source=source, options=("rbind", "rprivate"))
-
-
-def _volume_mount(volume: VolumeMount) -> Mount:
-    access = "ro" if volume.read_only else "rw"
-    options = ("rbind", "rprivate", access)
-    return Mount(destination=volume.target, type="bind", source=volume.source, options=options)
-
-
-def _outermost_first(volumes: Sequence[VolumeMount]) -> list[VolumeMount]:
-    """Order volumes so that one inside another is not hidden by it."""
-    return sorted(volumes, key=lambda volume: volume.target.rstrip("/").count("/"))
+def _id(text: str) -> int | None:
+    """Return a number that the kernel takes; the runtime refuses the others in words."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):  # more is no int for Python
+        return None
+    return number if (number := int(text)) <= _LARGEST_ID else None

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ocimagic.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from ocimagic.model.options import RunOptions
+
+HOST_GATEWAY = "host-gateway"
+NAMES = ("hosts", "hostname", "resolv.conf")
 _LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
 def write_host_files(
-    directory: Path, hostname: str, *, own_network: bool
+    directory: Path, hostname: str, *, own_network: bool, options: RunOptions | None = None
 ) -> tuple[tuple[str, str], ...]:
     """Write hosts, hostname and resolv.conf; return where each is shown and its path.
 
@@ -16,21 +24,76 @@ def write_host_files(
         directory: the container's.
         hostname: the container's.
         own_network: without the machine's network its hosts and servers mean nothing.
+        options: more hosts, and other name servers.
+
+    Raises:
+        InvalidOption: ``host-gateway`` without a way to the machine.
     """
+    hosts = _LOCAL if own_network else _read("/etc/hosts", _LOCAL)
+    servers = "" if own_network else _read("/etc/resolv.conf", "")
+    domain = options.domainname if options else ""
     contents = {
-        "/etc/hosts": _LOCAL if own_network else _read("/etc/hosts", _LOCAL),
-        "/etc/hostname": hostname + "\n",
-        "/etc/resolv.conf": "" if own_network else _read("/etc/resolv.conf", ""),
+        "hosts": hosts_text(hosts, hostname, domain)
+        + "".join(_extra_hosts(options, own_network=own_network)),
+        "hostname": hostname + "\n",
+        "resolv.conf": resolv_text(servers, options) if options else servers,
     }
-    if hostname not in contents["/etc/hosts"].split():
-        contents["/etc/hosts"] = contents["/etc/hosts"].rstrip("\n") + f"\n127.0.0.1\t{hostname}\n"
-    shown = []
-    for target, text in contents.items():
-        path = directory / target.rpartition("/")[2]
+    for name, text in contents.items():
+        path = directory / name
         path.write_text(text, encoding="utf-8")
         path.chmod(0o644)
-        shown.append((target, str(path)))
-    return tuple(shown)
+    return host_files(directory)
+
+
+def host_files(directory: Path) -> tuple[tuple[str, str], ...]:
+    """Return where each file that a container's directory holds is shown, and its path."""
+    return tuple((f"/etc/{name}", str(directory / name)) for name in NAMES)
+
+
+def hosts_text(base: str, hostname: str, domain: str = "") -> str:
+    """Return /etc/hosts with the container's own name in it."""
+    if hostname in base.split():
+        return base
+    names = f"{hostname}.{domain} {hostname}" if domain else hostname
+    return base.rstrip("\n") + f"\n127.0.0.1\t{names}\n"
+
+
+def _extra_hosts(options: RunOptions | None, *, own_network: bool) -> list[str]:
+    lines = []
+    for name, address in options.extra_hosts if options else ():
+        if address == HOST_GATEWAY and own_network:
+            raise InvalidOption(
+                f"--add-host {name}:{HOST_GATEWAY} leads nowhere",
+                why="a container with --network none has no way to this machine",
+                hint="leave --network none out",
+            )
+        # On the machine's own network the machine is where localhost is.
+        lines.append(f"{'127.0.0.1' if address == HOST_GATEWAY else address}\t{name}\n")
+    return lines
+
+
+def resolv_text(base: str, options: RunOptions) -> str:
+    """Return resolv.conf: each kind of line as asked for, or as the machine has it."""
+    if not (options.dns or options.dns_search or options.dns_options):
+        return base
+    said: dict[str, list[str]] = {"search": [], "nameserver": [], "options": []}
+    for line in base.splitlines():
+        word, *rest = line.split() or [""]
+        word = "search" if word == "domain" else word
+        if word in said:
+            # Of several searches the last counts, of name servers and options each.
+            said[word] = rest if word == "search" else said[word] + rest
+    asked = {
+        "search": options.dns_search,
+        "nameserver": options.dns,
+        "options": options.dns_options,
+    }
+    for word, given in asked.items():
+        if given:
+            said[word] = [each for each in given if word != "search" or each != "."]
+    lines = [f"nameserver {each}" for each in said["nameserver"]]
+    lines += [f"{word} {' '.join(said[word])}" for word in ("search", "options") if said[word]]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _read(path: str, default: str) -> str:

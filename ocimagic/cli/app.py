@@ -13,19 +13,22 @@ import sys
 import threading
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from ocimagic.cli.grammar import docker_words, execute, find
 from ocimagic.cli.session import Session
 from ocimagic.cli.terminal import Terminal
-from ocimagic.cli.values import LogText
+from ocimagic.cli.values import Exits, LogText
 from ocimagic.errors import InvalidOption, OcimagicError
+from ocimagic.model.report import Copied, ExecResult
 from ocimagic.model.result import ContainerSummary, RunResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
+    from ocimagic.cli.session import Console
     from ocimagic.model.engine import EngineAPI
 
 INTERRUPTED = 130
@@ -78,6 +81,9 @@ def _command(
         stdin=0,
         cancelled=cancelled,
         program="ocimagic",
+        console=_console(),
+        out=partial(_write_bytes, stdout),
+        ask=_ask if _is_terminal(0) else None,
     )
     try:
         value = execute(words, session)
@@ -88,8 +94,40 @@ def _command(
             return INTERRUPTED
         raise
     terminal.end()
-    code = _print(value, stdout, stderr)
+    shown = value is not None and value is terminal.refreshed
+    code = 0 if shown else _print(value, stdout, stderr)
     return INTERRUPTED if cancelled.is_set() else code
+
+
+def _console() -> Console | None:
+    """Return the terminal that somebody sits at, if there is one."""
+    if not _is_terminal(0):
+        return None
+    from ocimagic.cli.console import TerminalConsole
+
+    return TerminalConsole(0, 1)
+
+
+def _is_terminal(fd: int) -> bool:
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False
+
+
+def _ask(question: str) -> str:
+    """Ask on standard error, so that standard output stays what scripts read."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline()
+
+
+def _write_bytes(stdout: BinaryIO, data: bytes) -> None:
+    if stdout.isatty():
+        raise InvalidOption(
+            "a tar is not for a terminal", hint="add > FILE, or -o FILE where there is one"
+        )
+    stdout.write(data)
 
 
 def _current_directory() -> str:
@@ -161,8 +199,15 @@ def _print(value: object, stdout: BinaryIO, stderr: BinaryIO) -> int:
             return 0
         case RunResult(exit_code=code):
             return code  # its output was shown while it ran
+        case ExecResult(exit_code=code):
+            return code
+        case Exits(verb="attach", ends=((_, ended),)):
+            return ended.code if ended else 0
         case ContainerSummary(container_id=container_id):
             return _line(container_id, stdout)
+        case Copied():
+            # docker says it only to somebody who looks on.
+            return _line(_drawn(value), stderr) if stderr.isatty() else 0
         case LogText():
             for stream, data in value.chunks():
                 (stdout if stream == "stdout" else stderr).write(data)
@@ -170,9 +215,13 @@ def _print(value: object, stdout: BinaryIO, stderr: BinaryIO) -> int:
             stderr.flush()
             return 0
         case _:
-            from ocimagic.render.display import as_text
+            return _line(_drawn(value), stdout)
 
-            return _line(as_text(value, datetime.now(UTC)), stdout)
+
+def _drawn(value: object) -> str:
+    from ocimagic.render.display import as_text
+
+    return as_text(value, datetime.now(UTC))
 
 
 def _line(text: str, out: BinaryIO) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ocimagic.cli.run_options import MAX_TEXT_BYTES, as_text, network, pairs, platform, read_text
+from ocimagic.cli.run_options import network, platform
+from ocimagic.cli.texts import MAX_TEXT_BYTES, as_text, pairs, read_text
 from ocimagic.errors import InvalidOption, NotBuiltYet
 from ocimagic.model.options import BuildOptions
 

@@ -1,36 +1,51 @@
-"""``docker container``: run, create, start, ls, logs, wait, stop, kill, inspect, rm."""
+"""``docker container``: the verbs of a container's life, from run to rm and prune."""
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from ocimagic.cli import refused
-from ocimagic.cli.filters import keep_containers
-from ocimagic.cli.image import row_template
-from ocimagic.cli.inspecting import inspected
+from ocimagic.cli import container_files, container_looking, container_streams, refused
+from ocimagic.cli.each import on_each, without_progress
+from ocimagic.cli.filters import prune_keeper
 from ocimagic.cli.parser import Noun, Verb
-from ocimagic.cli.run_options import run_options, run_parameters
-from ocimagic.cli.values import Acted, ContainerRows, Exits, LogText, Names, stamped
+from ocimagic.cli.policy_options import restart_policy
+from ocimagic.cli.resource_options import limit_parameters, resource_options
+from ocimagic.cli.run_options import foreground_parameters, run_options, run_parameters
+from ocimagic.cli.values import Acted, Exits, Names
 from ocimagic.errors import InvalidOption, OcimagicError
-from ocimagic.model.event import Notice, Output
+from ocimagic.model.event import Notice
+from ocimagic.model.request import UpdateOptions
+from ocimagic.model.resources import ResourceOptions
+from ocimagic.model.result import ContainerSummary, RunResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from ocimagic.cli.session import Session
-    from ocimagic.cli.values import InspectDocument
-    from ocimagic.model.event import Event
-    from ocimagic.model.result import ContainerSummary, RunResult
-
-T = TypeVar("T")
+    from ocimagic.cli.session import Console, Session
+    from ocimagic.model.event import OnEvent
+    from ocimagic.model.options import RunOptions
+    from ocimagic.model.report import Pruned
 
 verb = partial(click.command, cls=Verb)
 _RUN_USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"
 _NAMES_USAGE = "[OPTIONS] CONTAINER [CONTAINER...]"
+_names = click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
+_grace = click.option(
+    "-t",
+    "--timeout",
+    "--time",
+    "grace",
+    type=int,
+    metavar="SECONDS",
+    help="Wait this long before SIGKILL, -1 for ever",
+)
+_signal = click.option("-s", "--signal", metavar="SIGNAL", help="Signal to stop it with")
+_FOREVER_S = 1e9
+_INTERRUPT_GRACE_S = 0.5
 
 
 @verb(
@@ -42,6 +57,7 @@ _NAMES_USAGE = "[OPTIONS] CONTAINER [CONTAINER...]"
     usage=_RUN_USAGE,
 )
 @click.option("-d", "--detach", is_flag=True, help="Run in the background")
+@foreground_parameters
 @run_parameters
 @click.pass_obj
 def run(
@@ -49,11 +65,47 @@ def run(
 ) -> RunResult | ContainerSummary:
     """Make and start a container from an image."""
     options = run_options(session, words, given, detach=detach)
+    on_event = without_progress(session) if quiet else session.on_event
+    console = session.console_for(tty=options.tty, interactive=options.interactive and not detach)
+    if console:
+        return _in_terminal(session, console, options, on_event)
     return session.engine().containers.run_options(
         options,
         stdin=session.stdin if options.interactive else None,
-        on_event=_without_progress(session) if quiet else session.on_event,
+        on_event=on_event,
         cancelled=session.cancelled,
+    )
+
+
+def _in_terminal(
+    session: Session, console: Console, options: RunOptions, on_event: OnEvent
+) -> RunResult | ContainerSummary:
+    """Run a container whose terminal somebody sits at."""
+    options = replace(options, console_size=console.size())
+    containers = session.engine().containers
+    began = time.monotonic()
+    attachment = containers.run_attached(options, on_event=on_event)
+    try:
+        container_streams.drive(session, console, attachment, options.detach_keys)
+    except BaseException:  # nobody will see the end of it
+        with suppress(OcimagicError):
+            containers.stop(attachment.container_id, grace_s=_INTERRUPT_GRACE_S)
+            if options.remove:
+                containers.remove(attachment.container_id, force=True)
+        raise
+    ended = attachment.exit
+    if ended is None:
+        return containers.get(attachment.container_id)
+    return RunResult(
+        container_id=attachment.container_id,
+        name=attachment.name,
+        image=options.image,
+        exit_code=ended.code,
+        stdout=b"",
+        stderr=b"",
+        duration_s=time.monotonic() - began,
+        removed=options.remove,
+        network=options.network.value,
     )
 
 
@@ -64,182 +116,184 @@ def create(
     session: Session, /, words: tuple[str, ...], *, quiet: bool, **given: object
 ) -> ContainerSummary:
     """Make a container without starting it."""
-    options = run_options(session, words, given, detach=True)
-    on_event = _without_progress(session) if quiet else session.on_event
-    return session.engine().containers.create(replace(options, detach=False), on_event=on_event)
+    options = run_options(session, words, given, detach=False)
+    on_event = without_progress(session) if quiet else session.on_event
+    return session.engine().containers.create(options, on_event=on_event)
 
 
-@verb("start", takes="container", refused=refused.START, usage=_NAMES_USAGE)
-@click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
+@verb("start", takes="container", refused=refused.START, cancellable=True, usage=_NAMES_USAGE)
+@click.option("-a", "--attach", is_flag=True, help="Show its output and pass signals on")
+@click.option("-i", "--interactive", is_flag=True, help="Send it what is typed")
+@click.option("--detach-keys", default="", metavar="KEYS", help="Keys that let go of it")
+@_names
 @click.pass_obj
-def start(session: Session, names: tuple[str, ...]) -> Acted:
+def start(
+    session: Session, names: tuple[str, ...], detach_keys: str, *, attach: bool, interactive: bool
+) -> Acted | RunResult:
     """Start one or more containers."""
-    return Acted("started", names, tuple(_each(names, session.engine().containers.start)))
-
-
-@verb("ls", refused=refused.CONTAINER_LS, usage="[OPTIONS]")
-@click.option("-a", "--all", "show_all", is_flag=True, help="Show those that do not run too")
-@click.option("-q", "--quiet", is_flag=True, help="Show only container IDs")
-@click.option("--no-trunc", is_flag=True, help="Show whole IDs and commands")
-@click.option("-n", "--last", type=int, default=-1, metavar="N", help="Show the N newest")
-@click.option("-l", "--latest", is_flag=True, help="Show the newest")
-@click.option(
-    "-f",
-    "--filter",
-    "conditions",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Keep what fits: name, id, status, label, ancestor, exited",
-)
-@click.option("--format", "template", default="", metavar="TEMPLATE", help="table, json or fields")
-@click.pass_obj
-def ls(  # noqa: PLR0913  docker's options
-    session: Session,
-    conditions: tuple[str, ...],
-    template: str,
-    *,
-    last: int,
-    latest: bool,
-    show_all: bool,
-    quiet: bool,
-    no_trunc: bool,
-) -> ContainerRows | Names:
-    """List containers."""
-    newest = 1 if latest else last
-    # A status is asked for by name, so docker looks at all containers then.
-    everything = (
-        show_all
-        or newest >= 0
-        or any(each.startswith(("status=", "exited=")) for each in conditions)
+    if not attach and not interactive:
+        started = on_each(session, names, session.engine().containers.start)
+        return Acted("started", names, tuple(started))
+    if len(names) > 1:
+        raise InvalidOption("you cannot start and attach multiple containers at once")
+    return container_streams.start_attached(
+        session, names[0], interactive=interactive, detach_keys=detach_keys
     )
-    rows = keep_containers(session.engine().containers.list(all=everything), conditions)
-    rows = rows if newest < 0 else rows[:newest]
-    if quiet:
-        return Names(
-            tuple(each.container_id if no_trunc else each.container_id[:12] for each in rows)
-        )
-    return ContainerRows(rows, template=row_template(template), no_trunc=no_trunc)
 
 
-@verb(
-    "logs", takes="container", refused=refused.LOGS, cancellable=False, usage="[OPTIONS] CONTAINER"
-)
-@click.option("-f", "--follow", is_flag=True, help="Wait for more until the container exits")
-@click.option("-t", "--timestamps", is_flag=True, help="Show when each line was written")
-@click.option("-n", "--tail", default="all", metavar="N", help="Show the last N lines")
-@click.argument("name", metavar="CONTAINER")
+@verb("stop", takes="container", usage=_NAMES_USAGE)
+@_grace
+@_signal
+@_names
 @click.pass_obj
-def logs(session: Session, name: str, tail: str, *, follow: bool, timestamps: bool) -> LogText:
-    """Show what a container wrote."""
-    entries = session.engine().containers.logs(
-        name, follow=follow, tail=_tail(tail), cancelled=session.cancelled
-    )
-    if not follow:
-        return LogText(name, tuple(entries), timestamps)
-    for time, stream, data in entries:
-        session.on_event(Output(stream, stamped(time, data) if timestamps else data))
-        if session.cancelled and session.cancelled.is_set():
-            break
-    return LogText(name, timestamps=timestamps, streamed=True)
-
-
-@verb("wait", takes="container", cancellable=True, usage="CONTAINER [CONTAINER...]")
-@click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
-@click.pass_obj
-def wait(session: Session, names: tuple[str, ...]) -> Exits:
-    """Wait until containers exit, then show their exit codes."""
-    containers = session.engine().containers
-    statuses = _each(names, lambda name: containers.wait(name, cancelled=session.cancelled))
-    return Exits("wait", tuple(zip(names, statuses, strict=True)))
-
-
-@verb("stop", takes="container", refused=refused.STOP, usage=_NAMES_USAGE)
-@click.option(
-    "-t",
-    "--timeout",
-    "--time",
-    "grace",
-    type=click.IntRange(0),
-    metavar="SECONDS",
-    help="Wait this long before SIGKILL",
-)
-@click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
-@click.pass_obj
-def stop(session: Session, names: tuple[str, ...], grace: int | None) -> Exits:
+def stop(session: Session, names: tuple[str, ...], grace: int | None, signal: str | None) -> Exits:
     """Stop one or more containers."""
     containers = session.engine().containers
-    grace_s = None if grace is None else float(grace)
-    statuses = _each(names, lambda name: containers.stop(name, grace_s=grace_s))
+    grace_s = _seconds(grace)
+    statuses = on_each(
+        session, names, lambda name: containers.stop(name, grace_s=grace_s, signal=signal)
+    )
     return Exits("stop", tuple(zip(names, statuses, strict=True)))
+
+
+@verb("restart", takes="container", usage=_NAMES_USAGE)
+@_grace
+@_signal
+@_names
+@click.pass_obj
+def restart(
+    session: Session, names: tuple[str, ...], grace: int | None, signal: str | None
+) -> Acted:
+    """Stop one or more containers and start them again."""
+    containers = session.engine().containers
+    grace_s = _seconds(grace)
+    started = on_each(
+        session, names, lambda name: containers.restart(name, grace_s=grace_s, signal=signal)
+    )
+    return Acted("restarted", names, tuple(started))
+
+
+def _seconds(grace: int | None) -> float | None:
+    if grace is None:
+        return None
+    return _FOREVER_S if grace < 0 else float(grace)
 
 
 @verb("kill", takes="container", usage=_NAMES_USAGE)
 @click.option("-s", "--signal", default="KILL", metavar="SIGNAL", help="Signal to send")
-@click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
+@_names
 @click.pass_obj
 def kill(session: Session, names: tuple[str, ...], signal: str) -> Acted:
     """Send a signal to one or more containers."""
     containers = session.engine().containers
-    _each(names, lambda name: containers.kill(name, signal=signal))
+    on_each(session, names, lambda name: containers.kill(name, signal=signal))
     return Acted("killed", names)
 
 
-@verb("inspect", takes="container", refused=refused.INSPECT_SIZE, usage=_NAMES_USAGE)
-@click.option("-f", "--format", "template", default="", metavar="TEMPLATE", help="json or fields")
-@click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
+@verb("pause", takes="container", usage="CONTAINER [CONTAINER...]")
+@_names
 @click.pass_obj
-def inspect(session: Session, names: tuple[str, ...], template: str) -> InspectDocument | Names:
-    """Show everything known of one or more containers."""
-    return inspected(session, names, template, kind="container")
+def pause(session: Session, names: tuple[str, ...]) -> Acted:
+    """Stop all processes of one or more containers where they are."""
+    containers = session.engine().containers
+    on_each(session, names, containers.pause)
+    return Acted("paused", names)
+
+
+@verb("unpause", takes="container", usage="CONTAINER [CONTAINER...]")
+@_names
+@click.pass_obj
+def unpause(session: Session, names: tuple[str, ...]) -> Acted:
+    """Let the processes of one or more paused containers go on."""
+    containers = session.engine().containers
+    on_each(session, names, containers.unpause)
+    return Acted("unpaused", names)
+
+
+@verb("wait", takes="container", cancellable=True, usage="CONTAINER [CONTAINER...]")
+@_names
+@click.pass_obj
+def wait(session: Session, names: tuple[str, ...]) -> Exits:
+    """Wait until containers exit, then show their exit codes."""
+    containers = session.engine().containers
+    statuses = on_each(
+        session, names, lambda name: containers.wait(name, cancelled=session.cancelled)
+    )
+    return Exits("wait", tuple(zip(names, statuses, strict=True)))
+
+
+@verb("rename", takes="container", usage="CONTAINER NEW_NAME")
+@click.argument("name", metavar="CONTAINER")
+@click.argument("new_name", metavar="NEW_NAME")
+@click.pass_obj
+def rename(session: Session, name: str, new_name: str) -> None:
+    """Give a container another name."""
+    session.engine().containers.rename(name, new_name)
+
+
+@verb("update", takes="container", usage=_NAMES_USAGE)
+@limit_parameters
+@click.option("--restart", metavar="POLICY", help="Restart policy when the container exits")
+@_names
+@click.pass_obj
+def update(
+    session: Session, /, names: tuple[str, ...], restart: str | None, **given: object
+) -> Acted:
+    """Change the limits or the restart policy of one or more containers."""
+    options = UpdateOptions(
+        resources=resource_options(given),
+        restart=None if restart is None else restart_policy(restart),
+    )
+    if options == UpdateOptions(resources=ResourceOptions()):
+        raise InvalidOption(
+            "you must provide one or more flags when using this command",
+            hint="for example --memory 512m or --restart always",
+        )
+    containers = session.engine().containers
+    for warnings in on_each(session, names, lambda name: containers.update(name, options)):
+        for text in warnings:
+            session.on_event(Notice(text))
+    return Acted("updated", names)
 
 
 @verb("rm", takes="container", refused=refused.RM, usage=_NAMES_USAGE)
 @click.option("-f", "--force", is_flag=True, help="Kill it first if it runs")
 # There are no anonymous volumes yet, so there is nothing that -v could leave behind.
 @click.option("-v", "--volumes", is_flag=True, hidden=True, expose_value=False)
-@click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
+@_names
 @click.pass_obj
 def rm(session: Session, names: tuple[str, ...], *, force: bool) -> Acted:
     """Remove one or more containers."""
     containers = session.engine().containers
-    _each(names, lambda name: containers.remove(name, force=force))
+    on_each(session, names, lambda name: containers.remove(name, force=force))
     return Acted("removed", names)
 
 
-def _each(names: Iterable[str], act: Callable[[str], T]) -> list[T]:
-    """Act on every name, then raise the first error, as docker does."""
-    results: list[T] = []
-    errors: list[OcimagicError] = []
-    for name in names:
-        try:
-            results.append(act(name))
-        except OcimagicError as err:
-            errors.append(err)
-    if errors:
-        raise errors[0]
-    return results
-
-
-def _without_progress(session: Session) -> Callable[[Event], None]:
-    def hear(event: Event) -> None:
-        if isinstance(event, Output | Notice):
-            session.on_event(event)
-
-    return hear
-
-
-def _tail(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 18:
-        raise InvalidOption(f"--tail takes a number of lines or all, not {text!r}")
-    return int(text)
+@verb("prune", usage="[OPTIONS]")
+@click.option("-f", "--force", is_flag=True, help="Do not ask")
+@click.option(
+    "--filter",
+    "conditions",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Remove only what fits: until=TIME, label=KEY, label!=KEY",
+)
+@click.pass_obj
+def prune(session: Session, conditions: tuple[str, ...], *, force: bool) -> Pruned | Names:
+    """Remove all containers that do not run."""
+    keep = prune_keeper(conditions)
+    if not force and not session.confirm("WARNING! This will remove all stopped containers."):
+        return Names(())
+    return session.engine().containers.prune(keep)
 
 
 container = Noun(
     "container",
     help="Manage containers.",
-    commands=[run, create, start, ls, logs, wait, stop, kill, inspect, rm],
+    commands=[
+        run, create, start, stop, restart, kill, pause, unpause, wait, rename, update, rm, prune,
+        *container_looking.VERBS, *container_streams.VERBS, *container_files.VERBS,
+    ],
     aliases={"list": "ls", "ps": "ls", "remove": "rm"},
     later=refused.CONTAINER_WORDS,
-)
+)  # fmt: skip

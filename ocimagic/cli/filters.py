@@ -1,18 +1,30 @@
-"""``--filter KEY=VALUE`` for lists; conditions of one key are alternatives, as in docker."""
+"""``--filter KEY=VALUE`` for lists; conditions of one key are alternatives, as in docker.
+
+Conditions on labels are the exception: all of them must hold.
+"""
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
-from ocimagic.errors import InvalidOption, nearest
+from ocimagic.errors import InvalidOption, NotFound, OcimagicError, nearest
+from ocimagic.model.moment import moment_ns, unix_ns
+from ocimagic.model.state import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from ocimagic.model.engine import EngineAPI
     from ocimagic.model.result import ContainerSummary, ImageSummary
 
 Row = TypeVar("Row")
+
+_ALL_OF = frozenset({"label", "label!"})
+_HEALTH = ("starting", "healthy", "unhealthy", "none")
+_PORT = re.compile(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?", re.ASCII)
 
 
 def keep_images(images: Iterable[ImageSummary], conditions: Iterable[str]) -> list[ImageSummary]:
@@ -20,22 +32,64 @@ def keep_images(images: Iterable[ImageSummary], conditions: Iterable[str]) -> li
     return _keep(images, conditions, {"reference": _named, "dangling": _dangling})
 
 
+def wants_all(conditions: Iterable[str]) -> bool:
+    """Say whether a condition is about containers that do not run, so that all are asked for."""
+    return any(each.startswith(("status=", "exited=")) for each in conditions)
+
+
 def keep_containers(
-    containers: Iterable[ContainerSummary], conditions: Iterable[str]
+    containers: Iterable[ContainerSummary], conditions: Iterable[str], engine: EngineAPI
 ) -> list[ContainerSummary]:
-    """Keep the containers that fit ``name``, ``id``, ``status``, ``label``, ``ancestor``."""
+    """Keep the containers that fit docker's conditions for ``container ls``."""
     return _keep(
         containers,
         conditions,
         {
-            "name": lambda each, value: value in each.name,
+            "name": _called,
             "id": lambda each, value: each.container_id.startswith(value),
-            "status": lambda each, value: each.status.value == value,
-            "ancestor": lambda each, value: value in {each.image, each.image_id.short},
+            "status": lambda each, value: each.status is _status(value),
+            "ancestor": _Ancestry(engine),
             "label": _labelled,
             "exited": lambda each, value: each.exit is not None and str(each.exit.code) == value,
+            "before": lambda each, value: each.created < engine.containers.get(value).created,
+            "since": lambda each, value: each.created > engine.containers.get(value).created,
+            "volume": lambda each, value: any(value in place for place in each.mounts),
+            "network": lambda each, value: each.network == value,
+            "health": _healthy,
+            "publish": _published,
+            "expose": _exposed,
+            "is-task": lambda _, value: not _truth("is-task", value),
         },
     )
+
+
+def prune_keeper(conditions: Iterable[str]) -> Callable[[ContainerSummary], bool]:
+    """Return what says of a container whether ``container prune`` must leave it.
+
+    Raises:
+        InvalidOption: a condition that cannot be understood.
+    """
+    now = datetime.now().astimezone()
+    wanted = list(conditions)
+    known: dict[str, Callable[[ContainerSummary, str], bool]] = {
+        "until": lambda each, value: unix_ns(each.created) <= moment_ns(value, now, option="until"),
+        "label": _labelled,
+        "label!": lambda each, value: not _labelled(each, value),
+    }
+    for condition in wanted:
+        key, value = _condition(condition, known)
+        if key == "until":
+            moment_ns(value, now, option="until")
+    return lambda each: not _keep([each], wanted, known)
+
+
+def _condition(text: str, known: Iterable[str]) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if key not in known or not equals:
+        near = nearest(key, known)
+        hint = f"did you mean {near}=?" if near else f"there are: {', '.join(known)}"
+        raise InvalidOption(f"filter {text!r} cannot be understood", hint=hint)
+    return key, value
 
 
 def _keep(
@@ -45,16 +99,15 @@ def _keep(
 ) -> list[Row]:
     wanted: dict[str, list[str]] = {}
     for condition in conditions:
-        key, equals, value = condition.partition("=")
-        if key not in known or not equals:
-            near = nearest(key, known)
-            hint = f"did you mean {near}=?" if near else f"there are: {', '.join(known)}"
-            raise InvalidOption(f"filter {condition!r} cannot be understood", hint=hint)
+        key, value = _condition(condition, known)
         wanted.setdefault(key, []).append(value)
     return [
         row
         for row in rows
-        if all(any(known[key](row, value) for value in values) for key, values in wanted.items())
+        if all(
+            (all if key in _ALL_OF else any)(known[key](row, value) for value in values)
+            for key, values in wanted.items()
+        )
     ]
 
 
@@ -63,11 +116,95 @@ def _named(image: ImageSummary, pattern: str) -> bool:
 
 
 def _dangling(image: ImageSummary, value: str) -> bool:
-    if value not in {"true", "false", "1", "0"}:
-        raise InvalidOption(f"filter dangling takes true or false, not {value!r}")
-    return (image.repository == "<none>") == (value in {"true", "1"})
+    return (image.repository == "<none>") == _truth("dangling", value)
+
+
+def _truth(name: str, value: str) -> bool:
+    if value.lower() not in {"true", "false", "1", "0"}:
+        raise InvalidOption(f"filter {name} takes true or false, not {value!r}")
+    return value.lower() in {"true", "1"}
+
+
+def _called(container: ContainerSummary, pattern: str) -> bool:
+    """Look for a name as docker does: a regular expression, with or without the slash."""
+    try:
+        found = re.compile(pattern)
+    except (re.error, OverflowError) as err:
+        raise InvalidOption(f"filter name={pattern!r} is no pattern", why=str(err)) from err
+    return bool(found.search(container.name) or found.search(f"/{container.name}"))
+
+
+def _status(value: str) -> Status:
+    try:
+        return Status(value)
+    except ValueError:
+        known = [each.value for each in Status]
+        near = nearest(value, known)
+        hint = f"did you mean status={near}?" if near else f"there are: {', '.join(known)}"
+        raise InvalidOption(f"invalid filter 'status={value}'", hint=hint) from None
+
+
+def _healthy(container: ContainerSummary, value: str) -> bool:
+    if value not in _HEALTH:
+        raise InvalidOption(
+            f"invalid filter 'health={value}'", hint=f"there are: {', '.join(_HEALTH)}"
+        )
+    return (container.health.status if container.health else "none") == value
 
 
 def _labelled(container: ContainerSummary, text: str) -> bool:
     key, equals, value = text.partition("=")
     return key in container.labels and (not equals or container.labels[key] == value)
+
+
+def _published(_container: ContainerSummary, value: str) -> bool:
+    """Find nothing: no port is published until bridge networks are built."""
+    _check_port("publish", value)
+    return False
+
+
+def _exposed(container: ContainerSummary, value: str) -> bool:
+    _check_port("expose", value)
+    ports, _, protocol = value.partition("/")
+    first, _, last = ports.partition("-")
+    wanted = range(int(first), int(last or first) + 1)
+    return any(
+        int(port) in wanted and kind == (protocol or "tcp")
+        for port, _, kind in (each.partition("/") for each in container.exposed_ports)
+    )
+
+
+def _check_port(name: str, value: str) -> None:
+    if not _PORT.fullmatch(value):
+        raise InvalidOption(
+            f"invalid filter '{name}={value}'", hint=f"for example {name}=80/tcp or {name}=80-90"
+        )
+
+
+class _Ancestry:
+    """Tells containers whose image is another one, or stands on all its layers."""
+
+    def __init__(self, engine: EngineAPI) -> None:
+        self._engine = engine
+        self._layers: dict[str, tuple[str, ...] | None] = {}
+
+    def __call__(self, container: ContainerSummary, name: str) -> bool:
+        if name == container.image:
+            return True
+        ancestor = self._of(name)
+        if not ancestor:
+            return False
+        own = self._of(str(container.image_id)) or ()
+        return own[: len(ancestor)] == ancestor
+
+    def _of(self, name: str) -> tuple[str, ...] | None:
+        """Return the layers of an image, None if it is not here."""
+        if name not in self._layers:
+            try:
+                config = self._engine.images.inspect(name).config
+                self._layers[name] = tuple(str(each) for each in config.diff_ids)
+            except NotFound:
+                self._layers[name] = None
+            except OcimagicError as err:
+                raise InvalidOption(f"filter ancestor={name!r} is no image", why=err.what) from err
+        return self._layers[name]

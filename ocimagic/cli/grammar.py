@@ -14,7 +14,7 @@ from ocimagic.cli import container as containers
 from ocimagic.cli import image as images
 from ocimagic.cli import refused
 from ocimagic.cli.parser import HelpAsked, Noun, Refused, Verb
-from ocimagic.cli.system import info, inspect, system, version
+from ocimagic.cli.system import doctor, info, inspect, system, version
 from ocimagic.cli.values import HelpText
 from ocimagic.errors import InvalidOption
 
@@ -38,17 +38,16 @@ ROOT = Noun(
         "rmi": images.rm,
         "tag": images.tag,
         "history": images.history,
-        "run": containers.run,
-        "create": containers.create,
-        "ps": containers.ls,
-        "start": containers.start,
-        "stop": containers.stop,
-        "kill": containers.kill,
-        "wait": containers.wait,
-        "logs": containers.logs,
-        "rm": containers.rm,
+        # Every verb on containers is a word of its own, too; docker knows prune only as theirs.
+        **{
+            name: verb
+            for name, verb in containers.container.commands.items()
+            if name not in ("ls", "prune", "inspect")
+        },
+        "ps": containers.container.commands["ls"],
         "inspect": inspect,
         "info": info,
+        "doctor": doctor,
         "version": version,
     },
     aliases={"--version": "version", "-v": "version"},

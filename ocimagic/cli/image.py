@@ -9,11 +9,13 @@ import click
 
 from ocimagic.cli import refused
 from ocimagic.cli.build_options import build_options
+from ocimagic.cli.container_looking import row_template
 from ocimagic.cli.filters import keep_images
 from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Noun, Verb
+from ocimagic.cli.rows import HistoryRows, ImageRows
 from ocimagic.cli.run_options import platform
-from ocimagic.cli.values import HistoryRows, ImageRows, Names
+from ocimagic.cli.values import Names
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
@@ -170,23 +172,6 @@ def build(
         result = images.build(options, cancelled=session.cancelled)
         return Names((str(result.image_id),))
     return images.build(options, on_event=session.on_event, cancelled=session.cancelled)
-
-
-def row_template(template: str) -> str:
-    """Return the template for each row, "" for the table."""
-    return "" if template == "table" else check_template(template)
-
-
-def check_template(template: str) -> str:
-    """Refuse tables of one's own columns, which docker has and this version has not."""
-    from ocimagic.errors import NotBuiltYet
-
-    if template.startswith("table "):
-        raise NotBuiltYet(
-            "tables with columns of one's own are not built yet",
-            hint="--format json and --format '{{.Field}}' are",
-        )
-    return template
 
 
 image = Noun(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def inspected(
-    session: Session, names: tuple[str, ...], template: str, *, kind: str
+    session: Session, names: tuple[str, ...], template: str, *, kind: str, size: bool = False
 ) -> InspectDocument | Names:
     """Look names up and show their documents, or what a template makes of them.
 
@@ -22,8 +22,9 @@ def inspected(
         names: names or IDs.
         template: ``json``, a template, or "" for the documents.
         kind: ``image``, ``container``, or "" for either, containers first as in docker.
+        size: look how much containers take on disk.
     """
-    found = [_find(session, name, kind) for name in names]
+    found = [_find(session, name, kind, size=size) for name in names]
     documents = [document for _, document in found]
     if template:
         wanted = "{{json .}}" if template == "json" else template
@@ -32,11 +33,11 @@ def inspected(
     return InspectDocument(kinds.pop() if len(kinds) == 1 else "mixed", documents)
 
 
-def _find(session: Session, name: str, kind: str) -> tuple[str, dict[str, object]]:
+def _find(session: Session, name: str, kind: str, *, size: bool) -> tuple[str, dict[str, object]]:
     if kind == "image":
         return "image", _image(session, name)
     try:
-        return "container", _container(session, name)
+        return "container", _container(session, name, size=size)
     except NotFound:
         if kind:
             raise
@@ -55,7 +56,7 @@ def _image(session: Session, name: str) -> dict[str, object]:
     return image_inspect(session.engine().images.inspect(name))
 
 
-def _container(session: Session, name: str) -> dict[str, object]:
+def _container(session: Session, name: str, *, size: bool) -> dict[str, object]:
     from ocimagic.wire.container import container_inspect
 
-    return container_inspect(session.engine().containers.inspect(name))
+    return container_inspect(session.engine().containers.inspect(name, size=size))

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from ocimagic.cli.parser import Refused
 
-_TERMINAL = "a notebook cell is not a terminal, and terminals come with the next version"
 _BRIDGE = "it needs a bridge network, which this version does not have"
-_CGROUPS = "limits need cgroups, which come with a later version"
+_CGROUPS = "limits for RUN steps come with a later version"
 _WINDOWS = "it is for Windows containers only"
-_HEALTH = "health checks come with a later version"
-_NAMESPACES = "every container has its own namespaces of this kind in this version"
-_HOST_FILE = "containers use the host's file for this, until bridge networks are built"
+_HOST_FILE = "RUN steps use the host's file for this in this version"
 _DISPLAY = "this version shows the plain list"
 _CACHE = "this version builds with its own cache only"
 
@@ -25,12 +22,6 @@ def _group(why: str, *names: str, takes_value: bool = _VALUE) -> tuple[Refused, 
 
 
 CREATE = (
-    Refused(
-        ("--tty", "-t"),
-        _SWITCH,
-        _TERMINAL,
-        "leave -t out: write the command after the image, or use -i with input",
-    ),
     Refused(
         ("--publish", "-p"),
         _VALUE,
@@ -45,39 +36,6 @@ CREATE = (
         "the host's network, so its ports are open on the host already",
         "leave -P out and open the container's own port on this machine",
     ),
-    Refused(
-        ("--mount",),
-        _VALUE,
-        "this version binds directories by -v only",
-        "write -v SOURCE:TARGET, with :ro at the end for read-only",
-    ),
-    *_group(
-        _CGROUPS,
-        "--memory -m",
-        "--memory-reservation",
-        "--memory-swap",
-        "--memory-swappiness",
-        "--kernel-memory",
-        "--cpus",
-        "--cpu-shares -c",
-        "--cpu-period",
-        "--cpu-quota",
-        "--cpu-rt-period",
-        "--cpu-rt-runtime",
-        "--cpuset-cpus",
-        "--cpuset-mems",
-        "--pids-limit",
-        "--blkio-weight",
-        "--blkio-weight-device",
-        "--device-read-bps",
-        "--device-read-iops",
-        "--device-write-bps",
-        "--device-write-iops",
-        "--device-cgroup-rule",
-        "--cgroup-parent",
-        "--cgroupns",
-    ),
-    *_group(_CGROUPS, "--oom-kill-disable", takes_value=_SWITCH),
     *_group(
         _BRIDGE,
         "--ip",
@@ -89,60 +47,19 @@ CREATE = (
         "--net-alias",
         "--expose",
     ),
-    *_group(_HOST_FILE, "--add-host", "--dns", "--dns-option", "--dns-opt", "--dns-search"),
-    *_group(
-        _HEALTH,
-        "--health-cmd",
-        "--health-interval",
-        "--health-retries",
-        "--health-start-interval",
-        "--health-start-period",
-        "--health-timeout",
-    ),
-    *_group(_HEALTH, "--no-healthcheck", takes_value=_SWITCH),
     *_group(_WINDOWS, "--cpu-count", "--cpu-percent", "--io-maxbandwidth", "--io-maxiops"),
     *_group(_WINDOWS, "--isolation"),
-    *_group(_NAMESPACES, "--ipc", "--pid", "--userns", "--uts"),
+    *_group("the kernel gave this limit up; --memory counts its memory too", "--kernel-memory"),
     *_group("named volumes come with a later version", "--volume-driver", "--volumes-from"),
-    *_group("temporary mounts by option come with a later version", "--tmpfs", "--shm-size"),
-    *_group("devices come with a later version", "--device", "--gpus"),
-    *_group("logs are always docker's json-file in this version", "--log-driver", "--log-opt"),
-    *_group(
-        "this version has only its own runtime, and no switch to turn its protection off",
-        "--runtime",
-    ),
-    Refused(
-        ("--privileged",),
-        _SWITCH,
-        "this version has no switch that turns all protection off",
-        "name what is needed, for example --cap-add NET_ADMIN",
-    ),
-    *_group("restart policies come with a later version", "--restart"),
-    *_group(
-        "this version keeps docker's defaults for it",
-        "--domainname",
-        "--group-add",
-        "--oom-score-adj",
-        "--storage-opt",
-        "--sysctl",
-        "--ulimit",
-        "--annotation",
-    ),
-    *_group("write the labels as -l KEY=VALUE", "--label-file"),
-    *_group("the ID is printed, and a notebook returns it", "--cidfile"),
-    *_group("output and errors are always attached, input with -i", "--attach -a"),
-    *_group("an init process of its own comes with a later version", "--init", takes_value=_SWITCH),
+    *_group("what a graphics card needs besides its node comes with a later version", "--gpus"),
+    *_group("the size of a container's changes cannot be limited yet", "--storage-opt"),
     *_group(
         "content trust was given up by docker too", "--disable-content-trust", takes_value=_SWITCH
     ),
     *_group("this engine needs no socket", "--use-api-socket", takes_value=_SWITCH),
 )
 
-RUN = (
-    *CREATE,
-    *_group(_TERMINAL, "--detach-keys"),
-    *_group("the stop button and Ctrl-C stop the container", "--sig-proxy", takes_value=_SWITCH),
-)
+RUN = CREATE
 
 PULL = (
     *_group("this version pulls one tag at a time", "--all-tags -a", takes_value=_SWITCH),
@@ -184,43 +101,17 @@ BUILD = (
     *_group("this version lints while it builds", "--check", takes_value=_SWITCH),
 )
 
-CONTAINER_LS = _group(
-    "sizes of containers come with a later version", "--size -s", takes_value=_SWITCH
-)
-
-START = (
-    Refused(
-        ("--attach", "-a"),
-        _SWITCH,
-        "a started container runs by itself in this version",
-        "read its output with logs -f",
-    ),
-    *_group("input can be given to run -i only", "--interactive -i", takes_value=_SWITCH),
-    *_group(_TERMINAL, "--detach-keys"),
-    *_group("checkpoints come with a later version", "--checkpoint", "--checkpoint-dir"),
-)
-
-STOP = _group("set it when the container is made: --stop-signal", "--signal -s")
-
-LOGS = (
-    *_group("this version shows all of a log or its tail", "--since", "--until"),
-    *_group("this version has no extra log attributes", "--details", takes_value=_SWITCH),
-)
+START = _group("checkpoints come with a later version", "--checkpoint", "--checkpoint-dir")
 
 RM = _group("links need a bridge network", "--link -l", takes_value=_SWITCH)
-
-INSPECT_SIZE = _group(
-    "sizes of containers come with a later version", "--size -s", takes_value=_SWITCH
-)
 
 _LATER = "it comes with a later version"
 _NETWORKS = "networks of their own come with a later version"
 
 ROOT_WORDS = {
     **dict.fromkeys(
-        ("attach", "commit", "cp", "diff", "events", "exec", "export", "import", "load", "login",
-         "logout", "pause", "port", "push", "rename", "restart", "save", "search", "stats", "top",
-         "unpause", "update", "builder", "buildx", "context", "manifest", "plugin", "volume"),
+        ("events", "import", "load", "login", "logout", "push", "save", "search", "builder",
+         "buildx", "context", "manifest", "plugin", "volume"),
         _LATER,
     ),
     "network": _NETWORKS,
@@ -230,10 +121,6 @@ ROOT_WORDS = {
 
 IMAGE_WORDS = dict.fromkeys(("import", "load", "prune", "push", "save"), _LATER)
 
-CONTAINER_WORDS = dict.fromkeys(
-    ("attach", "commit", "cp", "diff", "exec", "export", "pause", "port", "prune", "rename",
-     "restart", "stats", "top", "unpause", "update"),
-    _LATER,
-)  # fmt: skip
+CONTAINER_WORDS: dict[str, str] = {}
 
 SYSTEM_WORDS = dict.fromkeys(("df", "events", "prune", "dial-stdio"), _LATER)

@@ -1,59 +1,176 @@
-"""The options of ``run`` and ``create``: from words to ``RunOptions``."""
+"""The options of ``run`` and ``create``: from words to ``RunOptions``.
+
+The table is what ``--help`` and completion show, in the alphabet's order.  What only one
+option means is read where its like are: ``mount_options``, ``resource_options`` and the others.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ocimagic.errors import InvalidOption, NotBuiltYet, nearest
-from ocimagic.model.options import NetworkMode, PullPolicy, RunOptions, VolumeMount
+from ocimagic.cli.mount_options import devices, mount, tmpfs, volume
+from ocimagic.cli.name_options import extra_host, ip_address, search_domain
+from ocimagic.cli.policy_options import health_options, log_options, restart_policy
+from ocimagic.cli.quantities import BYTES, DURATION, WHOLE, Reader, within
+from ocimagic.cli.resource_options import resource_options, resource_parameters
+from ocimagic.cli.security_options import security_options, sysctls, ulimits
+from ocimagic.cli.texts import environment, labels, pairs
+from ocimagic.errors import InvalidOption, nearest
+from ocimagic.model.namespace import namespace_choice
+from ocimagic.model.options import (
+    FOREVER_S,
+    NetworkMode,
+    PullPolicy,
+    RunOptions,
+    TmpfsMount,
+    VolumeMount,
+    network_choice,
+)
 from ocimagic.spec.platform import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from ocimagic.cli.session import Session
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-MAX_TEXT_BYTES = 4 << 20
+STREAMS = ("stdin", "stdout", "stderr")
+_KINDS = ("pid", "ipc", "uts", "userns", "cgroupns")
+
+
+class _OnOption(click.Option):
+    """A switch that is on: ``=false`` is how docker turns it off, so help shows one word."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the word and what it means."""
+        record = super().get_help_record(ctx)
+        return record and (self.opts[0], record[1])
+
+
+def _stream(option: str, text: str) -> str:
+    if text.lower() not in STREAMS:
+        raise InvalidOption(
+            f"{option} {text!r} is not a stream", hint=f"it is {', '.join(STREAMS)}"
+        )
+    return text.lower()
+
+
+def _timeout(option: str, text: str) -> float:
+    seconds = within(-1, int(FOREVER_S))(option, text)
+    return FOREVER_S if seconds == -1 else float(seconds)
+
 
 _OPTIONS = (
-    click.option("--rm", "remove", is_flag=True, help="Remove the container when it exits"),
-    click.option("-i", "--interactive", is_flag=True, help="Keep standard input open"),
+    click.option("--add-host", multiple=True, type=Reader("host", extra_host),
+                 metavar="NAME:IP", help="Add a name and its address to /etc/hosts"),
+    click.option("--annotation", multiple=True, metavar="KEY=VALUE",
+                 help="Add an annotation to the runtime's config.json"),
+    click.option("-a", "--attach", multiple=True, type=Reader("stream", _stream),
+                 metavar="STREAM", help="Attach to stdin, stdout or stderr only"),
+    click.option("--cap-add", multiple=True, metavar="CAP", help="Add a Linux capability"),
+    click.option("--cap-drop", multiple=True, metavar="CAP", help="Drop a Linux capability"),
+    click.option("--cgroupns", default="", metavar="private|host",
+                 help="Cgroup namespace to use"),
+    click.option("--cidfile", metavar="FILE", help="Write the container ID to a new file"),
+    click.option("--device", multiple=True, metavar="DEVICE[:PATH][:rwm]",
+                 help="Add a device of this machine"),
+    click.option("--dns", multiple=True, type=Reader("address", ip_address), metavar="IP",
+                 help="Ask this DNS server"),
+    click.option("--dns-option", "--dns-opt", multiple=True, metavar="OPTION",
+                 help="Set an option of the resolver"),
+    click.option("--dns-search", multiple=True, type=Reader("domain", search_domain),
+                 metavar="DOMAIN", help="Search names in this domain too"),
+    click.option("--domainname", default="", metavar="NAME", help="NIS domain name"),
+    click.option("--entrypoint", metavar="CMD", help="Replace the image's ENTRYPOINT"),
     click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable"),
     click.option("--env-file", multiple=True, metavar="FILE", help="Read variables from a file"),
-    click.option("-v", "--volume", multiple=True, metavar="SRC:DST[:ro]", help="Bind a directory"),
-    click.option("-w", "--workdir", metavar="DIR", help="Working directory in the container"),
-    click.option("-u", "--user", metavar="USER[:GROUP]", help="User name or ID"),
-    click.option("--name", metavar="NAME", help="Name the container"),
-    click.option("--entrypoint", metavar="CMD", help="Replace the image's ENTRYPOINT"),
-    click.option("--read-only", is_flag=True, help="Mount the root file system read-only"),
-    click.option("--network", "--net", "network", metavar="none|host", help="Choose the network"),
+    click.option("--group-add", multiple=True, metavar="GROUP", help="Join one more group"),
+    click.option("--health-cmd", metavar="CMD", help="Command that checks the health"),
+    click.option("--health-interval", type=DURATION, metavar="DURATION",
+                 help="Time between checks (ms|s|m|h)"),
+    click.option("--health-retries", type=Reader("int", within(0)), metavar="INT",
+                 help="Failures in a row that mean unhealthy"),
+    click.option("--health-start-interval", type=DURATION, metavar="DURATION",
+                 help="Time between checks while it starts (ms|s|m|h)"),
+    click.option("--health-start-period", type=DURATION, metavar="DURATION",
+                 help="Time to start in which failures do not count (ms|s|m|h)"),
+    click.option("--health-timeout", type=DURATION, metavar="DURATION",
+                 help="Longest time for one check (ms|s|m|h)"),
     click.option("-h", "--hostname", metavar="NAME", help="Host name in the container"),
+    click.option("--init", is_flag=True,
+                 help="Run a small init that passes signals on and reaps processes"),
+    click.option("-i", "--interactive", is_flag=True, help="Keep standard input open"),
+    click.option("--ipc", default="", metavar="MODE",
+                 help="IPC: private, shareable, none, host or container:NAME"),
     click.option("-l", "--label", multiple=True, metavar="KEY[=VALUE]", help="Set a label"),
-    click.option("--cap-add", multiple=True, metavar="CAP", help="Add a capability"),
-    click.option("--cap-drop", multiple=True, metavar="CAP", help="Drop a capability"),
-    click.option("--security-opt", multiple=True, metavar="OPT", help="no-new-privileges"),
-    click.option("--stop-signal", metavar="SIGNAL", help="Signal that stops the container"),
-    click.option("--stop-timeout", type=click.IntRange(0), metavar="SECONDS",
-                 help="Wait this long before SIGKILL"),
+    click.option("--label-file", multiple=True, metavar="FILE", help="Read labels from a file"),
+    click.option("--log-driver", metavar="DRIVER", help="Log as json-file, cri or none"),
+    click.option("--log-opt", multiple=True, metavar="KEY=VALUE",
+                 help="Option of the log: max-size, max-file"),
+    click.option("--mount", multiple=True, metavar="KEY=VALUE,...",
+                 help="Mount a directory (type=bind) or memory (type=tmpfs)"),
+    click.option("--name", metavar="NAME", help="Name the container"),
+    click.option("--network", "--net", "network", metavar="NETWORK",
+                 help="Choose the network: none, host or container:NAME"),
+    click.option("--no-healthcheck", is_flag=True, help="Leave the image's HEALTHCHECK out"),
+    click.option("--oom-score-adj", type=WHOLE, default=0, metavar="INT",
+                 help="How soon it is killed when memory is short (-1000 to 1000)"),
+    click.option("--pid", default="", metavar="MODE",
+                 help="Processes to see: host or container:NAME"),
+    click.option("--platform", metavar="OS/ARCH", help="Choose among the image's platforms"),
+    click.option("--privileged", is_flag=True, help="Turn the protection of this machine off"),
     click.option("--pull", metavar="always|missing|never", default="missing",
                  help="When to ask the registry"),
-    click.option("--platform", metavar="OS/ARCH", help="Choose among the image's platforms"),
     click.option("-q", "--quiet", is_flag=True, help="Do not show the pull"),
+    click.option("--read-only", is_flag=True, help="Mount the root file system read-only"),
+    click.option("--restart", default="no", metavar="POLICY",
+                 help="Restart it: no, on-failure[:N], always, unless-stopped"),
+    click.option("--rm", "remove", is_flag=True, help="Remove the container when it exits"),
+    click.option("--runtime", metavar="NAME|PATH", help="Run it with runc, crun or another one"),
+    click.option("--security-opt", multiple=True, metavar="OPT",
+                 help="Security: seccomp=FILE, no-new-privileges, ..."),
+    click.option("--shm-size", type=BYTES, default=0, metavar="BYTES", help="Size of /dev/shm"),
+    click.option("--stop-signal", metavar="SIGNAL", help="Signal that stops the container"),
+    click.option("--stop-timeout", type=Reader("seconds", _timeout), metavar="SECONDS",
+                 help="Wait this long before SIGKILL, -1 for ever"),
+    click.option("--sysctl", multiple=True, metavar="NAME=VALUE", help="Set a kernel setting"),
+    click.option("--tmpfs", multiple=True, metavar="DIR[:OPTIONS]",
+                 help="Mount an empty directory in memory"),
+    click.option("-t", "--tty", is_flag=True, help="Give it a terminal"),
+    click.option("--ulimit", multiple=True, metavar="NAME=SOFT[:HARD]",
+                 help="Limit its processes: nofile, nproc, core, ..."),
+    click.option("-u", "--user", metavar="USER[:GROUP]", help="User name or ID"),
+    click.option("--userns", default="", metavar="host", help="User namespace to use"),
+    click.option("--uts", default="", metavar="host", help="UTS namespace (host name) to use"),
+    click.option("-v", "--volume", multiple=True, metavar="SRC:DST[:ro]", help="Bind a directory"),
+    click.option("-w", "--workdir", metavar="DIR", help="Working directory in the container"),
+)  # fmt: skip
+_FOREGROUND = (
+    click.option("--detach-keys", default="", metavar="KEYS",
+                 help="Keys that let go of the terminal (ctrl-p,ctrl-q)"),
+    click.option("--sig-proxy/--no-sig-proxy", default=True, cls=_OnOption,
+                 help="Pass an interrupt on to the container (on unless =false)"),
 )  # fmt: skip
 
 
 def run_parameters(function: F) -> F:
-    """Decorate a verb with everything ``create`` takes; ``run`` adds ``-d``."""
+    """Decorate a verb with everything ``create`` takes; ``run`` adds ``-d`` and its like."""
+    function = resource_parameters(function)
     for option in reversed(_OPTIONS):
         function = option(function)
     words = click.argument("words", nargs=-1, required=True, metavar="IMAGE")
     return words(function)
+
+
+def foreground_parameters(function: F) -> F:
+    """Decorate ``run`` with what only a caller who stays needs."""
+    for option in reversed(_FOREGROUND):
+        function = option(function)
+    return function
 
 
 def run_options(
@@ -62,7 +179,7 @@ def run_options(
     """Turn parsed words into the request.
 
     Args:
-        session: for relative paths and variables of the user.
+        session: for relative paths, variables of the user and the size of the terminal.
         words: the image, then the command.
         given: click's values by parameter name.
         detach: ``-d``.
@@ -75,31 +192,80 @@ def run_options(
     if not image:
         raise InvalidOption("the image name is empty")
     entrypoint = given["entrypoint"]
-    timeout = given["stop_timeout"]
-    options = RunOptions(
+    plain = ("name", "user", "hostname", "domainname", "read_only", "remove", "interactive", "tty",
+             "init", "privileged", "cap_add", "cap_drop", "stop_signal", "oom_score_adj", "runtime",
+             "dns", "dns_search", *_KINDS)  # fmt: skip
+    for kind in _KINDS:
+        namespace_choice(kind, given[kind])
+    return RunOptions(
         image=image,
         command=tuple(command),
-        name=given["name"],
         entrypoint=None if entrypoint is None else (entrypoint,) if entrypoint else (),
-        env=tuple(_environment(session, given["env_file"], given["env"])),
         working_dir=given["workdir"],
-        user=given["user"],
-        volumes=tuple(volume(session, text) for text in given["volume"]),
-        network=network(given["network"]),
-        hostname=given["hostname"],
-        labels=pairs("--label", given["label"]),
-        read_only=given["read_only"],
-        detach=detach,
-        remove=given["remove"],
-        interactive=given["interactive"],
-        no_new_privileges=_no_new_privileges(given["security_opt"]),
-        cap_add=given["cap_add"],
-        cap_drop=given["cap_drop"],
-        stop_signal=given["stop_signal"],
+        groups=given["group_add"],
+        annotations=pairs("--annotation", given["annotation"]),
+        console_size=_console_size(session) if given["tty"] else None,
+        attach=tuple(dict.fromkeys(given["attach"])) or None,
+        dns_options=given["dns_option"],
+        extra_hosts=given["add_host"],
+        resources=resource_options(given),
+        restart=restart_policy(given["restart"]),
+        health=health_options(given),
+        log=log_options(given["log_driver"], given["log_opt"]),
+        sysctls=sysctls(given["sysctl"]),
+        ulimits=ulimits(given["ulimit"]),
+        shm_size_bytes=given["shm_size"],
+        labels=labels(session, given["label_file"], given["label"]),
+        env=tuple(environment(session, given["env_file"], given["env"])),
         platform=platform(given["platform"]),
         pull=_pull(given["pull"]),
+        cidfile=session.path(given["cidfile"]) if given["cidfile"] else None,
+        **_foreground(given, detach=detach),
+        **_mounts(session, given),
+        **_isolation(session, given),
+        **{name: given[name] for name in plain},
     )
-    return options if timeout is None else replace(options, stop_timeout_s=float(timeout))
+
+
+def _foreground(given: Mapping[str, Any], *, detach: bool) -> dict[str, Any]:
+    """Return what a caller who stays, or does not, asks for."""
+    found = {"detach": detach, "detach_keys": given.get("detach_keys", "")}
+    found["sig_proxy"] = given.get("sig_proxy", True)
+    if given["stop_timeout"] is not None:
+        found["stop_timeout_s"] = given["stop_timeout"]
+    return found
+
+
+def _mounts(session: Session, given: Mapping[str, Any]) -> dict[str, Any]:
+    asked = [mount(session, text) for text in given["mount"]]
+    bound = [volume(session, text) for text in given["volume"]]
+    memory = [tmpfs(text) for text in given["tmpfs"]]
+    return {
+        "volumes": (*bound, *(each for each in asked if isinstance(each, VolumeMount))),
+        "tmpfs": (*memory, *(each for each in asked if isinstance(each, TmpfsMount))),
+        "devices": tuple(each for text in given["device"] for each in devices(text)),
+    }
+
+
+def _isolation(session: Session, given: Mapping[str, Any]) -> dict[str, Any]:
+    security, no_new_privileges = security_options(session, given["security_opt"])
+    mode, container = NetworkMode.DEFAULT, ""
+    if given["network"] is not None:
+        mode, container = network_choice(given["network"])
+    return {
+        "security": security,
+        "no_new_privileges": no_new_privileges,
+        "network": mode,
+        "network_container": container,
+    }
+
+
+def _console_size(session: Session) -> tuple[int, int] | None:
+    """Return rows and columns of the caller's own terminal, if it has one."""
+    if not isinstance(session.stdin, int) or not os.isatty(session.stdin):
+        return None
+    size = os.get_terminal_size(session.stdin)
+    return size.lines, size.columns
 
 
 def platform(text: str | None) -> Platform | None:
@@ -108,76 +274,13 @@ def platform(text: str | None) -> Platform | None:
 
 
 def network(text: str | None) -> NetworkMode:
-    """Read ``--network``."""
+    """Read ``--network`` of a build."""
     if text is None:
         return NetworkMode.DEFAULT
-    try:
-        return NetworkMode(text)
-    except ValueError:
-        raise NotBuiltYet(
-            f"network {text!r} is not built yet",
-            why="this version has no bridge networks",
-            hint="write --network none or --network host",
-        ) from None
-
-
-def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
-    """Read ``KEY=VALUE`` or ``KEY``, whose value is empty."""
-    result = {}
-    for text in texts:
-        key, _, value = text.partition("=")
-        if not key:
-            raise InvalidOption(f"{option} {text!r} has no key", hint=f"write {option} KEY=VALUE")
-        result[key] = value
-    return result
-
-
-def volume(session: Session, text: str) -> VolumeMount:
-    """Read ``-v SOURCE:TARGET[:MODE]``; a relative source starts at the session's directory."""
-    source, *rest = text.split(":")
-    hint = "write -v SOURCE:TARGET or -v SOURCE:TARGET:ro"
-    if len(rest) not in {1, 2} or not source:
-        why = "a volume without a source comes with a later version" if text else None
-        raise InvalidOption(f"volume {text!r} cannot be understood", why=why, hint=hint)
-    if "\0" in text:
-        raise InvalidOption(f"volume {text!r} holds a NUL character")
-    if not source.startswith(("/", ".", "~")):
-        raise NotBuiltYet(
-            f"named volumes such as {source!r} are not built yet",
-            hint=f"for a directory write -v ./{source}:{rest[0]}",
-        )
-    if not rest[0].startswith("/"):
-        raise InvalidOption(f"the target {rest[0]!r} of volume {text!r} is not absolute", hint=hint)
-    return VolumeMount(
-        source=session.path(source),
-        target=os.path.normpath(rest[0]),
-        read_only=_read_only(rest[1] if len(rest) == 2 else "rw", text),
-    )
-
-
-def _read_only(mode: str, text: str) -> bool:
-    read_only = False
-    for word in mode.split(","):
-        if word not in {"ro", "rw"}:
-            raise NotBuiltYet(
-                f"mode {word!r} of volume {text!r} is not built yet", hint="ro and rw are"
-            )
-        read_only = word == "ro"
-    return read_only
-
-
-def _no_new_privileges(texts: Iterable[str]) -> bool:
-    result = False
-    for text in texts:
-        name, _, value = text.replace(":", "=", 1).partition("=")
-        if name != "no-new-privileges" or value not in {"", "true", "false"}:
-            raise NotBuiltYet(
-                f"--security-opt {text} is not built yet",
-                why="containers always run under docker's default seccomp profile",
-                hint="--security-opt no-new-privileges is built",
-            )
-        result = value != "false"
-    return result
+    mode, container = network_choice(text)
+    if container:
+        raise InvalidOption(f"a build cannot share the network of container {container!r}")
+    return mode
 
 
 def _pull(text: str) -> PullPolicy:
@@ -188,55 +291,3 @@ def _pull(text: str) -> PullPolicy:
         near = nearest(text, known)
         hint = f"did you mean {near}?" if near else f"write one of {', '.join(known)}"
         raise InvalidOption(f"--pull {text!r} is not a pull policy", hint=hint) from None
-
-
-def _environment(session: Session, files: Iterable[str], texts: Iterable[str]) -> Iterator[str]:
-    """Yield ``NAME=value``: the files first, so that ``-e`` wins."""
-    for name in files:
-        for number, line in enumerate(read_text(session.path(name)).splitlines(), 1):
-            text = line.lstrip()
-            if text and not text.startswith("#"):
-                yield from _variable(session, text, f"{name} line {number}")
-    for text in texts:
-        yield from _variable(session, text, "--env")
-
-
-def _variable(session: Session, text: str, where: str) -> Iterator[str]:
-    name, equals, _ = text.partition("=")
-    if not name or any(char.isspace() for char in name) or "\0" in text:
-        raise InvalidOption(
-            f"variable {text!r} cannot be understood", where=where, hint="write NAME=value"
-        )
-    if equals:
-        yield text
-    elif name in session.env:
-        yield f"{name}={session.env[name]}"
-
-
-def read_text(path: str) -> str:
-    """Read a small UTF-8 file that the user named.
-
-    Raises:
-        InvalidOption: not there, not readable, not text, or too large.
-    """
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_TEXT_BYTES + 1)
-    except (OSError, ValueError) as err:
-        why = err.strerror if isinstance(err, OSError) else str(err)
-        raise InvalidOption(f"cannot read {path}", why=why) from err
-    return as_text(raw, path)
-
-
-def as_text(raw: bytes, name: str) -> str:
-    """Decode what a user gave as text.
-
-    Raises:
-        InvalidOption: not UTF-8, or too large.
-    """
-    if len(raw) > MAX_TEXT_BYTES:
-        raise InvalidOption(f"{name} is too large", why=f"the limit is {MAX_TEXT_BYTES >> 20} MiB")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as err:
-        raise InvalidOption(f"{name} is not UTF-8 text", why=str(err)) from err

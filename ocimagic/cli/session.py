@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from ocimagic.errors import InvalidOption
 from ocimagic.model.event import ignore
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
+    from ocimagic.model.containers import AttachmentAPI, TerminalAPI
     from ocimagic.model.engine import EngineAPI
     from ocimagic.model.event import OnEvent
+
+
+class Console(Protocol):
+    """Where a person can see a container's terminal and type into it."""
+
+    def size(self) -> tuple[int, int] | None:
+        """Return rows and columns, None if they are not known yet."""
+        ...
+
+    def drive(self, attachment: AttachmentAPI, terminal: TerminalAPI) -> bool:
+        """Show what it writes and send what is typed, until its output ends.
+
+        Returns:
+            Whether that goes on by itself; the attachment is the console's to close then.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -28,6 +46,9 @@ class Session:
         stdin: what ``-i``, ``build -`` and ``-f -`` read: bytes, or a file descriptor.
         cancelled: set it to stop what runs.
         program: how usage lines call us.
+        console: for ``-t``; None where nobody could type.
+        out: takes bytes that are no text, such as a tar; None returns them as a value.
+        ask: asks a person a question and returns the answer; None where nobody is.
     """
 
     engine: Callable[[], EngineAPI]
@@ -37,6 +58,9 @@ class Session:
     stdin: int | bytes | None = None
     cancelled: threading.Event | None = None
     program: str = "docker"
+    console: Console | None = None
+    out: Callable[[bytes], object] | None = None
+    ask: Callable[[str], str] | None = None
 
     def path(self, text: str) -> str:
         """Return a path that was typed as an absolute one; ``~`` is the user's home."""
@@ -44,3 +68,30 @@ class Session:
         if home and (text == "~" or text.startswith("~/")):
             text = home + text[1:]
         return os.path.abspath(os.path.join(self.cwd, text))
+
+    def console_for(self, *, tty: bool, interactive: bool) -> Console | None:
+        """Return where a container's terminal is shown; None when nobody is to type into it.
+
+        Raises:
+            InvalidOption: somebody is, and there is no terminal.
+        """
+        if not tty or not interactive:
+            return None
+        if self.console is None and isinstance(self.stdin, int):
+            raise InvalidOption(
+                "the input device is not a TTY",
+                why="-t with -i needs a terminal that somebody can type into",
+                hint="leave -t out, or run it in a terminal",
+            )
+        return None if isinstance(self.stdin, bytes) else self.console
+
+    def confirm(self, warning: str) -> bool:
+        """Ask whether to go on, as docker does before it removes many things.
+
+        Raises:
+            InvalidOption: there is nobody to ask.
+        """
+        if self.ask is None:
+            raise InvalidOption("nobody is here to answer a question", hint="add -f to go on")
+        answer = self.ask(f"{warning}\nAre you sure you want to continue? [y/N] ")
+        return answer.strip().lower() in {"y", "yes"}

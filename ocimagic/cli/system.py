@@ -20,6 +20,7 @@ from ocimagic.version import VERSION
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
     from ocimagic.cli.values import InspectDocument
+    from ocimagic.model.isolation import Diagnosis
     from ocimagic.model.result import SystemInfo
 
 verb = partial(click.command, cls=Verb)
@@ -38,6 +39,19 @@ def info(session: Session, template: str) -> SystemInfo | Names:
     return _filled(template, system_info(found))
 
 
+@verb("doctor", usage="[OPTIONS]")
+@click.option("-f", "--format", "template", default="", metavar="TEMPLATE", help="json or fields")
+@click.pass_obj
+def doctor(session: Session, template: str) -> Diagnosis | Names:
+    """Try what containers need here, and say what would give more."""
+    found = session.engine().system.diagnose()
+    if not template:
+        return found
+    from ocimagic.wire.system import diagnosis
+
+    return _filled(template, diagnosis(found))
+
+
 @verb("version", usage="[OPTIONS]")
 @click.option("-f", "--format", "template", default="", metavar="TEMPLATE", help="json or fields")
 def version(template: str) -> VersionInfo | Names:
@@ -46,23 +60,19 @@ def version(template: str) -> VersionInfo | Names:
     return _filled(template, found.document()) if template else found
 
 
-@verb(
-    "inspect",
-    takes="container",
-    refused=refused.INSPECT_SIZE,
-    usage="[OPTIONS] NAME|ID [NAME|ID...]",
-)
+@verb("inspect", takes="container", usage="[OPTIONS] NAME|ID [NAME|ID...]")
 @click.option("-f", "--format", "template", default="", metavar="TEMPLATE", help="json or fields")
 @click.option("--type", "kind", default="", metavar="image|container", help="Look only among these")
+@click.option("-s", "--size", is_flag=True, help="Show how much containers take on disk")
 @click.argument("names", nargs=-1, required=True, metavar="NAME|ID...")
 @click.pass_obj
 def inspect(
-    session: Session, names: tuple[str, ...], template: str, kind: str
+    session: Session, names: tuple[str, ...], template: str, kind: str, *, size: bool
 ) -> InspectDocument | Names:
     """Show everything known of images or containers."""
     if kind not in {"", "image", "container"}:
         raise InvalidOption(f"--type takes image or container, not {kind!r}")
-    return inspected(session, names, template, kind=kind)
+    return inspected(session, names, template, kind=kind, size=size)
 
 
 def _filled(template: str, document: dict[str, object]) -> Names:
@@ -72,6 +82,6 @@ def _filled(template: str, document: dict[str, object]) -> Names:
 system = Noun(
     "system",
     help="Manage the engine.",
-    commands=[info],
+    commands=[info, doctor],
     later=refused.SYSTEM_WORDS,
 )

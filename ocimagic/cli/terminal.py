@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
 
 from ocimagic.model.event import (
@@ -16,9 +17,11 @@ from ocimagic.model.event import (
     Notice,
     Output,
     PullStarted,
+    Refreshed,
     StepDone,
     StepStarted,
 )
+from ocimagic.render.display import as_text
 from ocimagic.render.escape import visible
 from ocimagic.render.progress import PullProgress
 from ocimagic.render.units import human_seconds
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from ocimagic.model.event import Event
 
 REDRAW_S = 0.1
+_HOME = "\x1b[2J\x1b[H"  # clear the screen, go to its first line: what docker stats does
 
 
 class Terminal:
@@ -36,6 +40,9 @@ class Terminal:
         stdout: gets what containers write there.
         stderr: gets the rest.
         redraws: standard error is a terminal that understands cursor movement.
+
+    Attributes:
+        refreshed: the result that was drawn last while its command ran.
     """
 
     def __init__(self, stdout: BinaryIO, stderr: BinaryIO, *, redraws: bool) -> None:
@@ -45,6 +52,7 @@ class Terminal:
         self._pull = PullProgress()
         self._drawn_lines = 0
         self._drawn_at = 0.0
+        self.refreshed: object = None
         # Layers are fetched by several threads, and each reports for itself.
         self._lock = threading.Lock()
 
@@ -77,6 +85,16 @@ class Terminal:
             case Notice(text, line):
                 self._settle()
                 self._say(f"warning: line {line}: {text}" if line else text)
+            case Refreshed(value):
+                self._refresh(value)
+
+    def _refresh(self, value: object) -> None:
+        """Draw a result anew, over the one before where that can be done."""
+        self.refreshed = value
+        text = as_text(value, datetime.now(UTC))
+        clear = _HOME if self._stdout.isatty() else ""
+        self._stdout.write(f"{clear}{text}\n".encode(errors="backslashreplace"))
+        self._stdout.flush()
 
     def _progress(self, event: PullStarted | LayerProgress) -> None:
         if isinstance(event, PullStarted):

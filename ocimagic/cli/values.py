@@ -6,16 +6,13 @@ Each draws itself, so that ``render.display`` shows them like any other result.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
 
-    from ocimagic.model.result import ContainerSummary, ExitStatus, HistoryLine, ImageSummary
-    from ocimagic.render.table import Table
-
-Row = TypeVar("Row")
+    from ocimagic.model.result import ContainerSummary, ExitStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +115,25 @@ class LogText:
         """Leave it to the text."""
 
 
+@dataclass(frozen=True, slots=True)
+class TarBytes:
+    """A tar that a command would write to standard output."""
+
+    data: bytes
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def to_text(self, _now: datetime) -> str:
+        """Say how large it is; its bytes are no text."""
+        from ocimagic.render.units import human_size
+
+        return f"tar of {human_size(len(self.data))}, its bytes are .data"
+
+    def to_html(self, _now: datetime) -> None:
+        """Leave it to the text."""
+
+
 def stamped(time: str, data: bytes) -> bytes:
     """Put a time before a log entry."""
     return time.encode() + b" " + data
@@ -125,7 +141,7 @@ def stamped(time: str, data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """What ``start``, ``kill`` and ``rm`` did, for each name as typed."""
+    """What ``start``, ``kill``, ``rm`` and their like did, for each name as typed."""
 
     verb: str
     names: tuple[str, ...]
@@ -143,7 +159,7 @@ class Acted:
         from ocimagic.render.html import paragraph
 
         drawn = as_html(self.containers, now) if self.containers else None
-        return drawn or paragraph(f"{self.verb}: {', '.join(self.names)}")
+        return drawn or paragraph(f"{self.verb}: {', '.join(self.names)}".rstrip(": "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +167,8 @@ class Exits:
     """How containers ended: what ``wait`` and ``stop`` return.
 
     Attributes:
-        verb: ``wait`` or ``stop``; docker prints codes for one and names for the other.
+        verb: ``wait``, ``stop`` or ``attach``; docker prints codes for the first, names for the
+            second and nothing for the last.
         ends: names as typed with how each ended, None when it never ran.
     """
 
@@ -170,6 +187,8 @@ class Exits:
 
         if self.verb == "wait":
             return "\n".join(str(status.code if status else 0) for _, status in self.ends)
+        if self.verb == "attach":
+            return ""
         return "\n".join(visible(name) for name, _ in self.ends)
 
     def to_html(self, now: datetime) -> str:
@@ -201,104 +220,3 @@ class VersionInfo:
 
     def to_html(self, _now: datetime) -> None:
         """Leave it to the text."""
-
-
-class _Rows(tuple[Row, ...]):
-    """A tuple of results that knows, even when empty, which table it is and its columns.
-
-    Attributes:
-        template: ``json`` or a template for each row, "" for the table.
-        options: what the layout takes besides the rows and the time.
-    """
-
-    template: str
-    options: Mapping[str, bool]
-
-    def __new__(cls, rows: Iterable[Row] = (), *, template: str = "", **options: bool) -> Self:
-        made = super().__new__(cls, rows)
-        made.template = template
-        made.options = options
-        return made
-
-    def layout(self, now: datetime) -> Table:
-        """Lay these rows out."""
-        raise NotImplementedError
-
-    def fields(self, row: Row, now: datetime) -> dict[str, str]:
-        """Return docker's ``--format`` fields of one row."""
-        raise NotImplementedError
-
-    def to_text(self, now: datetime) -> str:
-        """Draw the table, or one line per row from the template."""
-        from ocimagic.cli.template import fill
-        from ocimagic.render.escape import visible
-        from ocimagic.render.text import table_text
-
-        if not self.template:
-            return table_text(self.layout(now))
-        template = "{{json .}}" if self.template == "json" else self.template
-        lines = (fill(template, self.fields(row, now)) for row in self)
-        return "\n".join(visible(line, lines=True) for line in lines)
-
-    def to_html(self, now: datetime) -> str | None:
-        """Draw the table; None when there is a template."""
-        from ocimagic.render.html import table_html
-
-        return None if self.template else table_html(self.layout(now))
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_restore, (type(self), tuple(self), self.template, dict(self.options)))
-
-
-class ImageRows(_Rows["ImageSummary"]):
-    """What ``image ls`` returns."""
-
-    def layout(self, now: datetime) -> Table:
-        """Lay out docker's columns for images."""
-        from ocimagic.render.table import image_table
-
-        return image_table(self, now, **self.options)
-
-    def fields(self, row: ImageSummary, now: datetime) -> dict[str, str]:
-        """Return docker's fields of an image."""
-        from ocimagic.render.table import image_fields
-
-        return image_fields(row, now, no_trunc=self.options.get("no_trunc", False))
-
-
-class ContainerRows(_Rows["ContainerSummary"]):
-    """What ``container ls`` returns."""
-
-    def layout(self, now: datetime) -> Table:
-        """Lay out docker's columns for containers."""
-        from ocimagic.render.table import container_table
-
-        return container_table(self, now, **self.options)
-
-    def fields(self, row: ContainerSummary, now: datetime) -> dict[str, str]:
-        """Return docker's fields of a container."""
-        from ocimagic.render.table import container_fields
-
-        return container_fields(row, now, no_trunc=self.options.get("no_trunc", False))
-
-
-class HistoryRows(_Rows["HistoryLine"]):
-    """What ``image history`` returns."""
-
-    def layout(self, now: datetime) -> Table:
-        """Lay out docker's columns for a history."""
-        from ocimagic.render.table import history_table
-
-        return history_table(self, now, **self.options)
-
-    def fields(self, row: HistoryLine, now: datetime) -> dict[str, str]:
-        """Return docker's fields of a step."""
-        from ocimagic.render.table import history_fields
-
-        return history_fields(row, now, **self.options)
-
-
-def _restore(
-    kind: type[_Rows[Any]], rows: tuple[Any, ...], template: str, options: dict[str, bool]
-) -> object:
-    return kind(rows, template=template, **options)

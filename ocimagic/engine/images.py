@@ -20,7 +20,7 @@ from ocimagic.model.result import (
     PullResult,
     Removed,
 )
-from ocimagic.model.state import Status
+from ocimagic.model.state import ALIVE
 from ocimagic.spec.annotation import BASE_DIGEST, BASE_NAME
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.reference import Reference
@@ -388,7 +388,7 @@ class Images:
 
     def _refuse_used(self, image: StoredImage, *, force: bool) -> None:
         for user in self.containers.users_of(image.manifest.digest):
-            running = user.status is Status.RUNNING
+            running = user.status in ALIVE
             if running or not force:
                 kind = "running" if running else "stopped"
                 raise ImageInUse(
@@ -420,9 +420,9 @@ class Images:
         """Return an image ID that a record holds."""
         return Digest.parse(text)
 
-    def stop_signal(self, image_id: str) -> str:
-        """Return the image's STOPSIGNAL, "" if it has none or is gone."""
+    def size_of(self, image_id: str) -> int:
+        """Return the size in bytes of an image unpacked, 0 if it is gone."""
         try:
-            return self._store.images.find(image_id).config.config.stop_signal
+            return self._size(self._store.images.find(image_id))
         except ImageNotFound:
-            return ""
+            return 0

@@ -1,12 +1,32 @@
-"""A container's document in the database: what was asked for, as JSON and back."""
+"""A container's document in the database: what was asked for, as JSON and back.
+
+The types of the fields are the schema, and only what differs from the default is written: a
+container is looked up often.  A field that an older version did not know has its default, one
+that a newer version wrote is left out: data roots outlive versions.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from enum import Enum
+from functools import cache
 from typing import Any, Self
 
-from ocimagic.model.options import NetworkMode, PullPolicy, RunOptions, VolumeMount
+from ocimagic.model.options import RunOptions
+from ocimagic.model.policy import HealthOptions
+from ocimagic.spec.platform import Platform
+
+# Names in those types that their modules import for type checkers only.
+_NAMES: dict[str, object] = {
+    "Mapping": Mapping,
+    "Platform": Platform,
+    "RunOptions": RunOptions,
+    "HealthOptions": HealthOptions,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,8 +35,15 @@ class Document:
 
     Attributes:
         command: what runs, entrypoint included.
-        network: what it really gets.
+        network: what it really gets: ``none``, ``host`` or ``container:ID``.
         layers: snapshot names, bottom first.
+        labels: the image's and those asked for.
+        stop_signal: its number; 0 in documents of older versions.
+        health: the image's check and what was asked for, all filled in; None for no check.
+        shell: what the image says runs a command line, () for ``/bin/sh -c``.
+        exposed_ports: the image's and those asked for, ``port/protocol``.
+        joined: namespace type to the ID of the container that it is shared with.
+        runtime: path of another runtime than ours, or "".
     """
 
     options: RunOptions
@@ -25,40 +52,77 @@ class Document:
     hostname: str
     network: str
     layers: tuple[str, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: int = 0
+    health: HealthOptions | None = None
+    shell: tuple[str, ...] = ()
+    exposed_ports: tuple[str, ...] = ()
+    joined: Mapping[str, str] = field(default_factory=dict)
+    runtime: str = ""
 
     def encode(self) -> str:
         """Write it as JSON."""
-        options = asdict(self.options)
-        options |= {
-            "network": self.options.network.value,
-            "pull": self.options.pull.value,
-            "platform": None,
-            "labels": dict(self.options.labels),
-        }
-        rest = {
-            each.name: getattr(self, each.name) for each in fields(self) if each.name != "options"
-        }
-        return json.dumps(rest | {"options": options})
+        return json.dumps(_plain(self))
 
     @classmethod
     def decode(cls, text: str) -> Self:
         """Read it back."""
-        content: dict[str, Any] = json.loads(text)
-        options = content["options"]
-        volumes = tuple(VolumeMount(**each) for each in options["volumes"])
-        lists = ("command", "env", "cap_add", "cap_drop")
-        entrypoint = options["entrypoint"]
-        options |= {name: tuple(options[name]) for name in lists} | {
-            "volumes": volumes,
-            "entrypoint": None if entrypoint is None else tuple(entrypoint),
-            "network": NetworkMode(options["network"]),
-            "pull": PullPolicy(options["pull"]),
+        content = json.loads(text)
+        content.setdefault("labels", content["options"].get("labels", {}))
+        document = _typed(cls, content)
+        assert isinstance(document, cls)
+        return document
+
+
+@cache
+def _defaults(kind: type) -> dict[str, object]:
+    """Return the default of each field of a dataclass, MISSING for one that has none."""
+    return {
+        each.name: each.default if each.default_factory is MISSING else each.default_factory()
+        for each in fields(kind)
+    }
+
+
+def _plain(value: object) -> object:
+    """Turn a value into what JSON has."""
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value):
+        return {
+            name: _plain(found)
+            for name, usual in _defaults(type(value)).items()  # type: ignore[arg-type]
+            if (found := getattr(value, name)) != usual
         }
-        return cls(
-            options=RunOptions(**options),
-            image_id=content["image_id"],
-            command=tuple(content["command"]),
-            hostname=content["hostname"],
-            network=content["network"],
-            layers=tuple(content["layers"]),
-        )
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+@cache
+def _schema(kind: type) -> dict[str, object]:
+    """Return the types of a dataclass's fields."""
+    return typing.get_type_hints(kind, localns=_NAMES)
+
+
+def _typed(kind: Any, value: Any) -> object:  # noqa: ANN401  types and JSON at run time
+    """Turn JSON back into a value of a type that a document uses."""
+    if is_dataclass(kind):
+        assert isinstance(kind, type)
+        known = _schema(kind)
+        return kind(**{name: _typed(known[name], item) for name, item in value.items()
+                       if name in known})  # fmt: skip
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        (some,) = (each for each in inner if each is not type(None))
+        return None if value is None else _typed(some, value)
+    if origin is tuple:
+        several = len(inner) == 2 and inner[1] is Ellipsis
+        kinds = [inner[0]] * len(value) if several else inner
+        return tuple(_typed(each, item) for each, item in zip(kinds, value, strict=True))
+    if origin is Mapping:
+        return {key: _typed(inner[1], item) for key, item in value.items()}
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(value)
+    return value

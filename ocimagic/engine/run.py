@@ -8,40 +8,55 @@ has the runtime (the role of runc) make the namespaces and start the command.
 from __future__ import annotations
 
 import os
-import platform
 import socket
-import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ocimagic.bundle.convert import Place, command_line, runtime_config
+from ocimagic.bundle.checks import warnings
+from ocimagic.bundle.convert import command_line, runtime_config
 from ocimagic.bundle.directory import write_bundle
+from ocimagic.bundle.health import health_check
 from ocimagic.bundle.hostfiles import write_host_files
+from ocimagic.bundle.machine import find_place
 from ocimagic.engine.names import check_name, new_id, new_name
 from ocimagic.engine.record import Document
-from ocimagic.errors import Cancelled, ContainerNotFound, NameInUse, OcimagicError, StartFailed
+from ocimagic.engine.sharing import Donors, find_donors, network_name, prepare_sharing
+from ocimagic.engine.supervision import find_runtime, stop_signal, supervision
+from ocimagic.engine.unbuilt import refuse_unbuilt
+from ocimagic.errors import (
+    Cancelled,
+    ContainerNotFound,
+    InvalidOption,
+    NameInUse,
+    OcimagicError,
+    StorageError,
+)
 from ocimagic.home.disk import storage_errors
-from ocimagic.model.event import OnEvent, Output
+from ocimagic.model.event import Notice, OnEvent, Output
 from ocimagic.model.options import NetworkMode
 from ocimagic.model.result import ContainerSummary, RunResult
 from ocimagic.model.state import Verb
 from ocimagic.shim import client as shim
-from ocimagic.shim import protocol
 from ocimagic.store.containers import ContainerRecord
 from ocimagic.transfer.unpack import layers_of
 
 if TYPE_CHECKING:
-    from ocimagic.engine.containers import Containers
+    import threading
+    from collections.abc import Iterator
+
+    from ocimagic.engine.attachment import Attachment
+    from ocimagic.engine.lifecycle import Lifecycle
     from ocimagic.model.options import RunOptions
+    from ocimagic.model.result import ExitStatus
     from ocimagic.store.images import StoredImage
 
 _INTERRUPT_GRACE_S = 0.5
 
 
 def run(
-    containers: Containers,
+    containers: Lifecycle,
     options: RunOptions,
     *,
     stdin: int | bytes | None,
@@ -51,16 +66,21 @@ def run(
     """Create, start, and wait for the end unless detached."""
     began = time.monotonic()
     record = create(containers, options, on_event)
+    streams = _streams(options)
     try:
-        with start(containers, record, attach=not options.detach) as connection:
-            if options.detach:
+        with start(containers, record, attach=bool(streams)) as connection:
+            if not streams:
                 return containers.summary(record)
-            if options.interactive:
-                _feed(connection, stdin)
-            out, err, ended = _follow(record, connection, on_event, cancelled)
+            attachment = containers.attachment(record, connection, stdin="stdin" in streams)
+            if streams == {"stdin"}:
+                attachment.copy_input(stdin)
+                return containers.summary(record)
+            out, err, ended = _follow(attachment, options, stdin, on_event, cancelled)
     except BaseException:  # an interrupt or a listener that failed, too
-        _give_up(containers, record, remove=options.remove)
+        _give_up(containers, record, options)
         raise
+    if ended is None:
+        return containers.summary(record)
     if options.remove:
         containers.store.containers.remove(record.container_id)
     return RunResult(
@@ -76,30 +96,68 @@ def run(
     )
 
 
-def create(containers: Containers, options: RunOptions, on_event: OnEvent) -> ContainerRecord:
+def _streams(options: RunOptions) -> set[str]:
+    """Return which streams the caller follows."""
+    if options.detach:
+        return set()
+    chosen = {"stdout", "stderr"} if options.attach is None else set(options.attach)
+    return chosen | ({"stdin"} if options.interactive else set())
+
+
+def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> ContainerRecord:
     """Make a container: its snapshots, its directory, its bundle, its row."""
     store = containers.store
     _ = containers.launcher
-    with store.in_use(), storage_errors(store.home.data):
+    refuse_unbuilt(options)
+    container_id = new_id()
+    with store.in_use(), storage_errors(store.home.data), _id_file(options, container_id):
         name = _free_name(containers, options.name)
+        donors = find_donors(containers, options, container_id)
+        runtime = find_runtime(options.runtime)
         image = containers.images.obtain(options, on_event)
         layers = containers.unpacker.ensure(layers_of(image))
         store.sync()  # what a container stands on must be there after a power cut
-        container_id = new_id()
-        document = _document(options, image, container_id, layers)
+        document = replace(_document(donors, image, container_id, layers), runtime=runtime)
         record = ContainerRecord(
             container_id, name, image.manifest.digest, time.time(), document.encode()
         )
         # The row last: a row without a directory is what a container that is gone looks like.
         try:
-            _write(containers, container_id, document, image)
+            for text in _write(containers, container_id, document, donors, image):
+                on_event(Notice(text))
             return _add(containers, record, chosen=bool(options.name))
         except BaseException:
             containers.discard(record)
             raise
 
 
-def _free_name(containers: Containers, chosen: str | None) -> str:
+@contextmanager
+def _id_file(options: RunOptions, container_id: str) -> Iterator[None]:
+    """Write the ID to the file that was asked for; it goes again if the container does."""
+    if not options.cidfile:
+        yield
+        return
+    try:
+        fd = os.open(options.cidfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError as err:
+        raise InvalidOption(
+            f"the container ID file {options.cidfile} is there already",
+            hint="make sure that its container does not run, and remove it",
+        ) from err
+    except OSError as err:
+        raise StorageError(f"cannot write {options.cidfile}", why=err.strerror) from err
+    try:
+        yield
+        os.write(fd, container_id.encode())
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(options.cidfile)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _free_name(containers: Lifecycle, chosen: str | None) -> str:
     """Return the chosen name, or one nobody has.
 
     Raises:
@@ -112,7 +170,7 @@ def _free_name(containers: Containers, chosen: str | None) -> str:
     return check_name(chosen, taken) if chosen else new_name(taken)
 
 
-def _add(containers: Containers, record: ContainerRecord, *, chosen: bool) -> ContainerRecord:
+def _add(containers: Lifecycle, record: ContainerRecord, *, chosen: bool) -> ContainerRecord:
     """Give a container its row; a friendly name somebody else took just now is changed."""
     while True:
         try:
@@ -125,11 +183,11 @@ def _add(containers: Containers, record: ContainerRecord, *, chosen: bool) -> Co
             return record
 
 
-def start(containers: Containers, record: ContainerRecord, *, attach: bool) -> shim.Connection:
+def start(containers: Lifecycle, record: ContainerRecord, *, attach: bool) -> shim.Connection:
     """Hand the bundle to the launcher and wait until the command began.
 
     Raises:
-        InvalidState: it runs already.
+        InvalidState: it runs already, or a container whose namespace it shares does not.
         CommandNotFound, CommandNotExecutable, StartFailed: the runtime says why.
     """
     document = Document.decode(record.document)
@@ -143,16 +201,18 @@ def start(containers: Containers, record: ContainerRecord, *, attach: bool) -> s
             (directory / stale).unlink(missing_ok=True)
         run_directory.mkdir(mode=0o700, exist_ok=True)
         (run_directory / "shim.sock").unlink(missing_ok=True)
+        prepare_sharing(containers, document, record.container_id)
         connection = containers.launcher.launch(
             {
                 "id": record.container_id,
                 "bundle": str(directory / "bundle"),
                 "directory": str(directory),
                 "run_directory": str(run_directory),
-                "log": str(containers.log_path(record.container_id)),
+                "log_path": str(containers.log_path(record.container_id)),
                 "interactive": document.options.interactive,
                 "remove": document.options.remove,
                 "attached": attach,
+                **supervision(document),
             }
         )
         try:
@@ -167,92 +227,96 @@ def start(containers: Containers, record: ContainerRecord, *, attach: bool) -> s
     return connection
 
 
-def _document(
-    options: RunOptions, image: StoredImage, container_id: str, layers: list[str]
-) -> Document:
-    shared = options.network is NetworkMode.HOST
-    hostname = options.hostname or (socket.gethostname() if shared else container_id[:12])
+def _document(donors: Donors, image: StoredImage, container_id: str, layers: list[str]) -> Document:
+    config, options = image.config.config, donors.options
+    shared = options.network is NetworkMode.HOST or options.uts == "host"
+    hostname = options.hostname or donors.hostname
     return Document(
         options=options,
         image_id=image.image_id,
-        command=command_line(image.config.config, options),
-        hostname=hostname,
-        network="none" if options.network is NetworkMode.NONE else "host",
+        command=command_line(config, options),
+        hostname=hostname or (socket.gethostname() if shared else container_id[:12]),
+        network=network_name(options, donors.ids),
         layers=tuple(layers),
+        labels={**config.labels, **options.labels},
+        stop_signal=stop_signal(options, config.stop_signal),
+        health=health_check(config.healthcheck, options.health),
+        shell=config.shell,
+        exposed_ports=tuple(dict.fromkeys((*config.exposed_ports, *options.exposed_ports))),
+        joined=donors.ids,
     )
 
 
 def _write(
-    containers: Containers, container_id: str, document: Document, image: StoredImage
-) -> None:
-    """Fill the container's directory: host files, changes, bundle."""
+    containers: Lifecycle,
+    container_id: str,
+    document: Document,
+    donors: Donors,
+    image: StoredImage,
+) -> list[str]:
+    """Fill the container's directory: host files, changes, bundle; return what is to be said."""
     options = document.options
     rootless = containers.unpacker.rootless
     directory = containers.directory(container_id)
     directory.mkdir(mode=0o700)
-    files = write_host_files(directory, document.hostname, own_network=document.network == "none")
-    place = Place(
-        machine=platform.machine(), rootless=rootless, hostname=document.hostname, files=files
+    files = donors.files or write_host_files(
+        directory, document.hostname, own_network=document.network == "none", options=options
+    )
+    place = find_place(
+        options,
+        rootless=rootless,
+        hostname=document.hostname,
+        files=files,
+        container_id=container_id,
+        shm_path=donors.shm_path,
     )
     config = runtime_config(image.config.config, options, place)
     rootfs = containers.store.snapshots.rootfs(
         document.layers, directory / "rw", userxattr=rootless, volatile=options.remove
     )
     write_bundle(directory / "bundle", config, rootfs)
-
-
-def _feed(connection: shim.Connection, stdin: int | bytes | None) -> None:
-    """Send bytes, or copy a descriptor until its end, to the container's stdin.
-
-    Beside the reading: a container that writes as much as it reads would wait for us, and we
-    for it.
-    """
-
-    def copy() -> None:
-        try:
-            if isinstance(stdin, int):
-                while data := os.read(stdin, 1 << 16):
-                    connection.send_stdin(data)
-            elif stdin:
-                connection.send_stdin(stdin)
-            connection.send_stdin(b"")
-        except OSError:
-            return  # the container or the terminal went first
-
-    threading.Thread(target=copy, daemon=True).start()
+    return list(warnings(options, place))
 
 
 def _follow(
-    record: ContainerRecord,
-    connection: shim.Connection,
+    attachment: Attachment,
+    options: RunOptions,
+    stdin: int | bytes | None,
     on_event: OnEvent,
     cancelled: threading.Event | None,
-) -> tuple[bytes, bytes, shim.Exit]:
-    """Collect and pass on what the container writes until it ends."""
-    collected = {protocol.STDOUT: bytearray(), protocol.STDERR: bytearray()}
-    for kind, payload in connection.frames(cancelled=cancelled):
-        if kind in collected:
-            collected[kind] += payload
-            on_event(Output(protocol.STREAMS[kind], payload))
-        elif ended := shim.exit_of(payload):
-            return bytes(collected[protocol.STDOUT]), bytes(collected[protocol.STDERR]), ended
-    if cancelled is not None and cancelled.is_set():
-        removed = Document.decode(record.document).options.remove
-        raise Cancelled(
-            f"stopped by you: container {record.name} was stopped",
-            hint=None if removed else f"%container_logs {record.name} shows what it wrote",
+) -> tuple[bytes, bytes, ExitStatus | None]:
+    """Collect and pass on what the container writes until it ends, or we let go of it."""
+    streams = _streams(options)
+    collected = {"stdout": bytearray(), "stderr": bytearray()}
+    if attachment.interactive:
+        attachment.feed(stdin)
+    for stream, data in attachment.chunks(cancelled=cancelled):
+        if stream in streams:
+            collected[stream] += data
+            on_event(Output(stream, data))
+    if attachment.exit is None and cancelled is not None and cancelled.is_set():
+        raise _cancelled(attachment.name, options)
+    return bytes(collected["stdout"]), bytes(collected["stderr"]), attachment.exit
+
+
+def _cancelled(name: str, options: RunOptions) -> Cancelled:
+    if not options.sig_proxy:
+        return Cancelled(
+            f"detached by you: container {name} goes on",
+            hint=f"%container_attach {name} comes back to it, %container_stop {name} ends it",
         )
-    raise StartFailed(
-        f"the shim of container {record.name} is gone",
-        why="it was killed; nobody saw the exit code",
-        hint=f"%container_logs {record.name} shows what was written until then",
+    return Cancelled(
+        f"stopped by you: container {name} was stopped",
+        hint=None if options.remove else f"%container_logs {name} shows what it wrote",
     )
 
 
-def _give_up(containers: Containers, record: ContainerRecord, *, remove: bool) -> None:
+def _give_up(containers: Lifecycle, record: ContainerRecord, options: RunOptions) -> None:
     """Leave nothing running behind a run that its caller will not see the end of."""
+    if not options.sig_proxy:
+        return
     with suppress(OcimagicError):
         containers.stop(record.container_id, grace_s=_INTERRUPT_GRACE_S)
         shim.end_lost(containers.directory(record.container_id))
-        if remove:
+        if options.remove:
             containers.remove(record.container_id, force=True)

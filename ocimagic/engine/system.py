@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks
+from ocimagic.model.isolation import Diagnosis, choose, findings
 from ocimagic.model.result import SystemInfo
-from ocimagic.model.state import Status
+from ocimagic.model.state import ALIVE
 from ocimagic.version import VERSION
 
 if TYPE_CHECKING:
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from ocimagic.transfer.unpack import Unpacker
 
 NOT_YET = (
-    "bridge networks and -p: a container has the host's network, or none",
-    "limits of memory, processor and processes (cgroups)",
-    "terminals (-t), exec, restart policies and health checks",
+    "bridge networks and -p: a container has the host's network, none, or another container's",
+    "terminals (-t), exec, attach with a terminal, pause, stats, restart policies, health checks",
     "push, login, save and load",
     "cache, secret and other RUN --mount; ADD of URLs and git repositories",
 )
@@ -58,12 +58,25 @@ class System:
             memory_bytes=_memory_bytes(),
             images=len(self._store.images.all()),
             containers=len(containers),
-            running=sum(each.status is Status.RUNNING for each in containers),
+            running=sum(each.status in ALIVE for each in containers),
             store_bytes=self._store_bytes(),
             free_bytes=free,
             lacks=tuple(lacks),
             not_yet=NOT_YET,
         )
+
+    def diagnose(self) -> Diagnosis:
+        """Try what containers need and say what would give more.
+
+        Raises:
+            HostLacks: this is no Linux, or it cannot even be tried.
+        """
+        _ = self._containers.launcher
+        # Only here: where there is no Linux, this room is loaded as well.
+        from ocimagic.shim.probing import probe
+
+        found = probe((str(self._store.home.data),))
+        return Diagnosis(choose(found), findings(found))
 
     def _isolation(self) -> tuple[str, list[str]]:
         try:

@@ -18,7 +18,7 @@ from ocimagic.layers.toc import TocEntry, toc_entry
 from ocimagic.linux.paths import open_beneath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from ocimagic.layers.tarstream import TarWriter
 
@@ -35,7 +35,12 @@ _KINDS = {
 
 
 def diff_upper(
-    upper_fd: int, *, userxattr: bool, writer: TarWriter, clamp_mtime: int | None = None
+    upper_fd: int,
+    *,
+    userxattr: bool,
+    writer: TarWriter,
+    clamp_mtime: int | None = None,
+    hidden: Collection[str] = (),
 ) -> tuple[TocEntry, ...]:
     """Write an upper directory as a layer tar in normal form, and finish the tar.
 
@@ -47,12 +52,14 @@ def diff_upper(
         userxattr: whether the mount had this option.
         writer: takes the entries; its sink is where digests are taken.
         clamp_mtime: seconds since 1970 that no time in the layer is later than.
+        hidden: paths to leave out, directories with all that is in them.
 
     Raises:
         StorageError: it cannot be read, or only together with its lower directories.
         LayerRefused: it holds a file that no layer can say, such as one called ``.wh.x``.
     """
     walk = _Walk(upper_fd, writer, "user" if userxattr else "trusted", clamp_mtime)
+    walk.hidden = hidden
     try:
         walk.run()
     except OSError as err:
@@ -71,6 +78,7 @@ class _Walk:
     ) -> None:
         self.toc: list[TocEntry] = []
         self.path = ""
+        self.hidden: Collection[str] = ()
         self._upper_fd = upper_fd
         self._writer = writer
         self._overlay = f"{namespace}.overlay."
@@ -83,6 +91,8 @@ class _Walk:
         pending = [""]
         while pending:
             self.path = pending.pop()
+            if self.path in self.hidden:
+                continue
             fd = self._open(os.O_PATH | os.O_NOFOLLOW)
             try:
                 told = os.fstat(fd)

@@ -15,11 +15,12 @@ from ocimagic.errors import HostLacks
 from ocimagic.linux import syscalls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _RETRIES = 128
 _DEEP = 32
 _LINKS = 40  # as many as the kernel follows
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _FOLLOW = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _NO_LINKS = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
 
@@ -61,37 +62,59 @@ def _resolve(dir_fd: int, path: str | bytes, flags: int, mode: int, resolve: int
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), os.fsdecode(path))
 
 
-def make_directories(root_fd: int, path: str, mode: int = 0o755) -> int:
+def make_directories(root_fd: int, path: str, mode: int = 0o755, *, links: bool = True) -> int:
     """Make a directory and its missing parents inside the root; return it opened with O_PATH.
 
-    Existing parents may be symlinks; they are followed inside the root.
+    Args:
+        root_fd: a directory.
+        path: below it.
+        mode: of what is made.
+        links: parts of the path may be symlinks; they are followed inside the root, also one
+            that leads to nothing yet: the directory is made where it points.
 
     Raises:
-        OSError: a component is there and is no directory.
+        OSError: a part is there and is no directory, or links go round.
     """
-    flags = os.O_PATH | os.O_DIRECTORY
+    return _make_directories(root_fd, path, mode, _LINKS if links else 0)
+
+
+def _make_directories(root_fd: int, path: str, mode: int, links: int) -> int:
+    door = open_in_root if links else open_beneath
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    there, here = len(parts), -1
-    while here < 0:
-        try:
-            here = open_in_root(root_fd, "/".join(parts[:there]) or ".", flags)
-        except FileNotFoundError:
-            if not there:
-                raise
-            there -= 1
+    there, here = _nearest(root_fd, parts, door)
     for count in range(there, len(parts)):
-        part = parts[count]
+        part, above = parts[count], "/".join(parts[:count])
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(part, mode, dir_fd=here)
             if part == "..":
-                made = open_in_root(root_fd, "/".join(parts[: count + 1]), flags)
+                made = door(root_fd, f"{above}/..", _DIRECTORY)
             else:
-                made = open_beneath(here, part, flags)
+                made = open_beneath(here, part, _DIRECTORY)
+        except OSError as err:
+            if err.errno != errno.ELOOP or not links:
+                raise
+            # A symlink to nothing; ``..`` and other links on its way are the kernel's work.
+            onward = os.path.join("/", above, os.readlink(part, dir_fd=here), *parts[count + 1 :])
+            return _make_directories(root_fd, onward, mode, links - 1)
         finally:
             os.close(here)
         here = made
     return here
+
+
+def _nearest(
+    root_fd: int, parts: list[str], door: Callable[[int, str, int], int]
+) -> tuple[int, int]:
+    """Return how many parts of a path are there, and the directory they lead to."""
+    there = len(parts)
+    while True:
+        try:
+            return there, door(root_fd, "/".join(parts[:there]) or ".", _DIRECTORY)
+        except FileNotFoundError:
+            if not there:
+                raise
+            there -= 1
 
 
 def make_file(root_fd: int, path: str, mode: int = 0o644) -> int:

@@ -22,13 +22,21 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 _NUMBERS: dict[str, dict[str, int]] = {
-    "x86_64": {"pivot_root": 155, "keyctl": 250, "seccomp": 317, "clone": 56, "capset": 126,
-               "capget": 125, "renameat2": 316, "syncfs": 306, "setns": 308, "rt_sigaction": 13},
-    "aarch64": {"pivot_root": 41, "keyctl": 219, "seccomp": 277, "clone": 220, "capset": 91,
-                "capget": 90, "renameat2": 276, "syncfs": 267, "setns": 268, "rt_sigaction": 134},
+    "x86_64": {"mount": 165, "umount2": 166, "fstatfs": 138, "pivot_root": 155,
+               "keyctl": 250, "seccomp": 317, "clone": 56, "capset": 126,
+               "capget": 125, "renameat2": 316, "syncfs": 306, "setns": 308, "rt_sigaction": 13,
+               "bpf": 321, "ptrace": 101, "inotify_init1": 294, "inotify_add_watch": 254,
+               "personality": 135, "prlimit64": 302, "sched_setattr": 314, "ioprio_set": 251},
+    "aarch64": {"mount": 40, "umount2": 39, "fstatfs": 44, "pivot_root": 41,
+                "keyctl": 219, "seccomp": 277, "clone": 220, "capset": 91,
+                "capget": 90, "renameat2": 276, "syncfs": 267, "setns": 268, "rt_sigaction": 134,
+                "bpf": 280, "ptrace": 117, "inotify_init1": 26, "inotify_add_watch": 27,
+                "personality": 92, "prlimit64": 261, "sched_setattr": 274, "ioprio_set": 30},
 }  # fmt: skip
-_ALIKE = {"open_tree": 428, "move_mount": 429, "clone3": 435, "close_range": 436,
-          "openat2": 437, "mount_setattr": 442}  # fmt: skip
+_ALIKE = {"open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431,
+          "fsmount": 432, "clone3": 435, "close_range": 436, "openat2": 437,
+          "pidfd_getfd": 438,
+          "mount_setattr": 442, "landlock_create_ruleset": 444}  # fmt: skip
 
 # <linux/mount.h>
 MS_RDONLY = 1
@@ -56,6 +64,8 @@ SYSFS_MAGIC = 0x62656572
 # <linux/sched.h>
 CLONE_NEWTIME = 0x00000080
 CLONE_PIDFD = 0x00001000
+CLONE_PARENT = 0x00008000
+CLONE_INTO_CGROUP = 1 << 33
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -85,21 +95,27 @@ PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 CLOSE_RANGE_CLOEXEC = 4
+_SIGCHLD = 17
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 _SECCOMP_SET_MODE_FILTER = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 _KEYCTL_JOIN_SESSION_KEYRING = 1
+_KEYCTL_SETPERM = 5
+_SESSION_RIGHTS = 0x3F1B0000  # what the kernel gives a new one, and KEY_USR_SEARCH
+
+
+_TABLE = _ALIKE | _NUMBERS.get(platform.machine(), {})
 
 
 def number(name: str) -> int:
     """Return this machine's number of a system call."""
-    if name in _ALIKE:
-        return _ALIKE[name]
-    table = _NUMBERS.get(platform.machine())
-    if table is None:
-        raise ImportError(f"ocimagic.linux does not know the processor {platform.machine()!r}")
-    return table[name]
+    try:
+        return _TABLE[name]
+    except KeyError:
+        raise ImportError(
+            f"ocimagic.linux does not know the processor {platform.machine()!r}"
+        ) from None
 
 
 def call(name: str, *args: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
@@ -119,7 +135,7 @@ def _os_error(filename: str | None = None) -> OSError:
     return OSError(code, os.strerror(code), filename)
 
 
-def _path(text: str | bytes) -> bytes:
+def encode_path(text: str | bytes) -> bytes:
     """Return a path as the kernel takes it; C would cut it at a NUL and mean another one."""
     raw = os.fsencode(text)
     if b"\0" in raw:
@@ -131,14 +147,14 @@ def mount(
     source: str | None, target: str, kind: str | None, flags: int = 0, data: str | None = None
 ) -> None:
     """Mount a file system or change a mount: mount(2)."""
-    args = [None if text is None else _path(text) for text in (source, target, kind, data)]
+    args = [None if text is None else encode_path(text) for text in (source, target, kind, data)]
     if _libc.mount(args[0], args[1], args[2], ctypes.c_ulong(flags), args[3]) != 0:
         raise _os_error(target)
 
 
 def umount(target: str, flags: int = 0) -> None:
     """Unmount: umount2(2)."""
-    if _libc.umount2(_path(target), ctypes.c_int(flags)) != 0:
+    if _libc.umount2(encode_path(target), ctypes.c_int(flags)) != 0:
         raise _os_error(target)
 
 
@@ -151,7 +167,7 @@ def open_tree(dir_fd: int, path: str, *, recursive: bool) -> int:
         recursive: with all mounts below it.
     """
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
-    return call("open_tree", dir_fd, _path(path), flags | (_AT_RECURSIVE if recursive else 0))
+    return call("open_tree", dir_fd, encode_path(path), flags | (_AT_RECURSIVE if recursive else 0))
 
 
 def move_mount(tree_fd: int, target_fd: int) -> None:
@@ -170,14 +186,13 @@ def restrict_tree(tree_fd: int, flags: int) -> None:
 def file_system_magic(fd: int) -> int:
     """Return which kind of file system a file is on: fstatfs(2), f_type."""
     buffer = ctypes.create_string_buffer(256)
-    if _libc.fstatfs(ctypes.c_int(fd), buffer) != 0:
-        raise _os_error()
+    call("fstatfs", fd, buffer)
     return int(struct.unpack_from("l", buffer)[0]) & 0xFFFFFFFF
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
     """Change the root mount: pivot_root(2)."""
-    call("pivot_root", _path(new_root), _path(put_old))
+    call("pivot_root", encode_path(new_root), encode_path(put_old))
 
 
 def unshare(flags: int) -> None:
@@ -191,22 +206,32 @@ def setns(fd: int, flags: int = 0) -> None:
     call("setns", fd, flags)
 
 
-def clone3(flags: int) -> tuple[int, int]:
+def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
     """Fork into new namespaces and get a pidfd: clone3(2), clone(2) where it is filtered.
+
+    Args:
+        flags: CLONE_NEW*; CLONE_PARENT to give the child to the caller's own parent.
+        cgroup_fd: of a version 2 directory the child is born in, with CLONE_INTO_CGROUP.
 
     Returns ``(pid, pidfd)`` in the parent and ``(0, -1)`` in the child.  The caller must have
     one thread only: the child goes on in a copy of this interpreter without fork handlers.
     """
     pidfd = ctypes.c_int(-1)
     pointer = ctypes.addressof(pidfd)
-    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls
-    args = struct.pack("8Q", flags | CLONE_PIDFD, pointer, 0, 0, 17, 0, 0, 0)
+    # The caller's parent is told as the caller chose to be told of; clone3 wants no other word.
+    told = 0 if flags & CLONE_PARENT else _SIGCHLD
+    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
+    # set_tid, set_tid_size, cgroup
+    cgroup = max(cgroup_fd, 0)
+    args = struct.pack("11Q", flags | CLONE_PIDFD, pointer, 0, 0, told, 0, 0, 0, 0, 0, cgroup)
     try:
-        pid = call("clone3", args, len(args))
+        # Without the last three it is what the first kernels with clone3 know.
+        pid = call("clone3", args, len(args) if flags & CLONE_INTO_CGROUP else 64)
     except OSError as err:
-        if err.errno != 38:  # ENOSYS: docker's seccomp profile says so to keep glibc on clone()
+        is_filtered = err.errno == errno.ENOSYS  # docker's seccomp profile keeps glibc on clone()
+        if not is_filtered or flags & CLONE_INTO_CGROUP:
             raise
-        pid = call("clone", flags | CLONE_PIDFD | 17, 0, pointer, 0, 0)
+        pid = call("clone", flags | CLONE_PIDFD | told, 0, pointer, 0, 0)
     return (pid, pidfd.value) if pid else (0, -1)
 
 
@@ -224,7 +249,7 @@ def reset_signals() -> None:
 def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:
     """Open a path with rules for how it may resolve: openat2(2)."""
     how = struct.pack("3Q", flags | os.O_CLOEXEC, mode, resolve)
-    return call("openat2", dir_fd, _path(path), how, len(how))
+    return call("openat2", dir_fd, encode_path(path), how, len(how))
 
 
 def close_range(first: int, last: int = 0x7FFFFFFF, flags: int = 0) -> None:
@@ -266,20 +291,28 @@ def capget() -> tuple[int, int, int]:
     return low_e | high_e << 32, low_p | high_p << 32, low_i | high_i << 32
 
 
-def load_seccomp_filter(program: bytes) -> None:
+def load_seccomp_filter(program: bytes, flags: int = 0) -> int:
     """Install a classic BPF program as this thread's filter: seccomp(2).
 
     Args:
         program: ``struct sock_filter`` array, 8 bytes an instruction.
+        flags: SECCOMP_FILTER_FLAG_ bits.
+
+    Returns:
+        The listener's descriptor with SECCOMP_FILTER_FLAG_NEW_LISTENER, else 0.
     """
     buffer = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
-    call("seccomp", _SECCOMP_SET_MODE_FILTER, 0, fprog)
+    return call("seccomp", _SECCOMP_SET_MODE_FILTER, flags, fprog)
 
 
 def join_session_keyring(name: str) -> None:
-    """Leave the caller's keys behind for a new session keyring: keyctl(2)."""
-    call("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, name.encode())
+    """Leave the caller's keys behind for a new session keyring: keyctl(2).
+
+    Its owner may search it, so that a process started later with the same name finds it.
+    """
+    ring = call("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, name.encode())
+    call("keyctl", _KEYCTL_SETPERM, ring, _SESSION_RIGHTS)
 
 
 def setdomainname(name: str) -> None:
@@ -296,4 +329,4 @@ def syncfs(fd: int) -> None:
 
 def renameat2(old_dir: int, old: str, new_dir: int, new: str, flags: int) -> None:
     """Rename with RENAME_NOREPLACE or RENAME_EXCHANGE: renameat2(2)."""
-    call("renameat2", old_dir, _path(old), new_dir, _path(new), flags)
+    call("renameat2", old_dir, encode_path(old), new_dir, encode_path(new), flags)

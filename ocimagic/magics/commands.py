@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
     from ocimagic.magics.session import KernelSession
 
-CELL_MAGICS = ("docker", "dockerfile", "image_build", "container_run")
+CELL_MAGICS = ("docker", "dockerfile", "image_build", "container_run", "container_exec")
 
 _CELL_HELP = {
     "dockerfile": "The cell below is the Dockerfile, taken as it is; PATH is the notebook's "
     "folder when left out.",
     "container_run": "As %%container_run the cell is the command's input; without a command "
+    "it is a script for sh -e.",
+    "container_exec": "As %%container_exec the cell is the command's input; without a command "
     "it is a script for sh -e.",
     "docker": "As %%docker the cell is the command's input.",
 }
@@ -62,6 +64,8 @@ class DockerMagic:
             value = self._build(list(taken.words), cell, quiet=taken.quiet)
         elif self.words == ("container", "run"):
             value = self._script(list(taken.words), cell, quiet=taken.quiet)
+        elif self.words == ("container", "exec"):
+            value = self._exec(list(taken.words), cell, quiet=taken.quiet)
         else:
             shift = LineShift(self._above("docker")) if _is_build(words) else None
             value = self.session.run(words, stdin=cell.encode(), quiet=taken.quiet, shift=shift)
@@ -101,6 +105,13 @@ class DockerMagic:
         # An argument, not the input: a command of the script may read input itself.
         line = [*self.words, "--entrypoint", "sh", *words, "-e", "-c", cell]
         return self.session.run(line, quiet=quiet)
+
+    def _exec(self, words: list[str], cell: str, *, quiet: bool) -> object:
+        """Run a command in a container with the cell as its input, or the cell as the command."""
+        if len(_parsed(self.words, words)["words"] or ()) != 1:
+            line = [*self.words, "--interactive", *words]
+            return self.session.run(line, stdin=cell.encode(), quiet=quiet)
+        return self.session.run([*self.words, *words, "sh", "-e", "-c", cell], quiet=quiet)
 
     def _above(self, name: str) -> int:
         """Return how many lines of the cell stand above its body: blank ones and the magic's."""

@@ -35,6 +35,13 @@ class OciMagic(Configurable):
         "widget: inspect results with a search box above the same HTML.",
     ).tag(config=True)
 
+    terminal = Enum(
+        ("auto", "widget", "lines"),
+        "auto",
+        help="How -it is shown. widget: a terminal that goes on while other cells run. lines: a "
+        "box to type line after line into. auto: the widget if it was installed.",
+    ).tag(config=True)
+
     check = Bool(
         False,
         help="Raise an error when a foreground container ends with an exit code other than 0.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocimagic.cli import values
 from ocimagic.magics.listing import Listing
-from ocimagic.model import result
+from ocimagic.model import report, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,9 +93,10 @@ def register(
 
 def _kinds() -> list[type]:
     """Return every type a command may give back."""
-    of_model = [kind for kind in vars(result).values() if _is_ours(kind, result.__name__)]
-    of_line = [kind for kind in vars(values).values() if _is_ours(kind, values.__name__)]
-    return [*of_model, *of_line, Listing]
+    modules = (result, report, values)
+    found = [kind for each in modules for kind in vars(each).values()
+             if _is_ours(kind, each.__name__)]  # fmt: skip
+    return [*found, Listing]
 
 
 def _is_ours(kind: object, module: str) -> bool:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption, nearest
+from ocimagic.model.report import Committed, ContainerStats, ExecResult
 from ocimagic.model.result import (
     BuildResult,
     ContainerDetails,
@@ -240,8 +241,10 @@ def word_of(value: object) -> str:
             return value.tags[0] if value.tags else str(value.image_id)
         case PullResult():
             return value.reference
-        case ContainerSummary() | RunResult():
+        case ContainerSummary() | RunResult() | ExecResult() | ContainerStats():
             return value.container_id
+        case Committed():
+            return value.reference or str(value.image_id)
         case ContainerDetails():
             return value.summary.container_id
         case _:

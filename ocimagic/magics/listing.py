@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from ocimagic.cli.values import ContainerRows, HistoryRows, ImageRows
+from ocimagic.cli.rows import ChangeRows, PortRows, Rows
 from ocimagic.errors import nearest
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ class Listing(Sequence[T], Generic[T]):
 
 def _like(rows: tuple[T, ...], kept: tuple[T, ...]) -> tuple[T, ...]:
     """Return some of the rows, laid out as all of them were."""
-    if isinstance(rows, ImageRows | ContainerRows | HistoryRows):
-        kind: Any = type(rows)
+    kind: Any = type(rows)
+    if isinstance(rows, Rows):
         return cast("tuple[T, ...]", kind(kept, template=rows.template, **rows.options))
-    return kept
+    return cast("tuple[T, ...]", kind(kept)) if isinstance(rows, ChangeRows | PortRows) else kept
 
 
 def _names(item: object) -> list[str]:

@@ -7,12 +7,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from ocimagic.magics.listing import Listing
 from ocimagic.model.event import (
     LayerPhase,
     LayerProgress,
     Notice,
     Output,
     PullStarted,
+    Refreshed,
     StepDone,
     StepStarted,
 )
@@ -58,6 +60,7 @@ class CellScreen:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._streams = Streams()
+        self._live = Live()
         self._is_build = False
 
     def show(self, event: Event) -> None:
@@ -66,6 +69,8 @@ class CellScreen:
         match event:
             case Output(step=None):
                 self._streams.write(event.stream, event.data)
+            case Refreshed(value):
+                self._live.show(value)
             case Notice() if not self._is_build:
                 self._streams.write("stderr", f"note: {event.text}\n".encode())
             case _:
@@ -82,8 +87,35 @@ class CellScreen:
     def end(self, value: object, draw: Callable[[object], Bundle]) -> bool:
         """Write what is left; tell whether ``value`` is on the screen now."""
         self._streams.end()
+        if self._live.shows(value):
+            return True
         summed_up = isinstance(value, PullResult | BuildResult)
         return self._progress.end(draw(value) if summed_up else None) and summed_up
+
+
+class Live:
+    """A result that changes while its command runs, in one place of the cell."""
+
+    def __init__(self) -> None:
+        self._value: object = None
+        self._handle: DisplayHandle | None = None
+
+    def show(self, value: object) -> None:
+        """Put a result in the place of the one before."""
+        from IPython.display import DisplayHandle
+
+        self._value = value
+        drawn = Listing(value) if isinstance(value, tuple) else value
+        if self._handle is None:
+            self._handle = DisplayHandle()
+            self._handle.display(drawn)
+        else:
+            self._handle.update(drawn)
+
+    def shows(self, value: object) -> bool:
+        """Tell whether this is what is shown now."""
+        shown = value.items if isinstance(value, Listing) else value
+        return self._handle is not None and shown is self._value
 
 
 class Streams:

@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ocimagic.cli.grammar import execute, find
+from ocimagic.cli.rows import Rows
 from ocimagic.cli.session import Session
-from ocimagic.cli.values import ContainerRows, HistoryRows, ImageRows, LogText, Names
+from ocimagic.cli.values import LogText, Names
 from ocimagic.errors import OcimagicError
 from ocimagic.magics.drawing import draw
 from ocimagic.magics.errors import ContainerExit
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from ocimagic.cli.session import Console
     from ocimagic.magics.cell_lines import LineShift
     from ocimagic.magics.config import OciMagic
     from ocimagic.magics.screen import Progress
@@ -106,7 +108,7 @@ class KernelSession:
         value: object = None
         try:
             foreground = Foreground(screen, cancellable=verb is None or verb.cancellable)
-            value = foreground.run(self._work(words, stdin, shift))
+            value = foreground.run(self._work(words, stdin, shift, foreground))
         except OcimagicError as err:
             if shift:
                 shift.error(err)
@@ -130,7 +132,11 @@ class KernelSession:
         )
 
     def _work(
-        self, words: Sequence[str], stdin: bytes | None, shift: LineShift | None
+        self,
+        words: Sequence[str],
+        stdin: bytes | None,
+        shift: LineShift | None,
+        foreground: Foreground,
     ) -> Callable[[OnEvent, threading.Event], object]:
         """Bind a command to the place it is typed in; the engine runs in another thread."""
         cwd, environment = os.getcwd(), dict(os.environ)
@@ -146,10 +152,49 @@ class KernelSession:
                 cwd=cwd,
                 stdin=stdin,
                 cancelled=cancelled,
+                console=self._console(foreground, told, cancelled),
+                ask=self._asker(foreground),
             )
             return execute(list(words), session)
 
         return work
+
+    def _console(
+        self, foreground: Foreground, on_event: OnEvent, cancelled: threading.Event
+    ) -> Console | None:
+        """Return where a container's terminal can be shown: a cell, or IPython's own terminal."""
+        if getattr(self.ip, "kernel", None) is None:
+            if not _is_terminal():
+                return None
+            from ocimagic.cli.console import TerminalConsole
+
+            return TerminalConsole(0, 1)
+        if not self._somebody_is_there():
+            return None
+        from ocimagic.magics.console import NotebookConsole, show_widget
+
+        widget = show_widget if self._has_terminal_widget() else None
+        return NotebookConsole(foreground.in_cell, on_event, cancelled, widget)
+
+    def _has_terminal_widget(self) -> bool:
+        if self.config.terminal == "lines":
+            return False
+        from ocimagic.widgets.terminal import is_available
+
+        return is_available()
+
+    def _asker(self, foreground: Foreground) -> Callable[[str], str] | None:
+        """Return what asks the user a question; None where nobody could answer."""
+        if getattr(self.ip, "kernel", None) is None:
+            there = _is_terminal()
+        else:
+            there = self._somebody_is_there()
+        return (lambda text: str(foreground.in_cell(lambda: input(text)))) if there else None
+
+    def _somebody_is_there(self) -> bool:
+        """Tell whether the front end lets cells ask; tools that execute notebooks do not."""
+        kernel = getattr(self.ip, "kernel", None)
+        return bool(getattr(kernel, "_allow_stdin", False))
 
     def _progress(self) -> Progress:
         """Choose how to show progress: only a notebook can change what it has shown."""
@@ -164,12 +209,19 @@ class KernelSession:
         return HtmlProgress(only_text=self.config.display == "text")
 
 
+def _is_terminal() -> bool:
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False
+
+
 def _says_nothing(value: object) -> bool:
     """Tell a value whose text is empty, or was written line by line already."""
     match value:
         case LogText(streamed=True) | Names(lines=()):
             return True
-        case Listing(items=ImageRows() | ContainerRows() | HistoryRows() as rows):
+        case Listing(items=Rows() as rows):
             return bool(rows.template) and not rows
         case _:
             return False

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 20.0  # docker's ten seconds from the stop signal to SIGKILL, and some
 IMPATIENCE_S = 0.5  # for work that does not listen, and may finish by itself at any moment
 _QUEUED = 512
+_TICK_S = 0.1
 
 
 class Screen(Protocol):
@@ -48,6 +49,15 @@ class Screen(Protocol):
 
 
 @dataclass(slots=True)
+class _Call:
+    """Something to do in the thread of the cell, for a worker that waits for it."""
+
+    function: Callable[[], object]
+    outcome: _Outcome
+    done: threading.Event
+
+
+@dataclass(slots=True)
 class _Outcome:
     value: object = None
     error: BaseException | None = None
@@ -64,7 +74,7 @@ class Foreground:
     def __init__(self, screen: Screen, *, cancellable: bool = True) -> None:
         self._screen = screen
         self._cancellable = cancellable
-        self._queue: queue.Queue[Event | None] = queue.Queue(_QUEUED)
+        self._queue: queue.Queue[Event | _Call | None] = queue.Queue(_QUEUED)
         self._cancelled = threading.Event()
         self._deaf = False
         self._outcome = _Outcome()
@@ -100,7 +110,22 @@ class Foreground:
         finally:
             self._put(None)
 
-    def _put(self, event: Event | None) -> None:
+    def in_cell(self, function: Callable[[], object]) -> object:
+        """Have the thread of the cell do something for the worker, and return its value.
+
+        Raises:
+            Cancelled: the user pressed stop before it could be done.
+        """
+        call = _Call(function, _Outcome(), threading.Event())
+        self._put(call)
+        while not call.done.wait(_TICK_S):
+            if self._deaf:
+                raise Cancelled("stopped by you")
+        if call.outcome.error is not None:
+            raise call.outcome.error
+        return call.outcome.value
+
+    def _put(self, event: Event | _Call | None) -> None:
         """Hand an event over; a full queue makes the worker wait for the screen."""
         if not self._deaf:
             self._queue.put(event)
@@ -121,7 +146,10 @@ class Foreground:
                 continue
             if event is None:
                 return True
-            self._screen.show(event)
+            if isinstance(event, _Call):
+                _do(event)
+            else:
+                self._screen.show(event)
             if (due_s := self._screen.due_s()) is not None and due_s <= 0:
                 self._screen.tick()
 
@@ -156,3 +184,14 @@ class Foreground:
                 "",
             )
         return Interrupted(f"Stopped by you {after}", "")
+
+
+def _do(call: _Call) -> None:
+    try:
+        call.outcome.value = call.function()
+    except BaseException as err:
+        call.outcome.error = err
+        if isinstance(err, KeyboardInterrupt):
+            raise
+    finally:
+        call.done.set()

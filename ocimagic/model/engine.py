@@ -8,21 +8,19 @@ from ocimagic.model.event import OnEvent, ignore
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from ocimagic.model.options import BuildOptions, RunOptions
+    from ocimagic.model.containers import ContainersAPI
+    from ocimagic.model.isolation import Diagnosis
+    from ocimagic.model.options import BuildOptions
     from ocimagic.model.result import (
         BuildResult,
-        ContainerDetails,
-        ContainerSummary,
-        ExitStatus,
         HistoryLine,
         ImageDetails,
         ImageSummary,
         LayerReport,
         PullResult,
         Removed,
-        RunResult,
         SystemInfo,
     )
     from ocimagic.spec.platform import Platform
@@ -77,77 +75,15 @@ class ImagesAPI(Protocol):
         ...
 
 
-class ContainersAPI(Protocol):
-    """Verbs on containers; ``name`` is a name or a container ID, whole or its first digits."""
-
-    def create(self, options: RunOptions, *, on_event: OnEvent = ignore) -> ContainerSummary:
-        """Make a container without starting it."""
-        ...
-
-    def start(self, name: str) -> ContainerSummary:
-        """Start a container that was created or has exited."""
-        ...
-
-    def run_options(
-        self,
-        options: RunOptions,
-        *,
-        stdin: int | bytes | None = None,
-        on_event: OnEvent = ignore,
-        cancelled: threading.Event | None = None,
-    ) -> RunResult | ContainerSummary:
-        """Create and start; wait for the end unless detached.
-
-        ``stdin`` is bytes to write, or a file descriptor to copy from, for ``interactive``.
-        ``cancelled`` stops the container as ``stop`` would.
-        """
-        ...
-
-    def list(self, *, all: bool = False) -> tuple[ContainerSummary, ...]:  # noqa: A002
-        """List containers, newest first; only running ones unless ``all``."""
-        ...
-
-    def get(self, name: str) -> ContainerSummary:
-        """Return one container as it is now."""
-        ...
-
-    def inspect(self, name: str) -> ContainerDetails:
-        """Return everything known of one container."""
-        ...
-
-    def logs(
-        self,
-        name: str,
-        *,
-        follow: bool = False,
-        tail: int | None = None,
-        cancelled: threading.Event | None = None,
-    ) -> Iterator[tuple[str, str, bytes]]:
-        """Yield ``(RFC 3339 time, stdout or stderr, bytes)`` from the container's log."""
-        ...
-
-    def wait(self, name: str, *, cancelled: threading.Event | None = None) -> ExitStatus:
-        """Wait for the exit; returns at once if it has exited."""
-        ...
-
-    def stop(self, name: str, *, grace_s: float | None = None) -> ExitStatus | None:
-        """Send the stop signal, after ``grace_s`` seconds SIGKILL; None if it never ran."""
-        ...
-
-    def kill(self, name: str, *, signal: str = "KILL") -> None:
-        """Send a signal to the init process."""
-        ...
-
-    def remove(self, name: str, *, force: bool = False) -> None:
-        """Remove a container with its files and log; ``force`` kills a running one first."""
-        ...
-
-
 class SystemAPI(Protocol):
     """Verbs on the engine itself."""
 
     def info(self) -> SystemInfo:
         """Return what this machine and this version can do."""
+        ...
+
+    def diagnose(self) -> Diagnosis:
+        """Try what containers need and say what would give more."""
         ...
 
 

@@ -114,7 +114,18 @@ class Notice:
     line: int | None = None
 
 
-Event = PullStarted | LayerProgress | StepStarted | StepDone | Output | Notice
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """A result as it is now; it takes the place of the one before.
+
+    Attributes:
+        value: what a command would return if it ended here.
+    """
+
+    value: object
+
+
+Event = PullStarted | LayerProgress | StepStarted | StepDone | Output | Notice | Refreshed
 OnEvent = Callable[[Event], None]
 
 

@@ -9,22 +9,53 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from ocimagic.errors import InvalidOption, NotBuiltYet
+from ocimagic.model.namespace import CONTAINER_PREFIX
+from ocimagic.model.policy import HealthOptions, LogOptions, RestartPolicy
+from ocimagic.model.resources import DeviceMapping, ResourceOptions, Ulimit
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ocimagic.spec.platform import Platform
+
+# As long as a selector can wait: eleven days stand for "never" where docker says -1.
+FOREVER_S = 1_000_000.0
+DEFAULT_SHM_BYTES = 64 << 20
 
 
 class NetworkMode(Enum):
     """Which network a container sees.
 
     DEFAULT is what the machine gives without being asked: the host's network until bridge
-    networks are built.
+    networks are built.  CONTAINER is that of ``RunOptions.network_container``.
     """
 
     DEFAULT = "default"
     HOST = "host"
     NONE = "none"
+    CONTAINER = "container"
+
+
+def network_choice(text: str) -> tuple[NetworkMode, str]:
+    """Read ``host``, ``none`` or ``container:NAME``; returns the mode and that name or "".
+
+    Raises:
+        InvalidOption: ``container:`` without a name.
+        NotBuiltYet: any other network.
+    """
+    if text.startswith(CONTAINER_PREFIX):
+        name = text.removeprefix(CONTAINER_PREFIX)
+        if not name:
+            raise InvalidOption(f"--network {text} names no container")
+        return NetworkMode.CONTAINER, name
+    if text in {mode.value for mode in NetworkMode if mode is not NetworkMode.CONTAINER}:
+        return NetworkMode(text), ""
+    raise NotBuiltYet(
+        f"network {text!r} is not built yet",
+        why="this version has no bridge networks",
+        hint="write --network none, --network host or --network container:NAME",
+    )
 
 
 class PullPolicy(Enum):
@@ -35,6 +66,19 @@ class PullPolicy(Enum):
     NEVER = "never"
 
 
+class BindRecursion(Enum):
+    """What becomes of mounts below the source of a bind mount; the words are docker's.
+
+    ENABLED takes them along, read-only with it where the kernel can; DISABLED leaves them
+    out; WRITABLE keeps them writable below a read-only mount; READONLY insists.
+    """
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    WRITABLE = "writable"
+    READONLY = "readonly"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeMount:
     """A directory or file of the host inside the container: ``-v source:target[:ro]``.
@@ -42,11 +86,49 @@ class VolumeMount:
     Attributes:
         source: an absolute path on the host.
         target: an absolute path in the container.
+        propagation: ``rprivate`` when empty; see mount_namespaces(7).
+        relabel: SELinux's ``z`` or ``Z``, "" for none.
     """
 
     source: str
     target: str
     read_only: bool = False
+    propagation: str = ""
+    recursion: BindRecursion = BindRecursion.ENABLED
+    relabel: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TmpfsMount:
+    """An empty directory in memory: ``--tmpfs target:options``.
+
+    Attributes:
+        target: an absolute path in the container.
+        options: words of mount(8), such as ``size=64m`` or ``exec``.
+    """
+
+    target: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityOptions:
+    """``--security-opt``, but for ``no-new-privileges``.
+
+    Attributes:
+        seccomp: "" for docker's default profile, ``unconfined`` for none, else a profile in
+            docker's JSON.
+        apparmor: a profile's name, ``unconfined``, or "".
+        label: SELinux: ``disable``, or ``user:``, ``role:``, ``type:``, ``level:`` and a word.
+        unmask_paths: show all of /proc and /sys (``systempaths=unconfined``).
+        writable_cgroups: mount /sys/fs/cgroup for writing.
+    """
+
+    seccomp: str = ""
+    apparmor: str = ""
+    label: tuple[str, ...] = ()
+    unmask_paths: bool = False
+    writable_cgroups: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +139,31 @@ class RunOptions:
         image: a reference or an image ID, whole or its first digits.
         command: replaces the image's CMD when not empty.
         entrypoint: None keeps the image's; ``()`` clears it, and its CMD with it.
-        env: ``NAME=value``, later ones win.
+        env: ``NAME=value``, later ones win; ``NAME`` alone takes it out of the image's.
+        user: name or id, ``:`` and a group.
+        groups: names or ids of more groups.
+        network_container: name or ID, for ``NetworkMode.CONTAINER``.
+        pid: whose processes are seen: "" its own, ``host`` or ``container:NAME``.
+        ipc: "" or ``private``, ``shareable``, ``none``, ``host`` or ``container:NAME``.
+        uts: whose host name: "" its own, or ``host``.
+        userns: "" or ``host``.
+        cgroupns: ``private``, ``host``, or "" as the machine has it.
         detach: do not wait for the exit.
         remove: remove the container, its log and its files after the exit.
         interactive: keep stdin open.
+        tty: give it a terminal.
+        console_size: rows and columns of that terminal.
+        attach: of ``stdin``, ``stdout``, ``stderr`` what the caller follows; None is docker's
+            default, both outputs and with ``interactive`` the input.
+        detach_keys: what typed in a row lets go of a terminal.
+        sig_proxy: an interrupt of the caller ends the container too.
+        init: a small process of ours reaps orphans and passes signals on.
+        extra_hosts: names and addresses for /etc/hosts; ``host-gateway`` is the machine.
         stop_timeout_s: seconds from the stop signal to SIGKILL.
+        health: None keeps the image's.
+        exposed_ports: ``port/protocol`` for whoever looks.
+        runtime: None is ours; else ``runc``, ``crun`` or a path.
+        cidfile: a file that gets the container ID; it must not be there.
     """
 
     image: str
@@ -71,21 +173,55 @@ class RunOptions:
     env: tuple[str, ...] = ()
     working_dir: str | None = None
     user: str | None = None
+    groups: tuple[str, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()
+    tmpfs: tuple[TmpfsMount, ...] = ()
+    shm_size_bytes: int = 0
+    devices: tuple[DeviceMapping, ...] = ()
     network: NetworkMode = NetworkMode.DEFAULT
+    network_container: str = ""
+    pid: str = ""
+    ipc: str = ""
+    uts: str = ""
+    userns: str = ""
+    cgroupns: str = ""
     hostname: str | None = None
+    domainname: str = ""
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
     read_only: bool = False
     detach: bool = False
     remove: bool = False
     interactive: bool = False
+    tty: bool = False
+    console_size: tuple[int, int] | None = None
+    attach: tuple[str, ...] | None = None
+    detach_keys: str = ""
+    sig_proxy: bool = True
+    init: bool = False
+    privileged: bool = False
     no_new_privileges: bool = False
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
+    security: SecurityOptions = field(default_factory=SecurityOptions)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    ulimits: tuple[Ulimit, ...] = ()
+    oom_score_adj: int = 0
+    resources: ResourceOptions = field(default_factory=ResourceOptions)
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    health: HealthOptions | None = None
+    log: LogOptions = field(default_factory=LogOptions)
     stop_signal: str | None = None
     stop_timeout_s: float = 10.0
+    exposed_ports: tuple[str, ...] = ()
     platform: Platform | None = None
     pull: PullPolicy = PullPolicy.MISSING
+    runtime: str | None = None
+    cidfile: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ocimagic.spec.config import ContainerConfig
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from ocimagic.model.options import RunOptions
+    from ocimagic.model.policy import HealthOptions
+    from ocimagic.model.report import ContainerSize, Health
     from ocimagic.model.state import Status
     from ocimagic.spec.config import ImageConfig
     from ocimagic.spec.digest import Digest
@@ -197,11 +201,15 @@ class ExitStatus:
     Attributes:
         code: 0-255 as docker gives it; 128+n when signal n killed it.
         signal: that n, or None.
+        oom_killed: the kernel killed one of its processes for want of memory.
+        error: why it could not be started, or "".
     """
 
     code: int
     signal: int | None
     finished: datetime
+    oom_killed: bool = False
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +222,11 @@ class ContainerSummary:
         pid: of the init process on the host, while it runs.
         exit: None until it has exited.
         network: what it really got.
+        health: None when nobody checks it.
+        restart_count: how often its restart policy started it again.
+        mounts: source and target of each volume and directory that it sees.
+        exposed_ports: ``port/protocol``.
+        size: only if it was asked for.
     """
 
     container_id: str
@@ -228,6 +241,11 @@ class ContainerSummary:
     exit: ExitStatus | None
     network: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    health: Health | None = None
+    restart_count: int = 0
+    mounts: tuple[tuple[str, str], ...] = ()
+    exposed_ports: tuple[str, ...] = ()
+    size: ContainerSize | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +255,10 @@ class ContainerDetails:
     Attributes:
         runtime_config: the bundle's config.json as a JSON object.
         lower_dirs: layer directories, top first.
+        image_config: of its image; empty when that is gone.
+        health: the check that is made, all filled in; None for none.
+        files: paths in the container to the engine's own files that are shown there.
+        exec_ids: of commands that run in it besides its own.
     """
 
     summary: ContainerSummary
@@ -247,6 +269,10 @@ class ContainerDetails:
     upper_dir: str
     lower_dirs: tuple[str, ...]
     runtime_config: Mapping[str, object]
+    image_config: ContainerConfig = field(default_factory=ContainerConfig)
+    health: HealthOptions | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    exec_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

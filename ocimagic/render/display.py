@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ocimagic.errors import OcimagicError
-from ocimagic.model import result
-from ocimagic.render import html, table, text
+from ocimagic.model import isolation, report, result
+from ocimagic.render import doctor, html, table, text
+from ocimagic.render import report as reports
 from ocimagic.render.error import error_html, error_text
 from ocimagic.render.escape import visible
 from ocimagic.render.inspect_tree import tree_html, tree_text
@@ -95,6 +96,13 @@ def _row_of(drawing: _Drawing) -> _Drawing:
     )
 
 
+def _said(say: Callable[[Any], str], tell: Callable[[Any], str] | None = None) -> _Drawing:
+    """Draw what is a sentence; ``tell`` is the one for HTML, where the two differ."""
+    return _Drawing(
+        lambda value, _: say(value), lambda value, _: html.paragraph((tell or say)(value))
+    )
+
+
 def _document(convert: Callable[[Any], object]) -> _Drawing:
     """Draw what is best looked at as its JSON document."""
     return _Drawing(
@@ -138,6 +146,11 @@ _EXITS = _Drawing(
     lambda statuses, now: "\n".join(text.exit_sentence(each, now) for each in statuses),
     lambda statuses, now: "".join(html.exit_html(each, now) for each in statuses),
 )
+_STATS = _tabled(lambda rows, _: reports.stats_table(rows))
+_CHANGES = _Drawing(
+    lambda rows, _: "\n".join(reports.change_lines(rows)),
+    lambda rows, _: html.table_html(reports.change_table(rows)),
+)
 _JSON = _document(lambda value: value)
 
 _ROWS: dict[type, _Drawing] = {
@@ -146,6 +159,8 @@ _ROWS: dict[type, _Drawing] = {
     result.HistoryLine: _HISTORY,
     result.LayerInfo: _LAYERS,
     result.ExitStatus: _EXITS,
+    report.ContainerStats: _STATS,
+    report.FileChange: _CHANGES,
     dict: _JSON,
 }
 
@@ -167,7 +182,22 @@ _ONE: dict[type, _Drawing] = {
     result.Removed: _Drawing(
         lambda value, _: text.removed_text(value), lambda value, _: html.removed_html(value)
     ),
+    report.ProcessTable: _tabled(lambda value, _: reports.process_table(value)),
+    report.Pruned: _Drawing(
+        lambda value, _: reports.pruned_text(value),
+        lambda value, _: html.preformatted(reports.pruned_text(value)),
+    ),
+    report.Copied: _said(reports.copied_text),
+    report.Committed: _said(reports.committed_text, reports.committed_sentence),
+    report.ExecResult: _Drawing(
+        lambda value, _: reports.exec_sentence(value),
+        lambda value, _: html.exec_html(value),
+    ),
     result.SystemInfo: _Drawing(
         lambda value, _: text.info_text(value), lambda value, _: html.info_html(value)
+    ),
+    isolation.Diagnosis: _Drawing(
+        lambda value, _: doctor.diagnosis_text(value),
+        lambda value, _: doctor.diagnosis_html(value),
     ),
 }

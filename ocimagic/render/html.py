@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from ocimagic.model.report import ExecResult
     from ocimagic.model.result import (
         BuildResult,
         ExitStatus,
@@ -126,6 +127,13 @@ def run_html(result: RunResult) -> str:
     return (
         f'<p style="margin:.3em 0">{badge(f"exit {result.exit_code}", colour)} {markup(said)}</p>'
     )
+
+
+def exec_html(result: ExecResult) -> str:
+    """Draw how a command in a container ended as a small label and a few words."""
+    said = f"{human_seconds(result.duration_s)} · in container {result.name}"
+    label = badge(f"exit {result.exit_code}", BAD if result.exit_code else GOOD)
+    return f'<p style="margin:.3em 0">{label} {markup(said)}</p>'
 
 
 def exit_html(status: ExitStatus, now: datetime, *, name: str = "") -> str:

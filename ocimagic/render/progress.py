@@ -146,6 +146,8 @@ class BuildProgress:
                 return replace(self, notices=(*self.notices, event))
             case PullStarted() | LayerProgress():
                 return replace(self, pull=(self.pull or PullProgress()).update(event))
+            case _:  # nothing else happens in a build
+                return self
 
     def stopped(self) -> BuildProgress:
         """Return the state as it stays when the build broke off."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from ocimagic.model.report import ContainerSize
     from ocimagic.model.result import (
         BuildResult,
         ContainerSummary,
@@ -25,8 +26,47 @@ if TYPE_CHECKING:
     from ocimagic.spec.digest import Digest
 
 COMMAND_WIDTH = 20
+MOUNT_WIDTH = 15
 CREATED_BY_WIDTH = 45
 INSTRUCTION_WIDTH = 60
+
+# Heads of the fields that a ``--format 'table …'`` can name.
+IMAGE_HEADS = {
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "ID": "IMAGE ID",
+    "Digest": "DIGEST",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Size": "SIZE",
+    "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
+}
+CONTAINER_HEADS = {
+    "ID": "CONTAINER ID",
+    "Image": "IMAGE",
+    "Command": "COMMAND",
+    "RunningFor": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Status": "STATUS",
+    "State": "STATE",
+    "Names": "NAMES",
+    "Networks": "NETWORKS",
+    "Labels": "LABELS",
+    "Ports": "PORTS",
+    "Size": "SIZE",
+    "Mounts": "MOUNTS",
+    "LocalVolumes": "LOCAL VOLUMES",
+}
+HISTORY_HEADS = {
+    "ID": "IMAGE",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "CreatedBy": "CREATED BY",
+    "Size": "SIZE",
+    "Comment": "COMMENT",
+    "Base": "BASE",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +116,11 @@ def image_fields(image: ImageSummary, now: datetime, *, no_trunc: bool = False) 
 
 
 def container_table(
-    containers: Iterable[ContainerSummary], now: datetime, *, no_trunc: bool = False
+    containers: Iterable[ContainerSummary],
+    now: datetime,
+    *,
+    no_trunc: bool = False,
+    size: bool = False,
 ) -> Table:
     """Lay out ``container ls`` as docker does; without PORTS, since there can be none yet."""
     rows = [container_fields(each, now, no_trunc=no_trunc) for each in containers]
@@ -88,6 +132,8 @@ def container_table(
         "STATUS": "Status",
         "NAMES": "Names",
     }
+    if size:
+        columns["SIZE"] = "Size"
     return _table(f"{count(len(rows), 'container')}", columns, rows)
 
 
@@ -108,16 +154,44 @@ def container_fields(
         "Networks": container.network,
         "Labels": ",".join(f"{key}={value}" for key, value in container.labels.items()),
         "Ports": "",
+        "Size": _sizes(container.size),
+        "Mounts": ",".join(
+            source if no_trunc else shorten(source, MOUNT_WIDTH) for source, _ in container.mounts
+        ),
+        "LocalVolumes": "0",
     }
 
 
+def _sizes(size: ContainerSize | None) -> str:
+    if size is None:
+        return "0B"
+    return f"{human_size(size.changed_bytes)} (virtual {human_size(size.total_bytes)})"
+
+
 def status_words(container: ContainerSummary, now: datetime) -> str:
-    """Return docker's STATUS column: ``Up 2 minutes``, ``Exited (0) 3 seconds ago``."""
-    if container.exit:
-        return f"Exited ({container.exit.code}) {human_age(container.exit.finished, now)}"
-    if container.status is Status.RUNNING and container.started:
-        return f"Up {human_duration((now - container.started).total_seconds())}"
-    return container.status.value.capitalize()
+    """Return docker's STATUS column: ``Up 2 minutes (healthy)``, ``Exited (0) 3 seconds ago``."""
+    ended = container.exit
+    match container.status:
+        case Status.RUNNING | Status.PAUSED if container.started:
+            up = f"Up {human_duration((now - container.started).total_seconds())}"
+            return up + _condition(container)
+        case Status.RESTARTING:
+            after = f" ({ended.code}) {human_age(ended.finished, now)}" if ended else ""
+            return f"Restarting{after}"
+        case Status.REMOVING:
+            return "Removal In Progress"
+        case Status.EXITED if ended:
+            return f"Exited ({ended.code}) {human_age(ended.finished, now)}"
+    return str(container.status.value).capitalize()
+
+
+def _condition(container: ContainerSummary) -> str:
+    if container.status is Status.PAUSED:
+        return " (Paused)"
+    if container.health is None:
+        return ""
+    status = container.health.status
+    return " (health: starting)" if status == "starting" else f" ({status})"
 
 
 def history_table(

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+_BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
@@ -20,6 +21,14 @@ def human_size(size_bytes: float) -> str:
     while size >= 999.5 and unit < len(_SIZE_UNITS) - 1:
         size, unit = size / 1000, unit + 1
     return f"{size:.3g}{_SIZE_UNITS[unit]}"
+
+
+def binary_size(size_bytes: float) -> str:
+    """Write a size with binary units and four digits, as docker writes memory: ``23.54GiB``."""
+    size, unit = float(size_bytes), 0
+    while size >= 1024 and unit < len(_BINARY_UNITS) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{size:.4g}{_BINARY_UNITS[unit]}"
 
 
 def human_duration(seconds: float) -> str:

@@ -6,17 +6,17 @@ Spec: runtime-spec bundle.md.
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.directory import CONFIG_NAME, ROOTFS_NAME
 from ocimagic.model.rootfs import OverlayRootfs
-from ocimagic.spec.codec import decode, encode
+from ocimagic.runtime.seccomp_filter import SeccompFilter, make_filter
+from ocimagic.spec.codec import decode
 from ocimagic.spec.runtime import RuntimeConfig
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Mapping, MutableMapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +24,19 @@ class Bundle:
     """What one container is made from.
 
     Attributes:
+        path: absolute.
+        document: config.json as JSON.
         root_path: absolute path of the root directory.
         rootfs: what to mount there first; None when it is a ready tree.
-        seccomp_filter: BPF program, empty for none.
+        seccomp: None for no filter.
     """
 
     path: str
     config: RuntimeConfig
+    document: Mapping[str, object] = field(repr=False)
     root_path: str
     rootfs: OverlayRootfs | None
-    seccomp_filter: bytes = field(repr=False)
+    seccomp: SeccompFilter | None = field(repr=False)
 
 
 def load_bundle(path: str, filters: MutableMapping[bytes, bytes]) -> Bundle:
@@ -47,23 +50,19 @@ def load_bundle(path: str, filters: MutableMapping[bytes, bytes]) -> Bundle:
         InvalidDocument: config.json or rootfs.json breaks its form.
         OSError: it cannot be read.
     """
-    config = RuntimeConfig.parse(_read(path, CONFIG_NAME))
+    document = decode(_read(path, CONFIG_NAME), what="runtime config")
+    config = RuntimeConfig.from_fields(document)
     rootfs = None
     if os.path.exists(os.path.join(path, ROOTFS_NAME)):
         rootfs = OverlayRootfs.from_fields(decode(_read(path, ROOTFS_NAME), what="rootfs.json"))
-    root_path = os.path.join(path, config.root_path)
-    return Bundle(path, config, root_path, rootfs, _filter(config, filters))
-
-
-def _filter(config: RuntimeConfig, filters: MutableMapping[bytes, bytes]) -> bytes:
-    if config.seccomp is None:
-        return b""
-    key = encode(config.seccomp)
-    if key not in filters:
-        from ocimagic.runtime.seccomp import compile_filter
-
-        filters[key] = compile_filter(config.seccomp, platform.machine())
-    return filters[key]
+    return Bundle(
+        path,
+        config,
+        document.value,
+        os.path.join(path, config.root_path),
+        rootfs,
+        make_filter(config.seccomp, filters),
+    )
 
 
 def _read(path: str, name: str) -> bytes:

@@ -40,19 +40,45 @@ def kernel_knows(bit: int) -> bool:
     return True
 
 
-def apply_sets(sets: Mapping[str, tuple[str, ...]]) -> None:
+def bounding_set() -> int:
+    """Return what this process could still have."""
+    return sum(1 << bit for bit in range(len(CAPABILITY_NAMES)) if _is_held(bit))
+
+
+def _is_held(bit: int) -> bool:
+    try:
+        return syscalls.prctl(syscalls.PR_CAPBSET_READ, bit) == 1
+    except OSError:
+        return False
+
+
+def names(bits: int) -> list[str]:
+    """Return the names of bits."""
+    return [name for bit, name in enumerate(CAPABILITY_NAMES) if bits >> bit & 1]
+
+
+def apply_sets(sets: Mapping[str, tuple[str, ...]], *, more: int = 0) -> None:
     """Set effective, permitted, inheritable and ambient; call it after the change of user.
 
     Asking for what this machine's own bounding set lacks is not an error: a container in a
     container still starts, with what there is.
+
+    Args:
+        sets: by name.
+        more: bits held besides for a while; call it again without them.
     """
     held = syscalls.capget()[1]
     permitted = mask(sets.get("permitted", ())) & held
     effective = mask(sets.get("effective", ())) & permitted
     inheritable = mask(sets.get("inheritable", ())) & held
-    syscalls.capset(effective, permitted, inheritable)
-    syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
+    more &= held
+    syscalls.capset(effective | more, permitted | more, inheritable)
     ambient = mask(sets.get("ambient", ())) & permitted & inheritable
     for bit in range(len(CAPABILITY_NAMES)):
-        if ambient >> bit & 1:
+        if ambient >> bit & 1 and not more:
             syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, bit)
+
+
+def clear_ambient_set() -> None:
+    """Give up what would be kept over an execve."""
+    syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)

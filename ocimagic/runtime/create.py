@@ -1,91 +1,340 @@
-"""The runtime's outside: clone the first process and learn whether its command began.
+"""The runtime's outside: clone the first process, see it through to where it waits, start it.
 
-Spec: runtime-spec runtime.md, "Create" and "Start", which this version does in one go.
+Spec: runtime-spec runtime.md, "Create" and "Start".
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from ocimagic import errors
-from ocimagic.linux import syscalls
-from ocimagic.runtime.init import Context, run_phases
+from ocimagic.runtime import terminal
+from ocimagic.runtime.birth import bear
+from ocimagic.runtime.cgroup import place
+from ocimagic.runtime.cgroup_devices import in_user_namespace
+from ocimagic.runtime.channel import Channel
+from ocimagic.runtime.creation import Creation
+from ocimagic.runtime.hooks import run_all_hooks
+from ocimagic.runtime.init import PHASES, InitContext, become_mapped
+from ocimagic.runtime.labels import check_labels
+from ocimagic.runtime.mounts import close_sources, open_sources, plan_mounts
+from ocimagic.runtime.namespaces import Namespaces, is_own
+from ocimagic.runtime.rootfs import open_root, unmount_below
+from ocimagic.runtime.state import ContainerState, check_id, claim, listen
+from ocimagic.spec.isolation import sysctl_namespace
+from ocimagic.spec.runtime import GROUPS_ANNOTATION, USER_ANNOTATION
 
 if TYPE_CHECKING:
-    from ocimagic.runtime.bundle import Bundle
+    from collections.abc import Callable
 
-_CLONE_FLAGS = {
-    "mount": syscalls.CLONE_NEWNS,
-    "pid": syscalls.CLONE_NEWPID,
-    "ipc": syscalls.CLONE_NEWIPC,
-    "uts": syscalls.CLONE_NEWUTS,
-    "network": syscalls.CLONE_NEWNET,
-    "cgroup": syscalls.CLONE_NEWCGROUP,
-    "user": syscalls.CLONE_NEWUSER,
-    "time": syscalls.CLONE_NEWTIME,
-}
+    from ocimagic.runtime.bundle import Bundle
+    from ocimagic.runtime.cgroup import Cgroup
+    from ocimagic.spec.runtime import RuntimeConfig
+
+
+def ignore(_warning: str) -> None:
+    """Take a warning that nobody asked for."""
 
 
 @dataclass(slots=True)
 class Init:
-    """The first process of a container, owned by who created it.
+    """The first process of a container, or one executed in it; owned by who created it.
 
     Attributes:
+        pid: as seen by the creator.
         pidfd: readable once it has ended; close with ``close``.
+        console: master of its terminal when nobody else was to get it, else -1.
+        state: of its container.
     """
 
     pid: int
     pidfd: int
-    _report: int
+    console: int
+    state: ContainerState
+    _channel: Channel
+    _on_warning: Callable[[str], None] = ignore
+    _is_first: bool = True
 
     @classmethod
-    def create(cls, bundle: Bundle, container_id: str, stdio: tuple[int, int, int]) -> Self:
-        """Clone the first process into its namespaces and let it run its phases.
+    def create(  # noqa: PLR0913  each is a word of the command line
+        cls,
+        bundle: Bundle,
+        container_id: str,
+        stdio: tuple[int, int, int],
+        *,
+        state_root: str | None = None,
+        console_socket: str | None = None,
+        console_size: tuple[int, int] | None = None,
+        preserve_fds: int = 0,
+        on_warning: Callable[[str], None] = ignore,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        door: bool = False,
+    ) -> Self:
+        """Make a container whose first process waits for ``start``.
 
-        The caller must have one thread only, and keeps its own copies of ``stdio``.
+        The caller must have one thread only.  If it dies before ``start``, the process ends by
+        itself.
+
+        Args:
+            bundle: what it is made from.
+            container_id: unique below ``state_root``.
+            stdio: descriptors for its streams, -1 for /dev/null; the caller keeps its copies.
+            state_root: directory that gets ``<id>/state.json``; None records nothing.
+            console_socket: path of the socket that gets the master of the terminal.
+            console_size: rows and columns.
+            preserve_fds: how many descriptors after stderr the command keeps.
+            on_warning: hears what the machine could not give in full.
+            no_pivot: the machine's root is its initramfs, which cannot be pivoted away from.
+            no_new_keyring: the process keeps the caller's session keyring.
+            door: make one in the state directory where another process may start it, once
+                ``let_go`` is called.
 
         Raises:
-            HostLacks: namespaces are not to be had here.
+            OcimagicError: what could not be had; nothing is left of the container then.
         """
-        flags = 0
-        for kind, path in bundle.config.namespaces.items():
-            if path:
-                raise errors.NotBuiltYet(f"joining a {kind} namespace by path is not built yet")
-            flags |= _CLONE_FLAGS[kind]
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        try:
-            pid, pidfd = syscalls.clone3(flags)
-        except OSError as err:
-            os.close(reader)
-            os.close(writer)
-            raise errors.HostLacks(
-                "this machine does not allow containers",
-                why=f"clone3 into new namespaces: {err.strerror}",
-                hint="%system_info says what it allows; run as root, or allow user namespaces",
-            ) from err
-        if pid == 0:
-            syscalls.set_process_name("ocimagic-init")
-            run_phases(Context(bundle, container_id, stdio, writer))
-        os.close(writer)
-        return cls(pid, pidfd, reader)
+        wishes = _Wishes(
+            stdio,
+            state_root,
+            console_socket,
+            console_size,
+            preserve_fds,
+            on_warning,
+            no_pivot=no_pivot,
+            no_new_keyring=no_new_keyring,
+            door=door,
+        )
+        return cls.of(_make(bundle, container_id, wishes))
 
-    def wait_started(self) -> None:
-        """Wait until the command began.
+    @classmethod
+    def of(cls, creation: Creation) -> Self:
+        """Own a process that is ready."""
+        return cls(
+            creation.pid,
+            creation.pidfd,
+            creation.console,
+            creation.state,
+            creation.channel,
+            creation.on_warning,
+            creation.is_first,
+        )
+
+    def let_go(self) -> None:
+        """Let the process live on without its creator; whoever comes to its door starts it."""
+        self._channel.say("let go")
+        self._channel.close()
+
+    def start(self) -> None:
+        """Let the process execute its command; return when it does.
 
         Raises:
-            OcimagicError: what the first process reported instead.
+            CommandNotFound: it, or the interpreter or loader it names, is not in the image.
+            CommandNotExecutable: the kernel refuses to execute it.
+            StartFailed: it ended before that, or a hook failed; the container is gone then.
         """
-        parts = []
-        while part := os.read(self._report, 1 << 16):
-            parts.append(part)
-        os.close(self._report)
-        self._report = -1
-        if parts:
-            raise errors.unpack(json.loads(b"".join(parts)))
+        self.state = start(self._channel, self.state, self._on_warning, is_first=self._is_first)
 
     def close(self) -> None:
-        """Let go of the pidfd."""
+        """Let go of the process's descriptors; a process not started yet ends."""
+        self._channel.close()
         os.close(self.pidfd)
+        if self.console >= 0:
+            os.close(self.console)
+
+
+def start(
+    channel: Channel,
+    state: ContainerState,
+    on_warning: Callable[[str], None] = ignore,
+    *,
+    is_first: bool = True,
+) -> ContainerState:
+    """Start the process at the other end of a channel, and close that; as ``Init.start``."""
+    with contextlib.suppress(OSError):  # it is dead: what it said last comes next
+        channel.say("start", **state.to_oci_json("created" if is_first else "running"))
+    heard = channel.hear()
+    channel.close()
+    if heard is not None:
+        failure = errors.unpack(heard.fields)
+        if is_first:
+            destroy(state, on_warning)
+        raise failure
+    if is_first:
+        state = state.changed(is_started=True)
+        hooks = state.hooks
+        if hooks.poststart:
+            told = state.to_oci_json("running")
+            run_all_hooks("poststart", hooks.poststart, told, state.bundle_path, on_warning)
+    return state
+
+
+def destroy(state: ContainerState, on_warning: Callable[[str], None] = ignore) -> None:
+    """Undo what creating a container did, its process being over; then run its poststop hooks.
+
+    Raises:
+        InvalidState: a process is still in its cgroup.
+    """
+    state.cgroup.remove()
+    if not state.has_own_mounts:
+        unmount_below(state.root_path)
+    told = state.to_oci_json("stopped")
+    state.remove()
+    hooks = state.hooks.poststop
+    if hooks:
+        run_all_hooks("poststop", hooks, told, state.bundle_path, on_warning)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What a caller wants of a first process besides what config.json says."""
+
+    stdio: tuple[int, int, int]
+    state_root: str | None
+    console_socket: str | None
+    console_size: tuple[int, int] | None
+    preserve_fds: int
+    on_warning: Callable[[str], None]
+    no_pivot: bool
+    no_new_keyring: bool
+    door: bool
+
+
+def _make(bundle: Bundle, container_id: str, wishes: _Wishes) -> Creation:
+    """Make a container up to where its first process waits, or nothing at all."""
+    _check(bundle, container_id, wishes)
+    with contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
+        spaces = _open_namespaces(bundle.config)
+        held.callback(spaces.close)
+        cgroup = place(bundle.config.cgroups_path, container_id)
+        state = _claim(bundle, container_id, cgroup, wishes.state_root)
+        undo.callback(state.remove)
+        cgroup.create()
+        undo.callback(cgroup.remove)
+        creation = _begin(bundle, state, cgroup, spaces, wishes, held)
+        try:
+            creation.see_through()
+            creation.state = creation.state.changed(is_created=True)
+        except BaseException:
+            destroy(creation.state, wishes.on_warning)
+            raise
+        undo.pop_all()
+        return creation
+
+
+def _check(bundle: Bundle, container_id: str, wishes: _Wishes) -> None:
+    """Refuse what could not be, before anything is made."""
+    config = bundle.config
+    check_id(container_id)
+    for warning in config.warnings:
+        wishes.on_warning(warning)
+    check_labels(config.process)
+    if config.mount_label:
+        wishes.on_warning("linux.mountLabel is ignored: this kernel has no SELinux")
+    if not (bundle.rootfs or os.path.isdir(bundle.root_path)):
+        raise errors.InvalidDocument(
+            "the root of this container is not a directory", where=bundle.root_path
+        )
+
+
+def _plan(context: InitContext, cgroup: Cgroup, held: contextlib.ExitStack) -> None:
+    """Plan the mounts, and open what the process itself will not be allowed to."""
+    config, bundle = context.config, context.bundle
+    # A cgroup keeps the rules about devices, and who is root of a user namespace only can make
+    # none; elsewhere no file system may have any.
+    is_safe = cgroup.paths or "user" in config.namespaces or in_user_namespace()
+    context.forbid_devices = not is_safe
+    plan = plan_mounts(
+        config,
+        bundle_path=bundle.path,
+        cgroup_paths=cgroup.paths,
+        forbid_devices=context.forbid_devices,
+    )
+    context.plan = open_sources(plan, config)
+    held.callback(close_sources, context.plan)
+    if "user" in config.namespaces and not bundle.rootfs:
+        context.root_tree = open_root(bundle.root_path)
+        held.callback(os.close, context.root_tree)
+
+
+def _open_namespaces(config: RuntimeConfig) -> Namespaces:
+    spaces = Namespaces.open(config.namespaces, config.time_offsets)
+    for name in config.sysctl:
+        kind = sysctl_namespace(name)
+        if kind in spaces.joined and is_own(kind, spaces.joined[kind]):
+            spaces.close()
+            raise errors.InvalidDocument(
+                f"sysctl {name} would be the machine's", why=f"the {kind} namespace is not its own"
+            )
+    return spaces
+
+
+def _claim(
+    bundle: Bundle, container_id: str, cgroup: Cgroup, state_root: str | None
+) -> ContainerState:
+    state = ContainerState(
+        container_id=container_id,
+        directory="",
+        bundle_path=bundle.path,
+        root_path=bundle.root_path,
+        config=bundle.document,
+        cgroup_paths=cgroup.paths,
+    )
+    return state if state_root is None else claim(state, os.path.abspath(state_root))
+
+
+def _begin(
+    bundle: Bundle,
+    state: ContainerState,
+    cgroup: Cgroup,
+    spaces: Namespaces,
+    wishes: _Wishes,
+    held: contextlib.ExitStack,
+) -> Creation:
+    """Clone the first process; what ``held`` gets is let go of when it is ready."""
+    config = bundle.config
+    console_door = None
+    if wishes.console_socket:
+        console_door = held.enter_context(terminal.connect_console(wishes.console_socket))
+    mine, theirs = Channel.pair()
+    held.callback(theirs.close)
+    context = InitContext(
+        state.container_id,
+        config,
+        config.process,
+        theirs,
+        wishes.stdio,
+        said_user=config.annotations.get(USER_ANNOTATION),
+        said_groups=config.annotations.get(GROUPS_ANNOTATION, ""),
+        seccomp=bundle.seccomp,
+        preserve_fds=wishes.preserve_fds,
+        console_size=wishes.console_size,
+        entrance=cgroup.entrance(),
+        door=held.enter_context(listen(state.start_path)) if wishes.door else None,
+        bundle=bundle,
+        no_pivot=wishes.no_pivot,
+        new_keyring=not wishes.no_new_keyring,
+    )
+    assert context.entrance is not None
+    held.callback(context.entrance.close)
+    _plan(context, cgroup, held)
+    try:
+        pid, pidfd = bear(spaces, context, PHASES, mine, become_mapped)
+    except BaseException:
+        mine.close()
+        raise
+    theirs.close()
+    return Creation(
+        config,
+        config.process,
+        state,
+        cgroup,
+        mine,
+        pid,
+        pidfd,
+        wishes.on_warning,
+        seccomp=bundle.seccomp,
+        console_door=console_door,
+    )

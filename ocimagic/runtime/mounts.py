@@ -1,301 +1,271 @@
 """The mounts of a container: planned as values, then applied one by one.
 
-Spec: runtime-spec config.md, "Mounts"; config-linux.md, "Masked Paths", "Readonly Paths".
-A destination is always resolved by the kernel below the new root (CVE-2021-30465).
+The plan is made before the first process exists, where it can be shown and where a source can
+be opened that the process will not be allowed to reach.  Each operation knows how it is done:
+``filesystem_mount``, ``bind_mount``, ``cgroup_mount``, ``devices``, ``protection``.
+
+Spec: runtime-spec config.md, "Mounts"; config-linux.md, "Default Filesystems".
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-import stat
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING
+import posixpath
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
-from ocimagic.errors import StartFailed
-from ocimagic.linux import syscalls
-from ocimagic.linux.paths import make_directories, make_file, open_beneath, open_in_root
+from ocimagic.errors import InvalidDocument, StartFailed
+from ocimagic.linux import mounting, syscalls
+from ocimagic.linux.paths import open_in_root
+from ocimagic.runtime.bind_mount import Bind
+from ocimagic.runtime.cgroup_hierarchy import VERSION2
+from ocimagic.runtime.cgroup_mount import CgroupMount
+from ocimagic.runtime.devices import DEV, DefaultDevices, Node
+from ocimagic.runtime.filesystem_mount import NewFileSystem
+from ocimagic.runtime.mount_attributes import change
+from ocimagic.runtime.mount_idmap import IdMap
+from ocimagic.runtime.mount_options import MountOptions, parse_options
+from ocimagic.runtime.mount_target import PROC, path_of
+from ocimagic.runtime.protection import MaskedPaths, ReadOnlyMount, ReadOnlyPath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ocimagic.spec.runtime import Mount, RuntimeConfig
 
-_FLAGS = {
-    "ro": syscalls.MS_RDONLY,
-    "nosuid": syscalls.MS_NOSUID,
-    "nodev": syscalls.MS_NODEV,
-    "noexec": syscalls.MS_NOEXEC,
-    "relatime": syscalls.MS_RELATIME,
-    "strictatime": syscalls.MS_STRICTATIME,
-    "bind": syscalls.MS_BIND,
-    "rbind": syscalls.MS_BIND | syscalls.MS_REC,
-}
-_NO_FLAG = {"rw", "suid", "dev", "exec", "defaults"}
-_PROPAGATION = {
-    "private": syscalls.MS_PRIVATE,
-    "rprivate": syscalls.MS_PRIVATE | syscalls.MS_REC,
-    "slave": syscalls.MS_SLAVE,
-    "rslave": syscalls.MS_SLAVE | syscalls.MS_REC,
-    "shared": syscalls.MS_SHARED,
-    "rshared": syscalls.MS_SHARED | syscalls.MS_REC,
-}
-# What a mount in a user namespace may not lose when it is mounted again.
-_LOCKED = {
-    os.ST_NOSUID: syscalls.MS_NOSUID,
-    os.ST_NODEV: syscalls.MS_NODEV,
-    os.ST_NOEXEC: syscalls.MS_NOEXEC,
-}
-DEV = "/dev"  # has devices; the runtime shuts it for others when it is furnished
-_HERE = -100  # AT_FDCWD
+
+_CAP_SYS_ADMIN = 21
 
 
-class Action(Enum):
-    """What one operation does at its destination."""
+class Operation(Protocol):
+    """One thing to do below the new root; its text says what, for people."""
 
-    MOUNT = "mount"
-    BIND = "bind"
-    MASK = "mask"
-    READONLY = "make read-only"
+    @property
+    def destination(self) -> str:
+        """Return where in the container."""
+
+    def apply(self, root_fd: int) -> None:
+        """Do it below the root.
+
+        Raises:
+            OSError: the kernel refuses.
+            OcimagicError: it must not be done, with the reason.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class MountOp:
-    """One thing to do, in order.
+class Remount:
+    """Change what is mounted there already.
 
     Attributes:
         destination: absolute, in the container.
-        flags: MS_ bits.
-        data: options of the file system.
-        optional: a destination that does not exist is fine.
     """
 
-    action: Action
     destination: str
-    source: str = ""
-    kind: str = ""
-    flags: int = 0
-    data: str = ""
-    propagation: int = 0
-    optional: bool = False
-    why: str = field(default="", compare=False)
+    kind: str
+    source: str
+    options: MountOptions
+
+    def __str__(self) -> str:
+        return f"remount {self.destination}"
+
+    def apply(self, root_fd: int) -> None:
+        """Do it below the root."""
+        fd = open_in_root(root_fd, self.destination, os.O_PATH)
+        try:
+            if not self.options.bind:
+                flags = self.options.mount_flags | mounting.MS_REMOUNT
+                data = self.options.data or None
+                mounting.mount(self.source, path_of(fd), self.kind, flags, data)
+            change(fd, self.options)
+        finally:
+            os.close(fd)
 
 
-def plan_mounts(config: RuntimeConfig) -> list[MountOp]:
-    """List everything to mount below the new root, in the config's order."""
-    return [_plan_mount(each) for each in config.mounts]
+def plan_mounts(
+    config: RuntimeConfig,
+    *,
+    bundle_path: str = "/",
+    cgroup_paths: Mapping[str, str] | None = None,
+    forbid_devices: bool = True,
+) -> list[Operation]:
+    """List everything to mount and all devices to make below the new root, in order.
+
+    Args:
+        config: valid.
+        bundle_path: what a relative source is relative to.
+        cgroup_paths: the container's cgroup, controller ("" for version 2) to absolute path;
+            without one it sees none.
+        forbid_devices: nothing else keeps the container from opening a device it makes:
+            no file system but the few nodes it is given may have any.
+
+    Raises:
+        InvalidDocument: a mount that cannot be.
+    """
+    planner = _Planner(config, bundle_path, cgroup_paths or {}, forbid_devices)
+    for mount in config.mounts:
+        planner.add(mount)
+    if not any(isinstance(each, DefaultDevices) for each in planner.plan):
+        planner.plan.append(DefaultDevices(is_mount=False, forbid_devices=forbid_devices))
+    planner.plan += (Node(each, forbid_devices) for each in config.devices)
+    return planner.plan
 
 
-def plan_protection(config: RuntimeConfig) -> list[MountOp]:
+def plan_protection(config: RuntimeConfig) -> list[Operation]:
     """List what to make read-only and what to hide, once all is mounted."""
-    readonly = [
-        MountOp(Action.READONLY, path, optional=True, why="readonlyPaths")
-        for path in config.readonly_paths
-    ]
-    masked = [
-        MountOp(Action.MASK, path, optional=True, why="maskedPaths") for path in config.masked_paths
-    ]
-    return readonly + masked
+    late = [each for each in config.mounts if _is_filled_first(each)]
+    plan: list[Operation] = [ReadOnlyMount(_place(each)) for each in late]
+    plan += (ReadOnlyPath(path) for path in config.readonly_paths)
+    plan += [MaskedPaths(config.masked_paths)] if config.masked_paths else []
+    return plan
 
 
-def _plan_mount(mount: Mount) -> MountOp:
-    flags, propagation, data = 0, 0, []
-    for option in mount.options:
-        if option in _FLAGS:
-            flags |= _FLAGS[option]
-        elif option in _PROPAGATION:
-            propagation = _PROPAGATION[option]
-        elif option not in _NO_FLAG:
-            data.append(option)
-    if mount.type != "devpts" and (mount.type != "tmpfs" or mount.destination != DEV):
-        # There is no device cgroup yet: with CAP_MKNOD, which docker gives, a node of the
-        # machine's disk made on any file system that allows devices would be the disk.
-        flags |= syscalls.MS_NODEV
-    action = Action.BIND if flags & syscalls.MS_BIND else Action.MOUNT
-    return MountOp(
-        action,
-        mount.destination,
-        source=mount.source or mount.type,
-        kind=mount.type,
-        flags=flags,
-        data=",".join(data),
-        propagation=propagation,
-        why="mounts",
-    )
+def open_sources(plan: Sequence[Operation], config: RuntimeConfig) -> list[Operation]:
+    """Open what the first process will not be able to, and return the plan with it.
+
+    To be called in the machine's mount namespace, before a user namespace is entered; the
+    first process inherits the descriptors.  ``close_sources`` lets go of them.
+
+    Raises:
+        StartFailed: a source is not there.
+        HostLacks: a mapping of owners cannot be had.
+    """
+    apart = "user" in config.namespaces and _may_mount()
+    # What is mounted by the machine later may come through, but never the other way round.
+    shared = config.rootfs_propagation.removeprefix("r") == "shared"
+    propagation = 0 if shared else mounting.MS_SLAVE
+    done: list[Operation] = []
+    try:
+        for each in plan:
+            if isinstance(each, Bind) and (apart or each.idmap):
+                done.append(each.opened(propagation=propagation))
+            else:
+                done.append(each)
+    except BaseException:
+        close_sources(done)
+        raise
+    return done
 
 
-def apply_mount(op: MountOp, root_fd: int) -> None:
+def close_sources(plan: Iterable[Operation]) -> None:
+    """Let go of what ``open_sources`` opened."""
+    for each in plan:
+        if isinstance(each, Bind):
+            each.close()
+
+
+def apply_mount(op: Operation, root_fd: int) -> None:
     """Do one planned operation below ``root_fd``.
 
     Raises:
-        StartFailed: says which destination and why.
+        StartFailed: says what and why.
+        HostLacks: this machine cannot do it.
     """
-    act = {
-        Action.MOUNT: _mount_new,
-        Action.BIND: _bind,
-        Action.MASK: _mask,
-        Action.READONLY: _make_readonly,
-    }[op.action]
     try:
-        act(op, root_fd)
-    except (FileNotFoundError, NotADirectoryError) as err:
-        if not op.optional:
-            raise _failed(op, err) from err
+        op.apply(root_fd)
     except OSError as err:
-        raise _failed(op, err) from err
+        raise StartFailed(f"cannot {op}", why=err.strerror or str(err)) from err
 
 
-def _failed(op: MountOp, err: OSError) -> StartFailed:
-    return StartFailed(
-        f"cannot {op.action.value} {op.destination}",
-        why=f"{op.kind or op.source}: {err.strerror or err}",
-    )
+class _Planner:
+    """Turns entries of the config into operations, each knowing what is there before it."""
 
+    def __init__(
+        self,
+        config: RuntimeConfig,
+        bundle_path: str,
+        cgroup_paths: Mapping[str, str],
+        forbid_devices: bool,
+    ) -> None:
+        self.plan: list[Operation] = []
+        self._config = config
+        self._bundle_path = bundle_path
+        self._cgroup_paths = cgroup_paths
+        self._forbid_devices = forbid_devices
+        self._before_proc = True
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """Somewhere in the container, whatever its name leads to by now."""
+    def add(self, mount: Mount) -> None:
+        options, place = parse_options(mount.options), _place(mount)
+        if place == "/":
+            raise _invalid("a mount cannot cover the root of the container")
+        if options.remount:
+            self.plan.append(Remount(place, mount.type, mount.source, options))
+            return
+        is_bind = options.bind or mount.type == "bind"
+        if (mount.uid_mappings or options.idmap) and not is_bind:
+            raise _invalid(f"{place}: only a bind mount can show other owners")
+        if is_bind:
+            self.plan.append(self._bind(mount, place, options))
+        elif mount.type in ("cgroup", "cgroup2"):
+            self.plan.append(self._cgroup(mount, place, options))
+        else:
+            self.plan.append(self._new(mount, place, options))
+        if place == PROC:
+            self._before_proc = False
+        if place == DEV:
+            is_own = not is_bind and mount.type == "tmpfs"
+            self.plan.append(DefaultDevices(is_own=is_own, forbid_devices=self._forbid_devices))
 
-    fd: int
+    def _bind(self, mount: Mount, place: str, options: MountOptions) -> Bind:
+        return Bind(
+            place,
+            os.path.join(self._bundle_path, mount.source),
+            options,
+            self._forbid_devices,
+            self._idmap(mount, options),
+            self._before_proc,
+        )
 
-    @property
-    def path(self) -> str:
-        return f"/proc/self/fd/{self.fd}"
+    def _idmap(self, mount: Mount, options: MountOptions) -> IdMap | None:
+        if mount.uid_mappings:
+            return IdMap(mount.uid_mappings, mount.gid_mappings)
+        if not options.idmap:
+            return None
+        joined = self._config.namespaces.get("user", "")
+        if joined:
+            return IdMap(namespace=joined)
+        if not self._config.uid_mappings:
+            raise _invalid(
+                f"{mount.destination}: idmap without a mapping of its own needs a "
+                "user namespace of the container"
+            )
+        return IdMap(self._config.uid_mappings, self._config.gid_mappings)
 
+    def _cgroup(self, mount: Mount, place: str, options: MountOptions) -> CgroupMount:
+        paths = self._cgroup_paths
+        if mount.type == "cgroup2":
+            paths = {name: path for name, path in paths.items() if name == VERSION2}
+        own = "cgroup" in self._config.namespaces
+        return CgroupMount(place, options, paths, own, self._before_proc)
 
-@contextlib.contextmanager
-def _opened(root_fd: int, destination: str, *, links: bool = True) -> Iterator[_Target]:
-    """Yield exactly the destination, wherever names move meanwhile."""
-    relative = destination.strip("/") or "."
-    door = open_in_root if links else open_beneath
-    fd = door(root_fd, relative, os.O_PATH)
-    try:
-        yield _Target(fd)
-    finally:
-        os.close(fd)
-
-
-def _mount_new(op: MountOp, root_fd: int) -> None:
-    links = op.kind not in {"proc", "sysfs"}  # CVE-2019-19921: never through an image's symlink
-    if links:
-        os.close(make_directories(root_fd, op.destination))
-    else:
-        _plain_directory(root_fd, op.destination)
-    with _opened(root_fd, op.destination, links=links) as target:
-        if op.kind != "proc":
-            _keep_off_proc(op, target)
-        try:
-            syscalls.mount(op.source, target.path, op.kind, op.flags, op.data or None)
-        except OSError as err:
-            # A user namespace with a single id has no group 5 for terminals.
-            if err.errno != errno.EINVAL or "gid=5" not in op.data:
-                raise
-            data = ",".join(each for each in op.data.split(",") if each != "gid=5")
-            syscalls.mount(op.source, target.path, op.kind, op.flags, data or None)
-
-
-def _plain_directory(root_fd: int, path: str) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path.strip("/"), 0o755, dir_fd=root_fd)
-
-
-def _keep_off_proc(op: MountOp, target: _Target) -> None:
-    """Refuse to cover any of /proc (CVE-2019-16884, CVE-2023-27561).
-
-    An image may have a symlink that leads a volume there; what is masked, written and looked
-    up below /proc from then on would be the volume's files.
-    """
-    if syscalls.file_system_magic(target.fd) == syscalls.PROC_SUPER_MAGIC:
-        raise StartFailed(
-            f"cannot mount on {op.destination}",
-            why="it lies in /proc, which shows the kernel's own files",
-            hint="choose another directory of the container",
+    def _new(self, mount: Mount, place: str, options: MountOptions) -> NewFileSystem:
+        if _is_filled_first(mount):
+            top = options.top.turned(mounting.MOUNT_ATTR_RDONLY, on=False)
+            options = replace(options, top=top)
+        # Terminals are devices; and /dev is shut when it is furnished.
+        if self._forbid_devices and mount.type != "devpts" and place != DEV:
+            top = options.top.turned(mounting.MOUNT_ATTR_NODEV, on=True)
+            options = replace(options, top=top)
+        return NewFileSystem(
+            place, mount.type, mount.source or mount.type, options, self._before_proc
         )
 
 
-def _bind(op: MountOp, root_fd: int) -> None:
-    recursive = bool(op.flags & syscalls.MS_REC)
-    try:
-        tree = syscalls.open_tree(_HERE, op.source, recursive=recursive)
-    except OSError as err:
-        raise StartFailed(
-            f"cannot mount {op.source} on {op.destination}",
-            why=f"{op.source}: {err.strerror}",
-            hint="make it first, or correct the path before the colon of -v",
-        ) from err
-    try:
-        is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
-        make = make_directories if is_directory else make_file
-        target = _Target(make(root_fd, op.destination))
-        try:
-            _keep_off_proc(op, target)
-            _attach(tree, target, op.flags & ~(syscalls.MS_BIND | syscalls.MS_REC))
-        finally:
-            os.close(target.fd)
-        if op.propagation:
-            syscalls.mount(None, _Target(tree).path, None, op.propagation)
-    finally:
-        os.close(tree)
+def _place(mount: Mount) -> str:
+    return posixpath.normpath("/" + mount.destination.lstrip("/"))
 
 
-def _attach(tree: int, target: _Target, flags: int) -> None:
-    """Restrict a detached tree, then make it visible exactly at ``target``.
-
-    No name is resolved twice: whoever swaps directories meanwhile (CVE-2021-30465) can have
-    the mount neither elsewhere nor without its flags.
-    """
-    late = 0
-    if flags:
-        try:
-            syscalls.restrict_tree(tree, flags)
-        except OSError as err:
-            if err.errno != errno.ENOSYS:  # Linux before 5.12 restricts the topmost mount only
-                raise
-            late = flags
-    syscalls.move_mount(tree, target.fd)
-    if late:
-        _remount(_Target(tree).path, late)
+def _is_filled_first(mount: Mount) -> bool:
+    """Say whether a file system is made read-only only when all in it has its place."""
+    if mount.type != "tmpfs" and _place(mount) != DEV:
+        return False
+    options = parse_options(mount.options)
+    return bool(options.top.on & mounting.MOUNT_ATTR_RDONLY) and not options.bind
 
 
-def _remount(target: str, flags: int) -> None:
-    held = os.statvfs(target).f_flag
-    locked = sum(ms for st, ms in _LOCKED.items() if held & st)
-    syscalls.mount(None, target, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | flags | locked)
+def _may_mount() -> bool:
+    return bool(syscalls.capget()[0] >> _CAP_SYS_ADMIN & 1)
 
 
-def _make_readonly(op: MountOp, root_fd: int) -> None:
-    with _opened(root_fd, op.destination) as target:
-        tree = syscalls.open_tree(target.fd, "", recursive=True)
-        try:
-            _attach(tree, target, syscalls.MS_RDONLY)
-        finally:
-            os.close(tree)
-
-
-def _mask(op: MountOp, root_fd: int) -> None:
-    with _opened(root_fd, op.destination) as target:
-        if stat.S_ISDIR(os.fstat(target.fd).st_mode):
-            flags = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-            syscalls.mount("tmpfs", target.path, "tmpfs", flags, "nr_blocks=1,nr_inodes=1")
-            return
-        # CVE-2025-31133: the image's /dev/null may be anything; the host's is checked.
-        null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            found = os.fstat(null)
-            if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
-                raise StartFailed("/dev/null of this machine is not the null device")
-            tree = syscalls.open_tree(null, "", recursive=False)
-            try:
-                # Read-only, or chmod of a masked file would be chmod of the machine's /dev/null.
-                _attach(tree, target, syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NOEXEC)
-            finally:
-                os.close(tree)
-        finally:
-            os.close(null)
-
-
-def remount_root_readonly() -> None:
-    """Make ``/`` of this mount namespace read-only."""
-    _remount("/", syscalls.MS_RDONLY)
+def _invalid(why: str) -> InvalidDocument:
+    return InvalidDocument("this runtime config is not valid", why=why)

@@ -1,46 +1,68 @@
-"""The root of a container: stacked, furnished with devices, then pivoted into.
+"""The root of a container: stacked or shown from a directory, then made the only one there is.
 
-Spec: runtime-spec config.md, "Root"; config-linux.md, "Default Devices", "Default Filesystems".
+Spec: runtime-spec config.md, "Root"; config-linux.md, "Rootfs Mount Propagation".
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import stat
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import StartFailed
-from ocimagic.linux import syscalls
-from ocimagic.linux.paths import open_beneath
+from ocimagic.linux import mounting
+from ocimagic.linux.paths import remove_tree
+from ocimagic.runtime.mount_attributes import READONLY, attach, change, unescaped
+from ocimagic.runtime.mount_options import PROPAGATION, Change, MountOptions
 
 if TYPE_CHECKING:
-    from ocimagic.model.rootfs import OverlayRootfs
+    from collections.abc import Iterator
 
-DEVICES = {
-    "null": (1, 3),
-    "zero": (1, 5),
-    "full": (1, 7),
-    "random": (1, 8),
-    "urandom": (1, 9),
-    "tty": (5, 0),
-}
-LINKS = {
-    "fd": "/proc/self/fd",
-    "stdin": "/proc/self/fd/0",
-    "stdout": "/proc/self/fd/1",
-    "stderr": "/proc/self/fd/2",
-    "ptmx": "pts/ptmx",
-    "core": "/proc/kcore",
-}
+    from ocimagic.model.rootfs import OverlayRootfs
 
 _MAX_LOWERS = 500  # OVL_MAX_STACK
 _OPTION_BYTES = 4096  # mount(2) silently cuts what is longer
+_KERNELS_OWN = ("proc", "sysfs")
+# What the machine mounts there later may come through, never the other way round.
+_ROOT = MountOptions(propagation=(mounting.MS_SLAVE | mounting.MS_REC,))
+_ROOT_WITHOUT_DEVICES = MountOptions(
+    all=Change(mounting.MOUNT_ATTR_NODEV), propagation=_ROOT.propagation
+)
 
 
 def make_private() -> None:
     """Cut the mount namespace off: nothing mounted from here on is seen outside."""
-    syscalls.mount(None, "/", None, syscalls.MS_PRIVATE | syscalls.MS_REC)
+    mounting.mount(None, "/", None, mounting.MS_PRIVATE | mounting.MS_REC)
+
+
+def prepare_namespace(propagation: str, root_path: str) -> None:
+    """Keep what is mounted from here on out of the machine's sight, as far as the config wants.
+
+    Args:
+        propagation: ``linux.rootfsPropagation``.
+        root_path: where the root will be mounted.
+    """
+    kind = propagation.removeprefix("r")
+    if kind == "shared":
+        # Volumes that are shared must stay in the machine's peer group; the root must not.
+        _make_parent_private(root_path)
+    elif kind in ("private", "unbindable"):
+        make_private()
+    else:
+        mounting.mount(None, "/", None, mounting.MS_SLAVE | mounting.MS_REC)
+
+
+def _make_parent_private(path: str) -> None:
+    while True:
+        path = os.path.dirname(path)
+        try:
+            mounting.mount(None, path, None, mounting.MS_PRIVATE)
+        except OSError as err:
+            if err.errno != errno.EINVAL or path == "/":  # EINVAL: nothing is mounted just here
+                raise
+        else:
+            return
 
 
 def overlay_options(rootfs: OverlayRootfs) -> str:
@@ -57,8 +79,13 @@ def overlay_options(rootfs: OverlayRootfs) -> str:
     return ",".join(words)
 
 
-def mount_overlay(rootfs: OverlayRootfs, target: str) -> None:
+def mount_overlay(rootfs: OverlayRootfs, target: str, *, forbid_devices: bool = True) -> None:
     """Mount the stack on ``target``.
+
+    Args:
+        rootfs: what to stack.
+        target: a directory.
+        forbid_devices: no device in it can be opened.
 
     Raises:
         StartFailed: the kernel refuses, with what it said.
@@ -70,13 +97,16 @@ def mount_overlay(rootfs: OverlayRootfs, target: str) -> None:
             why=f"overlayfs takes {_MAX_LOWERS}, and one page of options",
             hint="build it again with fewer steps, for example joined with &&",
         )
-    # A work directory left by a mount that did not wait for the disk forbids the next mount.
-    with contextlib.suppress(FileNotFoundError):
-        os.rmdir(f"{rootfs.work}/work/incompat/volatile")
+    flags = mounting.MS_NODEV if forbid_devices else 0
     home = os.open(".", os.O_PATH | os.O_CLOEXEC)
     try:
         os.chdir(rootfs.base)
-        syscalls.mount("overlay", target, "overlay", syscalls.MS_NODEV, options)
+        try:
+            mounting.mount("overlay", target, "overlay", flags, options)
+        except OSError as err:
+            if err.errno != errno.EINVAL or not _forget_volatile(rootfs.work):
+                raise
+            mounting.mount("overlay", target, "overlay", flags, options)
     except OSError as err:
         raise StartFailed(
             "cannot stack the image's layers",
@@ -89,73 +119,60 @@ def mount_overlay(rootfs: OverlayRootfs, target: str) -> None:
         os.close(home)
 
 
-def make_devices(root_fd: int, *, is_own: bool = True) -> None:
-    """Fill /dev by its directory descriptor, never by path (CVE-2026-41579).
+def _forget_volatile(work: str) -> bool:
+    """Remove the mark of a mount that did not wait for the disk, which forbids the next one."""
+    try:
+        marks = os.open(f"{work}/work/incompat", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        remove_tree("volatile", marks)
+    except OSError:
+        return False
+    finally:
+        os.close(marks)
+    return True
 
-    Every file system of a container forbids devices (``mounts``); each of these few is mounted
-    on itself and allowed there.
 
-    Args:
-        root_fd: the container's root.
-        is_own: /dev is the container's; a directory of the machine gets nothing made in it.
+def open_root(path: str) -> int:
+    """Return the directory that is to be the root as a tree, with all that is mounted below it.
+
+    For a process that may not go there by itself: the root user of a user namespace.
 
     Raises:
-        StartFailed: /dev of the image is no directory, or a node is not what it should be.
+        StartFailed: it is not there.
     """
     try:
-        dev = open_beneath(root_fd, "dev", os.O_RDONLY | os.O_DIRECTORY)
+        return mounting.open_tree(path, recursive=True)
     except OSError as err:
-        raise StartFailed("/dev of this image is not a directory", why=str(err.strerror)) from err
+        raise StartFailed("cannot use the root directory", why=f"{path}: {err.strerror}") from err
+
+
+def mount_root(path: str, *, tree: int = -1, forbid_devices: bool = True) -> int:
+    """Make a directory a mount of its own, as pivot_root(2) wants, and return it with O_PATH.
+
+    Args:
+        path: of the directory.
+        tree: what ``open_root`` returned for it, or -1.
+        forbid_devices: no device in it can be opened.
+
+    Raises:
+        StartFailed: it is not there.
+    """
+    if tree < 0:
+        tree = open_root(path)
     try:
-        for name, (major, minor) in DEVICES.items():
-            if is_own or name in os.listdir(dev):
-                _make_device(dev, name, os.makedev(major, minor), is_own=is_own)
-        for name, target in LINKS.items() if is_own else ():
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=dev)
-            os.symlink(target, name, dir_fd=dev)
-    finally:
-        os.close(dev)
-
-
-def _make_device(dev: int, name: str, rdev: int, *, is_own: bool) -> None:
-    source = ""
-    if is_own:
-        try:
-            os.mknod(name, stat.S_IFCHR | 0o666, rdev, dir_fd=dev)
-            os.chmod(name, 0o666, dir_fd=dev)  # noqa: S103  as on every machine
-        except FileExistsError:
-            pass
-        except PermissionError:
-            # A user namespace may not make devices, but may bind the machine's.
-            flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
-            os.close(os.open(name, flags, 0o666, dir_fd=dev))
-            source = f"/dev/{name}"
-    spot = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dev)
-    tree = -1
+        target = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        # Out of reach, but any place will do: here nobody sees it who is not told.
+        target = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        tree = syscalls.open_tree(spot, source, recursive=False)
-        found = os.fstat(tree)
-        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != rdev:
-            raise StartFailed(f"/dev/{name} is not the device it should be")
-        syscalls.move_mount(tree, spot)
-        if os.statvfs(f"/proc/self/fd/{tree}").f_flag & os.ST_NODEV:
-            flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_NOSUID | syscalls.MS_NOEXEC
-            syscalls.mount(None, f"/proc/self/fd/{tree}", None, flags)
+        attach(tree, target, _ROOT_WITHOUT_DEVICES if forbid_devices else _ROOT)
+    except OSError as err:
+        raise StartFailed("cannot use the root directory", why=f"{path}: {err.strerror}") from err
     finally:
-        os.close(spot)
-        if tree >= 0:
-            os.close(tree)
-
-
-def forbid_devices(root_fd: int) -> None:
-    """Let nothing else in a furnished /dev be a device, whoever makes it there."""
-    dev = open_beneath(root_fd, "dev", os.O_PATH | os.O_DIRECTORY)
-    try:
-        flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_NOSUID | syscalls.MS_NODEV
-        syscalls.mount(None, f"/proc/self/fd/{dev}", None, flags)
-    finally:
-        os.close(dev)
+        os.close(target)
+    return tree
 
 
 def pivot(root_fd: int) -> None:
@@ -163,11 +180,85 @@ def pivot(root_fd: int) -> None:
     old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fchdir(root_fd)
-        syscalls.pivot_root(".", ".")
+        mounting.pivot_root(".", ".")
         # The old root now lies over the new one at "/": step onto it, cut it off, drop it.
         os.fchdir(old)
-        syscalls.mount(None, ".", None, syscalls.MS_SLAVE | syscalls.MS_REC)
-        syscalls.umount(".", syscalls.MNT_DETACH)
+        mounting.mount(None, ".", None, mounting.MS_SLAVE | mounting.MS_REC)
+        mounting.umount(".", mounting.MNT_DETACH)
         os.chdir("/")
     finally:
         os.close(old)
+
+
+def move_root(root_fd: int) -> None:
+    """Do the same where pivot_root(2) cannot, on a machine whose root is its initramfs.
+
+    The machine's root stays mounted below; procfs and sysfs elsewhere would be doors to it
+    without what masks them here, so they are taken away or covered.
+    """
+    os.fchdir(root_fd)
+    _cover_kernels_own(os.getcwd())
+    mounting.mount(".", "/", None, mounting.MS_MOVE)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def _cover_kernels_own(root: str) -> None:
+    for point, kind in reversed(list(_mounts())):
+        if kind not in _KERNELS_OWN or f"{point}/".startswith(f"{root}/"):
+            continue
+        try:
+            mounting.umount(point, mounting.MNT_DETACH)
+        except OSError as err:
+            if err.errno not in (errno.EINVAL, errno.EPERM, errno.ENOENT):
+                raise
+            with contextlib.suppress(FileNotFoundError):  # it was below another one
+                mounting.mount("tmpfs", point, "tmpfs")
+
+
+def change_root(root_fd: int) -> None:
+    """Change the root of this process alone, which has no mount namespace of its own."""
+    os.fchdir(root_fd)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def propagate_root(propagation: str) -> None:
+    """Say what happens with later mounts below ``/``; nothing where the config does not say.
+
+    After the change of the root, or it would be the machine's.
+
+    Args:
+        propagation: ``linux.rootfsPropagation``.
+    """
+    if propagation:
+        mounting.mount(None, "/", None, PROPAGATION[propagation])
+
+
+def make_root_readonly() -> None:
+    """Make ``/`` of this mount namespace read-only."""
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        change(root, READONLY)
+    finally:
+        os.close(root)
+
+
+def unmount_below(root_path: str) -> None:
+    """Unmount all that a container without a mount namespace of its own left on the machine.
+
+    Raises:
+        OSError: something is still in use.
+    """
+    inside = os.path.realpath(root_path).rstrip("/") + "/"
+    for point, _ in reversed(list(_mounts())):
+        if point.startswith(inside):
+            mounting.umount(point)
+
+
+def _mounts() -> Iterator[tuple[str, str]]:
+    """Yield the mount point and kind of all there is in this namespace, oldest first."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            yield unescaped(before.split(" ")[4]), after.split(" ")[0]

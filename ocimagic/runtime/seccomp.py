@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import HostLacks, InvalidDocument, NotBuiltYet
+from ocimagic.errors import HostLacks, InvalidDocument
 from ocimagic.runtime.bpf import (
     INSTRUCTION_BYTES,
     MAX_INSTRUCTIONS,
@@ -55,12 +55,13 @@ _MAX_ERRNO = 0xFFFF  # SECCOMP_RET_DATA
 # SECCOMP_RET_* by the runtime-spec's name; the low 16 bits are for an errno.
 _KILL_PROCESS = 0x8000_0000
 _ERRNO = 0x0005_0000
-_ACTIONS = {
+ACTIONS = {
     "SCMP_ACT_KILL": 0x0000_0000,  # the thread only, as libseccomp has it
     "SCMP_ACT_KILL_THREAD": 0x0000_0000,
     "SCMP_ACT_KILL_PROCESS": _KILL_PROCESS,
     "SCMP_ACT_TRAP": 0x0003_0000,
     "SCMP_ACT_ERRNO": _ERRNO,
+    "SCMP_ACT_NOTIFY": 0x7FC0_0000,
     "SCMP_ACT_TRACE": 0x7FF0_0000,
     "SCMP_ACT_LOG": 0x7FFC_0000,
     "SCMP_ACT_ALLOW": 0x7FFF_0000,
@@ -98,7 +99,7 @@ _ARM = _Abi("SCMP_ARCH_ARM", 0x4000_0028, bits=32, ageless_from=0xF_0000)
 # By platform.machine(), the kernel's own ABI first.  No kernel of these machines has others, so
 # there is no ABI that could be listed in a profile, be called, and have no table.
 _ABIS = {"x86_64": (_X86_64, _X86, _X32), "aarch64": (_AARCH64, _ARM)}
-_ARCHES = frozenset(abi.arch for abis in _ABIS.values() for abi in abis) | {
+ARCHES = frozenset(abi.arch for abis in _ABIS.values() for abi in abis) | {
     f"SCMP_ARCH_{name}" for name in _OTHER_ARCHES.split()
 }
 
@@ -115,7 +116,7 @@ class _Operator(Enum):
     MASKED_EQ = "SCMP_CMP_MASKED_EQ"  # (argument & value) == valueTwo
 
 
-_OPERATORS = {operator.value: operator for operator in _Operator}
+OPERATORS = {operator.value: operator for operator in _Operator}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,6 @@ def compile_filter(seccomp: Mapping[str, object], machine: str) -> bytes:
 
     Raises:
         InvalidDocument: the rules break the runtime-spec.
-        NotBuiltYet: SCMP_ACT_NOTIFY.
         HostLacks: another machine than x86_64 and aarch64, or more than the 4096
             instructions that a kernel takes.
     """
@@ -204,7 +204,7 @@ def _parse(document: Fields) -> _Profile:
     default = _action(document, "defaultAction", "defaultErrnoRet")
     lenient = document.text("defaultAction") in _LENIENT
     arches = frozenset(document.texts("architectures"))
-    if unknown := arches - _ARCHES:
+    if unknown := arches - ARCHES:
         raise InvalidDocument(f"{min(unknown)!r} is not an architecture the runtime-spec knows")
     return _Profile(
         default=_Clause((), default),
@@ -217,21 +217,16 @@ def _parse(document: Fields) -> _Profile:
 def _action(fields: Fields, action_key: str, errno_key: str) -> int:
     """Return the filter's return value for an action and its errno."""
     action = fields.text(action_key)
-    if action == "SCMP_ACT_NOTIFY":
-        raise NotBuiltYet(
-            "seccomp rules that ask another process (SCMP_ACT_NOTIFY) are not built yet",
-            where=fields.what,
-        )
-    if action not in _ACTIONS:
+    if action not in ACTIONS:
         raise InvalidDocument(f"{action!r} is not a seccomp action", where=fields.what)
     if action not in _WITH_ERRNO:
         if errno_key in fields:
             raise InvalidDocument(f"{action} takes no {errno_key}", where=fields.what)
-        return _ACTIONS[action]
+        return ACTIONS[action]
     number = fields.number(errno_key, errno.EPERM)
     if number > _MAX_ERRNO:
         raise InvalidDocument(f"{errno_key} {number} is too large", where=fields.what)
-    return _ACTIONS[action] | number
+    return ACTIONS[action] | number
 
 
 def _rule(rule: Fields) -> tuple[tuple[str, ...], tuple[_Clause, ...]]:
@@ -247,10 +242,10 @@ def _rule(rule: Fields) -> tuple[tuple[str, ...], tuple[_Clause, ...]]:
 
 def _condition(arg: Fields) -> _Condition:
     name = arg.text("op")
-    if name not in _OPERATORS:
+    if name not in OPERATORS:
         raise InvalidDocument(f"{name!r} is not an operator", where=arg.what)
     condition = _Condition(
-        arg.number("index"), _OPERATORS[name], arg.number("value"), arg.number("valueTwo", 0)
+        arg.number("index"), OPERATORS[name], arg.number("value"), arg.number("valueTwo", 0)
     )
     if condition.index > 5:
         raise InvalidDocument("a system call has the arguments 0 to 5", where=arg.what)

@@ -51,6 +51,16 @@ def resolve(text: str, passwd: str, group: str) -> Identity:
     return Identity(uid, gid, tuple(sorted(extra | {gid})), home)
 
 
+def resolve_groups(text: str, group: str) -> tuple[int, ...]:
+    """Find the ids of groups written with commas between, "" for none.
+
+    Raises:
+        StartFailed: a name that the image does not know, or a number out of range.
+    """
+    groups = [line.split(":") for line in group.splitlines() if line.count(":") >= 3]
+    return tuple(_find_group(each, groups) for each in text.split(",") if each)
+
+
 def _find_user(user: str, users: list[list[str]]) -> tuple[str, int, int, str]:
     numeric = user.isascii() and user.isdigit()
     if numeric:

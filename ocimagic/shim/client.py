@@ -18,7 +18,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from ocimagic.errors import HostLacks, InvalidState, OcimagicError, StartFailed, unpack
+from ocimagic.errors import (
+    HostLacks,
+    InvalidState,
+    NotBuiltYet,
+    OcimagicError,
+    StartFailed,
+    unpack,
+)
 from ocimagic.shim import protocol
 from ocimagic.shim.identity import ProcessIdentity
 from ocimagic.shim.launcher_start import START
@@ -109,6 +116,34 @@ class Connection:
         for _ in self.frames(deadline=time.monotonic() + _ABORT_S):
             continue
 
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell the terminal how large the window is."""
+        raise _later(f"a terminal ({rows} by {columns})")
+
+    def execute(self, exec_id: str, process: Mapping[str, object], **_: object) -> None:
+        """Run another process in the container."""
+        raise _later(f"exec of {process.get('args', exec_id)}")
+
+    def pause(self) -> None:
+        """Stop all processes where they are."""
+        raise _later("pause")
+
+    def resume(self) -> None:
+        """Let paused processes go on."""
+        raise _later("unpause")
+
+    def update(self, resources: Mapping[str, object], restart: object = None) -> None:
+        """Change limits of a running container."""
+        raise _later(f"update of {', '.join(resources) or restart} while it runs")
+
+    def stats(self) -> Mapping[str, object]:
+        """Return what the container uses."""
+        raise _later("stats")
+
+    def processes(self) -> list[int]:
+        """List the processes of the container."""
+        raise _later("top")
+
     def send_stdin(self, data: bytes) -> None:
         """Send bytes for stdin; empty bytes close it."""
         pieces = [data[i : i + 65536] for i in range(0, len(data), 65536)] or [b""]
@@ -169,6 +204,11 @@ class Connection:
             why="it was killed, or it has a defect",
             hint="look into launcher.log in the run root",
         )
+
+
+def _later(what: str) -> NotBuiltYet:
+    why = "it needs the next version of the shim"
+    return NotBuiltYet(f"{what} is not built yet", why=why)
 
 
 def end_lost(directory: Path) -> None:
@@ -233,6 +273,13 @@ class Launcher:
         """Return how many ids containers have: 0 means all of the machine's, as for root."""
         self._connected()
         return self._ids
+
+    @property
+    def pid(self) -> int:
+        """Return the launcher's process id; it holds the user namespace of an ordinary user."""
+        self._connected()
+        assert self._process is not None
+        return self._process.pid
 
     def close(self) -> None:
         """Let the launcher end and wait for it."""

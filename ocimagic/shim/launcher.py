@@ -123,7 +123,7 @@ def _launch(
         container_id=str(request["id"]),
         directory=str(request["directory"]),
         run_directory=str(request["run_directory"]),
-        log_path=str(request["log"]),
+        log_path=str(request.get("log_path") or request["log"]),
         interactive=bool(request["interactive"]),
         remove=bool(request["remove"]),
         tied=bool(request.get("tied")),

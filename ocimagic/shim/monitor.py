@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import OcimagicError, StartFailed, pack
 from ocimagic.linux import syscalls
 from ocimagic.linux.paths import remove_tree
-from ocimagic.runtime.create import Init
+from ocimagic.runtime.create import Init, destroy
 from ocimagic.shim import protocol
 from ocimagic.shim.clients import Client, is_ours, listen
 from ocimagic.shim.identity import identify
@@ -98,6 +98,8 @@ class Monitor:
             return
         status = self._keep(init, log)
         log.close()
+        with contextlib.suppress(OcimagicError):  # a process that is stuck keeps its cgroup
+            destroy(init.state)
         record = _exit_record(status, self._started, log.dropped)
         self._write_exit(record)
         if self._task.remove:
@@ -124,9 +126,11 @@ class Monitor:
             for fd in ends:
                 os.close(fd)
         self._init = init
-        init.wait_started()
+        # What lasts is written while the command still waits: a shim that dies here leaves a
+        # process that ends by itself, or a state that names it.
         started = self._write_state(init)
         self._listen()
+        init.start()
         self._send(self._first, protocol.message({"started": started}))
         return init
 
@@ -135,6 +139,8 @@ class Monitor:
             # Its command may run already, when only the state could not be written.
             self._signal(signal.SIGKILL)
             os.waitid(os.P_PIDFD, self._init.pidfd, os.WEXITED)
+            with contextlib.suppress(OcimagicError):
+                destroy(self._init.state)
         with contextlib.suppress(OSError):
             remove_path(self._task.run_directory)
         self._send(self._first, protocol.message({"error": pack(err)}))

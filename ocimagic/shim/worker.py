@@ -32,6 +32,7 @@ def run(request: Request, reply: socket.socket, fds: list[int]) -> None:
         "diff": _diff,
         "remove": _remove,
         "probe": _probe,
+        "files": _files,
     }
     try:
         answer: Request = {"result": jobs[str(request["op"])](request, fds)}
@@ -59,6 +60,12 @@ def _diff(request: Request, fds: list[int]) -> Request:
     from ocimagic.shim.unpack import pack_changes
 
     return pack_changes(request, fds[0])
+
+
+def _files(request: Request, fds: list[int]) -> Request:
+    from ocimagic.shim.files import JOBS
+
+    return JOBS[str(request["job"])](request, fds)
 
 
 def _remove(request: Request, _fds: list[int]) -> Request:

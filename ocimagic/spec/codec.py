@@ -116,6 +116,22 @@ class Fields:
             raise self._wrong(key, "must not be negative")
         return found
 
+    def integer(
+        self, key: str, default: int | None = None, *, least: int = 0, most: int = (1 << 63) - 1
+    ) -> int:
+        """Return a whole number between two bounds; without a default it must be there."""
+        found = self._get(key, int, default)
+        if not least <= found <= most:
+            raise self._wrong(key, f"must be between {least} and {most}")
+        return found
+
+    def integers(self, key: str, *, most: int = (1 << 63) - 1) -> tuple[int, ...]:
+        """Return a list of whole numbers from 0 to a bound; absent and null are an empty one."""
+        found = tuple(self._item(key, item, int) for item in self._get(key, list, []))
+        if any(not 0 <= each <= most for each in found):
+            raise self._wrong(key, f"must hold numbers between 0 and {most}")
+        return found
+
     def flag(self, key: str) -> bool:
         """Return true or false; absent is false."""
         return self._get(key, bool, default=False)

@@ -92,6 +92,27 @@ class Containers:
         """Return all containers, newest first."""
         return self._rows("ORDER BY created DESC")
 
+    def rename(self, container_id: str, name: str) -> None:
+        """Give a container another name.
+
+        Raises:
+            NameInUse: another has it.
+        """
+        try:
+            with self._database.transaction() as cursor:
+                cursor.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container_id))
+        except OcimagicError as err:
+            if not isinstance(err.__cause__, sqlite3.IntegrityError):
+                raise
+            raise name_in_use(name) from err
+
+    def rewrite(self, container_id: str, document: str) -> None:
+        """Replace what the engine remembers of a container."""
+        with self._database.transaction() as cursor:
+            cursor.execute(
+                "UPDATE containers SET document = ? WHERE id = ?", (document, container_id)
+            )
+
     def remove(self, container_id: str) -> None:
         """Forget a container."""
         with self._database.transaction() as cursor:

@@ -1,19 +1,26 @@
 """Containers as docker's JSON documents.
 
-Spec: Docker Engine API v1.50, ContainerInspectResponse, ContainerSummary.
+Spec: Docker Engine API v1.41, ContainerInspectResponse, ContainerSummary.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocimagic.model.state import Status
+from ocimagic.model.state import ALIVE, Status
 from ocimagic.spec.codec import Fields
+from ocimagic.wire.host_config import host_config
 from ocimagic.wire.image import timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ocimagic.model.options import RunOptions, VolumeMount
+    from ocimagic.model.policy import HealthOptions
+    from ocimagic.model.report import Health
     from ocimagic.model.result import ContainerDetails, ContainerSummary
+
+_SECOND_NS = 1_000_000_000
 
 
 def container_inspect(container: ContainerDetails) -> dict[str, object]:
@@ -21,34 +28,41 @@ def container_inspect(container: ContainerDetails) -> dict[str, object]:
 
     ``Bundle`` is ours: where the OCI bundle of the container is.
     """
-    summary = container.summary
-    return {
+    summary, options = container.summary, container.options
+    fields = Fields(container.runtime_config, "runtime config")
+    process = fields.child("process")
+    document: dict[str, object] = {
         "Id": summary.container_id,
         "Created": timestamp(summary.created),
         "Path": summary.command[0] if summary.command else "",
         "Args": list(summary.command[1:]),
         "State": _state(summary),
         "Image": str(summary.image_id),
-        "ResolvConfPath": "",
-        "HostnamePath": "",
-        "HostsPath": "",
+        "ResolvConfPath": container.files.get("/etc/resolv.conf", ""),
+        "HostnamePath": container.files.get("/etc/hostname", ""),
+        "HostsPath": container.files.get("/etc/hosts", ""),
         "LogPath": container.log_path,
         "Name": f"/{summary.name}",
-        "RestartCount": 0,
+        "RestartCount": summary.restart_count,
+        "Driver": "overlay2",
         "Platform": "linux",
-        "HostConfig": _host_config(container.options, summary.network),
-        "GraphDriver": {
-            "Name": "overlay",
-            "Data": {
-                "LowerDir": ":".join(container.lower_dirs),
-                "UpperDir": container.upper_dir,
-            },
-        },
-        "Mounts": [_mount(volume) for volume in container.options.volumes],
+        "MountLabel": fields.child("linux").text("mountLabel", ""),
+        "ProcessLabel": process.text("selinuxLabel", ""),
+        "AppArmorProfile": process.text("apparmorProfile", ""),
+        "ExecIDs": list(container.exec_ids) or None,
+        "HostConfig": host_config(container),
+        "GraphDriver": _graph_driver(container),
+        "Mounts": [_mount(volume) for volume in options.volumes],
         "Config": _config(container),
-        "NetworkSettings": {"Ports": {}, "Networks": {summary.network: {}}},
+        "NetworkSettings": _network_settings(summary),
         "Bundle": container.bundle_path,
     }
+    if summary.size:
+        document |= {
+            "SizeRw": summary.size.changed_bytes,
+            "SizeRootFs": summary.size.total_bytes,
+        }
+    return document
 
 
 def container_summary(container: ContainerSummary, *, status: str = "") -> dict[str, object]:
@@ -58,7 +72,7 @@ def container_summary(container: ContainerSummary, *, status: str = "") -> dict[
         container: as it is now.
         status: docker's sentence about it, such as ``Up 2 minutes``.
     """
-    return {
+    document: dict[str, object] = {
         "Id": container.container_id,
         "Names": [f"/{container.name}"],
         "Image": container.image,
@@ -70,63 +84,182 @@ def container_summary(container: ContainerSummary, *, status: str = "") -> dict[
         "State": container.status.value,
         "Status": status,
         "HostConfig": {"NetworkMode": container.network},
-        "NetworkSettings": {"Networks": {container.network: {}}},
-        "Mounts": [],
+        "NetworkSettings": {"Networks": {container.network: _endpoint()}},
+        "Mounts": [
+            {"Type": "bind", "Source": source, "Destination": target}
+            for source, target in container.mounts
+        ],
     }
+    if container.size:
+        document |= {
+            "SizeRw": container.size.changed_bytes,
+            "SizeRootFs": container.size.total_bytes,
+        }
+    return document
 
 
 def _state(summary: ContainerSummary) -> dict[str, object]:
-    return {
-        "Status": summary.status.value,
-        "Running": summary.status is Status.RUNNING,
-        "Paused": False,
-        "Restarting": False,
-        "OOMKilled": False,
-        "Dead": False,
+    status, ended = summary.status, summary.exit
+    state: dict[str, object] = {
+        "Status": status.value,
+        "Running": status in ALIVE,
+        "Paused": status is Status.PAUSED,
+        "Restarting": status is Status.RESTARTING,
+        "OOMKilled": bool(ended and ended.oom_killed),
+        "Dead": status is Status.DEAD,
         "Pid": summary.pid or 0,
-        "ExitCode": summary.exit.code if summary.exit else 0,
-        "Error": "",
+        "ExitCode": ended.code if ended else 0,
+        "Error": ended.error if ended else "",
         "StartedAt": timestamp(summary.started),
-        "FinishedAt": timestamp(summary.exit.finished if summary.exit else None),
+        "FinishedAt": timestamp(ended.finished if ended else None),
+    }
+    if summary.health:
+        state["Health"] = _health(summary.health)
+    return state
+
+
+def _health(health: Health) -> dict[str, object]:
+    return {
+        "Status": health.status,
+        "FailingStreak": health.failing_streak,
+        "Log": [
+            {
+                "Start": timestamp(probe.started),
+                "End": timestamp(probe.finished),
+                "ExitCode": probe.exit_code,
+                "Output": probe.output,
+            }
+            for probe in health.log
+        ],
     }
 
 
-def _host_config(options: RunOptions, network: str) -> dict[str, object]:
+def _graph_driver(container: ContainerDetails) -> dict[str, object]:
+    above = container.upper_dir.rpartition("/")[0]
     return {
-        "Binds": [_bind(volume) for volume in options.volumes] or None,
-        "LogConfig": {"Type": "json-file", "Config": {}},
-        "NetworkMode": network,
-        "PortBindings": {},
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-        "AutoRemove": options.remove,
-        "CapAdd": list(options.cap_add) or None,
-        "CapDrop": list(options.cap_drop) or None,
-        "Privileged": False,
-        "ReadonlyRootfs": options.read_only,
-        "SecurityOpt": ["no-new-privileges"] if options.no_new_privileges else None,
+        "Data": {
+            "LowerDir": ":".join(container.lower_dirs),
+            "MergedDir": f"{container.bundle_path}/rootfs",
+            "UpperDir": container.upper_dir,
+            "WorkDir": f"{above}/work",
+        },
+        "Name": "overlay2",
     }
 
 
 def _config(container: ContainerDetails) -> dict[str, object]:
-    options = container.options
+    options, image = container.options, container.image_config
     process = Fields(container.runtime_config, "runtime config").child("process")
-    return {
+    attached = _attached(options)
+    config: dict[str, object] = {
         "Hostname": container.hostname,
-        "User": options.user or "",
-        "AttachStdin": options.interactive and not options.detach,
-        "AttachStdout": not options.detach,
-        "AttachStderr": not options.detach,
-        "Tty": False,
+        "Domainname": options.domainname,
+        "User": image.user if options.user is None else options.user,
+        "AttachStdin": "stdin" in attached,
+        "AttachStdout": "stdout" in attached,
+        "AttachStderr": "stderr" in attached,
+        "ExposedPorts": {port: {} for port in container.summary.exposed_ports} or None,
+        "Tty": options.tty,
         "OpenStdin": options.interactive,
-        "StdinOnce": options.interactive and not options.detach,
-        "Env": list(process.texts("env")),
-        "Cmd": list(options.command) or None,
+        "StdinOnce": "stdin" in attached,
+        "Env": _env(container, process.texts("env")),
+        "Cmd": _cmd(container),
+        "Healthcheck": _healthcheck(container.health),
         "Image": container.summary.image,
-        "WorkingDir": process.text("cwd", options.working_dir or ""),
-        "Entrypoint": None if options.entrypoint is None else list(options.entrypoint),
+        "Volumes": {path: {} for path in image.volumes} or None,
+        "WorkingDir": options.working_dir or image.working_dir,
+        "Entrypoint": _entrypoint(container),
+        "OnBuild": list(image.on_build) or None,
         "Labels": dict(container.summary.labels) | dict(options.labels),
-        "StopSignal": options.stop_signal or "",
+        "StopSignal": options.stop_signal or image.stop_signal,
         "StopTimeout": int(options.stop_timeout_s),
+        "Shell": list(image.shell) or None,
+    }
+    optional = ("ExposedPorts", "Healthcheck", "Shell", "StopSignal")
+    return {key: value for key, value in config.items() if key not in optional or value}
+
+
+def _env(container: ContainerDetails, env: Iterable[str]) -> list[str]:
+    """Leave out what the engine adds to every container, unless it was asked for."""
+    asked = {each.partition("=")[0] for each in container.options.env}
+    added = {"HOSTNAME", "TERM"} if container.options.tty else {"HOSTNAME"}
+    return [each for each in env if each.partition("=")[0] not in added - asked]
+
+
+def _attached(options: RunOptions) -> tuple[str, ...]:
+    if options.detach:
+        return ()
+    if options.attach is not None:
+        return options.attach
+    return ("stdin", "stdout", "stderr") if options.interactive else ("stdout", "stderr")
+
+
+def _entrypoint(container: ContainerDetails) -> list[str] | None:
+    options = container.options
+    if options.entrypoint is not None:
+        return list(options.entrypoint)
+    return list(container.image_config.entrypoint or ()) or None
+
+
+def _cmd(container: ContainerDetails) -> list[str] | None:
+    options = container.options
+    if options.command or options.entrypoint is not None:
+        return list(options.command) or None
+    return list(container.image_config.cmd or ()) or None
+
+
+def _healthcheck(health: HealthOptions | None) -> dict[str, object] | None:
+    if health is None:
+        return None
+    times = {
+        "Interval": health.interval_s,
+        "Timeout": health.timeout_s,
+        "StartPeriod": health.start_period_s,
+        "StartInterval": health.start_interval_s,
+    }
+    given = {name: int(value * _SECOND_NS) for name, value in times.items() if value}
+    retries = {"Retries": health.retries} if health.retries else {}
+    return {"Test": list(health.test), **given, **retries}
+
+
+def _network_settings(summary: ContainerSummary) -> dict[str, object]:
+    return {
+        "Bridge": "",
+        "SandboxID": "",
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "Ports": {},
+        "SandboxKey": f"/proc/{summary.pid}/ns/net" if summary.pid else "",
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        "EndpointID": "",
+        "Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "MacAddress": "",
+        "Networks": {summary.network: _endpoint()},
+    }
+
+
+def _endpoint() -> dict[str, object]:
+    return {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": None,
+        "NetworkID": "",
+        "EndpointID": "",
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "MacAddress": "",
+        "DriverOpts": None,
     }
 
 
@@ -137,9 +270,5 @@ def _mount(volume: VolumeMount) -> dict[str, object]:
         "Destination": volume.target,
         "Mode": "ro" if volume.read_only else "",
         "RW": not volume.read_only,
-        "Propagation": "rprivate",
+        "Propagation": volume.propagation or "rprivate",
     }
-
-
-def _bind(volume: VolumeMount) -> str:
-    return f"{volume.source}:{volume.target}" + (":ro" if volume.read_only else "")

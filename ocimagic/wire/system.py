@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ocimagic.model.isolation import Diagnosis
     from ocimagic.model.result import SystemInfo
 
 
@@ -34,4 +35,23 @@ def system_info(info: SystemInfo) -> dict[str, object]:
         "Isolation": info.isolation,
         "Lacks": list(info.lacks),
         "NotYet": list(info.not_yet),
+    }
+
+
+def diagnosis(found: Diagnosis) -> dict[str, object]:
+    """Return a diagnosis as JSON; docker has no such document."""
+    return {
+        "Mode": found.mode.value,
+        "Isolated": found.meaning.isolated,
+        "Shared": found.meaning.shared,
+        "More": found.meaning.more,
+        "Findings": [
+            {
+                "Subject": each.subject,
+                "Grade": each.grade.value,
+                "Found": each.found,
+                "Advice": each.advice,
+            }
+            for each in found.findings
+        ],
     }

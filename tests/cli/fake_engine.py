@@ -6,6 +6,15 @@ import samples
 
 from ocimagic.errors import ContainerNotFound, ImageNotFound
 from ocimagic.model.event import LayerPhase, LayerProgress, Output, PullStarted, ignore
+from ocimagic.model.report import (
+    ChangeKind,
+    Committed,
+    Copied,
+    ExecResult,
+    FileChange,
+    ProcessTable,
+    Pruned,
+)
 from ocimagic.model.result import ExitStatus
 
 
@@ -79,20 +88,23 @@ class FakeContainers:
         code = options.command[-1] if options.command else "0"
         return samples.run_result(exit_code=int(code) if code.isdecimal() else 0)
 
-    def list(self, *, all=False):  # noqa: A002
-        self.calls.append(("ps", all))
+    def list(self, *, all=False, size=False):  # noqa: A002
+        self.calls.append(("ps", all, size))
         return (samples.container(), samples.exited()) if all else (samples.container(),)
 
     def get(self, name):
         return samples.container(self._known(name))
 
-    def inspect(self, name):
-        self.calls.append(("inspect container", name))
+    def inspect(self, name, *, size=False):
+        self.calls.append(("inspect container", name, size))
         self._known(name)
-        return samples.container_details()
+        return samples.container_details(tty=name == "shell", interactive=name == "shell")
 
-    def logs(self, name, *, follow=False, tail=None, cancelled=None):
-        self.calls.append(("logs", self._known(name), follow, tail))
+    def ports(self, name):
+        return ()
+
+    def logs(self, name, *, follow=False, tail=None, since_ns=None, until_ns=None, cancelled=None):
+        self.calls.append(("logs", self._known(name), follow, tail, since_ns, until_ns))
         yield ("2026-03-21T12:00:00Z", "stdout", b"one\n")
         yield ("2026-03-21T12:00:01Z", "stderr", b"two \x1b[31m\n")
 
@@ -100,9 +112,106 @@ class FakeContainers:
         self.calls.append(("wait", name))
         return ExitStatus(code=3, signal=None, finished=samples.NOW)
 
-    def stop(self, name, *, grace_s=None):
-        self.calls.append(("stop", self._known(name), grace_s))
+    def stop(self, name, *, grace_s=None, signal=None):
+        self.calls.append(("stop", self._known(name), grace_s, signal))
         return ExitStatus(code=137, signal=9, finished=samples.NOW)
+
+    def restart(self, name, *, grace_s=None, signal=None):
+        self.calls.append(("restart", self._known(name), grace_s, signal))
+        return samples.container(name)
+
+    def pause(self, name):
+        self.calls.append(("pause", self._known(name)))
+
+    def unpause(self, name):
+        self.calls.append(("unpause", self._known(name)))
+
+    def rename(self, name, new_name):
+        self.calls.append(("rename", self._known(name), new_name))
+        return samples.container(new_name)
+
+    def update(self, name, options):
+        self.calls.append(("update", self._known(name), options))
+        return ("swap is not limited here",)
+
+    def prune(self, keep=lambda _: False):
+        gone = [each for each in (samples.exited(),) if not keep(each)]
+        self.calls.append(("prune", len(gone)))
+        return Pruned(containers=tuple(each.container_id for each in gone), freed_bytes=12)
+
+    def attach(self, name, *, stdin=None, sig_proxy=True, on_event=ignore, cancelled=None):
+        self.calls.append(("attach", self._known(name), stdin, sig_proxy))
+        on_event(Output("stdout", b"hello\n"))
+        return ExitStatus(code=4, signal=None, finished=samples.NOW)
+
+    def open_attached(self, name, *, stdin=True):
+        self.calls.append(("open attached", self._known(name), stdin))
+        return FakeAttachment(self._known(name))
+
+    def start_attached(self, name, *, stdin=False):
+        self.calls.append(("start attached", self._known(name), stdin))
+        return FakeAttachment(name)
+
+    def run_attached(self, options, *, on_event=ignore):
+        self.calls.append(("run attached", options))
+        return FakeAttachment(options.name or "made")
+
+    def exec(self, name, options, *, stdin=None, on_event=ignore, cancelled=None):
+        self.calls.append(("exec", self._known(name), options, stdin))
+        if options.detach:
+            return None
+        on_event(Output("stdout", b"out\n"))
+        return ExecResult(
+            container_id=samples.container(name).container_id,
+            name=name,
+            exit_code=6,
+            stdout=b"out\n",
+            stderr=b"",
+            duration_s=0.02,
+        )
+
+    def exec_attached(self, name, options):
+        self.calls.append(("exec attached", self._known(name), options))
+        return FakeAttachment(name)
+
+    def top(self, name, ps_options=()):
+        self.calls.append(("top", self._known(name), tuple(ps_options)))
+        return ProcessTable(("PID", "CMD"), (("7", "sleep 1 2"),))
+
+    def stats(self, *names, all=False, interval_s=1.0, cancelled=None):  # noqa: A002
+        self.calls.append(("stats", *names, all))
+        yield (samples.stats(),)
+        yield (samples.stats(cpu_percent=50.0),)
+
+    def copy_from(self, name, path, target, *, follow_link=False, archive=False):
+        self.calls.append(("copy from", self._known(name), path, target, follow_link, archive))
+        return Copied(source=f"{name}:{path}", target=target, size_bytes=2048)
+
+    def copy_to(self, name, source, path, *, follow_link=False):
+        self.calls.append(("copy to", self._known(name), source, path, follow_link))
+        return Copied(source=source, target=f"{name}:{path}", size_bytes=2048)
+
+    def read_archive(self, name, path, out, *, follow_link=False):
+        self.calls.append(("read archive", self._known(name), path, follow_link))
+        out(b"tar")
+        return 3
+
+    def write_archive(self, name, path, stdin):
+        self.calls.append(("write archive", self._known(name), path, stdin))
+        return 3
+
+    def diff(self, name):
+        self.calls.append(("diff", self._known(name)))
+        return (FileChange(ChangeKind.CHANGED, "/etc"), FileChange(ChangeKind.ADDED, "/etc/new"))
+
+    def export(self, name, out):
+        self.calls.append(("export", self._known(name)))
+        out(b"whole tar")
+        return 9
+
+    def commit(self, name, options):
+        self.calls.append(("commit", self._known(name), options))
+        return Committed(image_id=samples.digest("new"), reference=options.reference, size_bytes=10)
 
     def kill(self, name, *, signal="KILL"):
         self.calls.append(("kill", self._known(name), signal))
@@ -116,9 +225,82 @@ class FakeContainers:
         return name
 
 
+class FakeAttachment:
+    """A process that says one thing and ends, or is let go of when its name is "leave"."""
+
+    def __init__(self, name):
+        self.container_id = samples.container(name).container_id
+        self.name = name
+        self.tty = True
+        self.exit = None
+        self.sizes = []
+        self.detached = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def close(self):
+        pass
+
+    def end(self):
+        pass
+
+    def feed(self, stdin):
+        pass
+
+    def follow(self, on_event, cancelled=None):
+        on_event(Output("stdout", b"said\n"))
+        self._end()
+        return b"said\n", b""
+
+    def terminal(self, detach_keys=""):
+        self.detach_keys = detach_keys
+        return self
+
+    def write(self, data):
+        pass
+
+    def resize(self, rows, columns):
+        self.sizes.append((rows, columns))
+
+    def output(self):
+        yield b"$ "
+        if self.name != "leave":
+            self._end()
+
+    def leave(self):
+        pass
+
+    def ending(self):
+        return "exit 9"
+
+    def _end(self):
+        self.exit = ExitStatus(code=9, signal=None, finished=samples.NOW)
+
+
+class FakeConsole:
+    """Somebody at a terminal of 24 lines."""
+
+    def __init__(self):
+        self.seen = b""
+
+    def size(self):
+        return 24, 80
+
+    def drive(self, attachment, terminal):
+        self.seen += b"".join(terminal.output())
+        return False
+
+
 class FakeSystem:
     def info(self):
         return samples.system_info()
+
+    def diagnose(self):
+        return samples.diagnosis()
 
 
 class FakeEngine:

@@ -150,15 +150,15 @@ class StandInContainers:
     def create(self, options, *, on_event=None):
         return container(options.name or "made")
 
-    def list(self, *, all=False):  # noqa: A002
+    def list(self, *, all=False, size=False):  # noqa: A002
         return (container("web"), exited("job")) if all else (container("web"),)
 
-    def inspect(self, name):
+    def inspect(self, name, *, size=False):
         if name != "job":
             raise ContainerNotFound(f"no such container: {name}")
         return container_details()
 
-    def logs(self, name, *, follow=False, tail=None, cancelled=None):
+    def logs(self, name, *, follow=False, tail=None, since_ns=None, until_ns=None, cancelled=None):
         yield ("2026-03-21T12:00:00Z", "stdout", b"first\n")
         yield ("2026-03-21T12:00:01Z", "stderr", b"second\n")
 
@@ -166,7 +166,7 @@ class StandInContainers:
         (cancelled or threading.Event()).wait()
         return ExitStatus(code=0, signal=None, finished=datetime.now(UTC))
 
-    def stop(self, name, *, grace_s=None):
+    def stop(self, name, *, grace_s=None, signal=None):
         return ExitStatus(code=143, signal=15, finished=datetime.now(UTC))
 
 

@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
+from ocimagic.model import isolation
 from ocimagic.model.options import RunOptions, VolumeMount
+from ocimagic.model.report import ContainerStats
 from ocimagic.model.result import (
     BuildResult,
     BuildStep,
@@ -102,6 +104,24 @@ def exited(name="job", code=3, **given) -> ContainerSummary:
     status = ExitStatus(code=code, signal=None, finished=NOW - timedelta(seconds=40))
     values = {"status": Status.EXITED, "pid": None, "exit": status}
     return container(name, **values | given)
+
+
+def stats(name="web", **given) -> ContainerStats:
+    values = {
+        "container_id": digest(f"container {name}").hex,
+        "name": name,
+        "status": Status.RUNNING,
+        "taken": NOW,
+        "cpu_percent": 12.345,
+        "memory_bytes": 640_000,
+        "memory_limit_bytes": 25_276_000_000,
+        "received_bytes": 1_200,
+        "sent_bytes": 0,
+        "read_bytes": 4_096_000,
+        "written_bytes": 0,
+        "processes": 3,
+    }
+    return ContainerStats(**values | given)
 
 
 def history() -> tuple[HistoryLine, ...]:
@@ -271,3 +291,11 @@ def system_info() -> SystemInfo:
         lacks=("user namespaces are switched off",),
         not_yet=("bridge networks: containers share the host's network",),
     )
+
+
+def diagnosis():
+    found = (
+        isolation.Finding("user ids", isolation.Grade.GOOD, "all of the machine's"),
+        isolation.Finding("tun device", isolation.Grade.PARTLY, "refused", "chmod 0666"),
+    )
+    return isolation.Diagnosis(isolation.Mode.FULL, found)

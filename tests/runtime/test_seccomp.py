@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocimagic.bundle.seccomp_default import default_seccomp
-from ocimagic.errors import HostLacks, InvalidDocument, NotBuiltYet
+from ocimagic.errors import HostLacks, InvalidDocument
 from ocimagic.runtime import bpf
 from ocimagic.runtime.seccomp import compile_filter
 from ocimagic.runtime.syscall_table import X32_BIT, syscall_numbers
@@ -423,11 +423,6 @@ def test_an_abi_that_is_not_listed_kills(machine: str, listed: list[str]):
 
 
 # Documents that are refused.
-
-
-def test_notify_is_not_built_yet():
-    with pytest.raises(NotBuiltYet, match="NOTIFY"):
-        compile_filter(profile(rule("getpid", action="SCMP_ACT_NOTIFY")), "x86_64")
 
 
 @pytest.mark.parametrize(

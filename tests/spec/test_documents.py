@@ -185,7 +185,7 @@ def test_a_runtime_config_survives_writing_and_reading():
     config = RuntimeConfig(
         process=Process(args=("sh",), env=("A=1",), cwd="/", user=User(uid=1, gid=2)),
         mounts=(Mount(destination="/proc", type="proc", source="proc", options=("nosuid",)),),
-        namespaces={"pid": "", "mount": ""},
+        namespaces={"pid": "", "mount": "", "uts": ""},
         masked_paths=("/proc/kcore",),
         seccomp={"defaultAction": "SCMP_ACT_ALLOW"},
         hostname="box",

@@ -1,10 +1,18 @@
 """Docker's documents: shapes that scripts read."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
 import samples
 
-from ocimagic.model.options import VolumeMount
+from ocimagic.model.options import TmpfsMount, VolumeMount
+from ocimagic.model.policy import HealthOptions, RestartName, RestartPolicy
+from ocimagic.model.report import ContainerSize, Health, HealthProbe
+from ocimagic.model.resources import DeviceMapping, ResourceOptions, Ulimit
+from ocimagic.model.state import Status
+from ocimagic.spec.config import ContainerConfig
 from ocimagic.wire.container import container_inspect, container_summary
 from ocimagic.wire.image import history, image_inspect, image_summary
 from ocimagic.wire.system import system_info
@@ -53,9 +61,9 @@ def test_container_inspect():
     assert document["HostConfig"]["NetworkMode"] == "host"
     assert document["Mounts"][0]["RW"] is False
     assert document["Config"]["Env"] == ["PATH=/bin", "A=1"]
-    assert document["Config"]["WorkingDir"] == "/srv"
+    assert document["Config"]["WorkingDir"] == ""
     assert document["Config"]["Labels"] == {"lesson": "1"}
-    assert document["NetworkSettings"]["Networks"] == {"host": {}}
+    assert list(document["NetworkSettings"]["Networks"]) == ["host"]
     json.dumps(document)
 
 
@@ -66,6 +74,118 @@ def test_container_inspect_of_cleared_entrypoint_and_writable_volume():
     assert document["Config"]["Entrypoint"] == []
     assert document["HostConfig"]["Binds"] == ["/a:/b"]
     assert document["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
+
+
+SHAPE = json.loads((Path(__file__).parent / "docker_inspect_shape.json").read_text())
+
+
+def test_container_inspect_has_all_of_dockers_keys_and_types():
+    """The shape is what docker 20.10 answered for a container with these options."""
+    health = Health(
+        status="healthy",
+        log=(HealthProbe(started=samples.NOW, finished=samples.NOW, exit_code=0, output=""),),
+    )
+    details = samples.container_details(
+        tmpfs=(TmpfsMount(target="/tm", options=("size=1m",)),),
+        extra_hosts=(("a", "1.2.3.4"),),
+        devices=(DeviceMapping(source="/dev/null", target="/dev/nn"),),
+        ulimits=(Ulimit(name="nofile", soft=10, hard=20),),
+        init=True,
+        cap_add=("net_admin",),
+        no_new_privileges=True,
+        sysctls={"kernel.msgmax": "65536"},
+        resources=ResourceOptions(memory_bytes=100 << 20, nano_cpus=500_000_000),
+        restart=RestartPolicy(name=RestartName.ON_FAILURE, maximum_retry_count=3),
+    )
+    masks = {"linux": {"maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"]}}
+    summary = replace(
+        details.summary,
+        health=health,
+        size=ContainerSize(changed_bytes=1, total_bytes=2),
+        exposed_ports=("80/tcp",),
+        network="none",
+    )
+    details = replace(
+        details,
+        summary=summary,
+        health=HealthOptions(test=("CMD-SHELL", "true"), interval_s=1.0),
+        runtime_config={**details.runtime_config, **masks},
+    )
+    document = container_inspect(details)
+    assert list(_differences(SHAPE, document)) == []
+    assert document["State"]["Health"]["Status"] == "healthy"
+    assert document["HostConfig"]["MemorySwap"] == 200 << 20
+    assert document["HostConfig"]["CapAdd"] == ["CAP_NET_ADMIN"]
+    assert document["Config"]["Healthcheck"] == {
+        "Test": ["CMD-SHELL", "true"], "Interval": 1_000_000_000,
+    }  # fmt: skip
+    assert document["SizeRootFs"] == 2
+    json.dumps(document)
+
+
+def _differences(shape, value, path=""):
+    """Yield where a value has not docker's keys and types; null fits everything."""
+    if shape is None or value is None:
+        return
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            yield f"{path}: no object"
+            return
+        for key in shape:
+            if key not in value:
+                yield f"{path}.{key}: missing"
+            else:
+                yield from _differences(shape[key], value[key], f"{path}.{key}")
+    elif isinstance(shape, list):
+        if not isinstance(value, list):
+            yield f"{path}: no list"
+        elif shape and value:
+            yield from _differences(shape[0], value[0], f"{path}[0]")
+    elif type(value).__name__ != shape:
+        yield f"{path}: {type(value).__name__}, not {shape}"
+
+
+@pytest.mark.parametrize(
+    ("status", "running", "paused", "restarting"),
+    [
+        (Status.CREATED, False, False, False),
+        (Status.RUNNING, True, False, False),
+        (Status.PAUSED, True, True, False),
+        (Status.RESTARTING, True, False, True),
+        (Status.EXITED, False, False, False),
+    ],
+)
+def test_state_has_dockers_flags(status, running, paused, restarting):
+    details = samples.container_details()
+    summary = samples.container(status=status)
+    state = container_inspect(replace(details, summary=summary))["State"]
+    assert (state["Running"], state["Paused"], state["Restarting"]) == (
+        running,
+        paused,
+        restarting,
+    )
+    assert state["Status"] == status.value
+
+
+def test_cmd_and_entrypoint_are_the_images_unless_asked():
+    image = ContainerConfig(entrypoint=("/init",), cmd=("serve",), user="app", working_dir="/w")
+    details = replace(samples.container_details(command=()), image_config=image)
+    config = container_inspect(details)["Config"]
+    assert (config["Entrypoint"], config["Cmd"]) == (["/init"], ["serve"])
+    assert (config["User"], config["WorkingDir"]) == ("app", "/w")
+    own = replace(samples.container_details(entrypoint=("sh",), command=("-c",)),
+                  image_config=image)  # fmt: skip
+    config = container_inspect(own)["Config"]
+    assert (config["Entrypoint"], config["Cmd"]) == (["sh"], ["-c"])
+
+
+def test_env_leaves_out_what_the_engine_adds():
+    env = ["PATH=/bin", "HOSTNAME=x", "TERM=xterm", "A=1"]
+    config = {"process": {"env": env, "cwd": "/", "args": ["sh"]}}
+    plain = replace(samples.container_details(tty=True), runtime_config=config)
+    assert container_inspect(plain)["Config"]["Env"] == ["PATH=/bin", "A=1"]
+    asked = replace(samples.container_details(env=("TERM=vt",)), runtime_config=config)
+    assert container_inspect(asked)["Config"]["Env"] == ["PATH=/bin", "TERM=xterm", "A=1"]
 
 
 def test_container_summary():

@@ -1,0 +1,190 @@
+"""What containers write and read: logs, and being attached."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from ocimagic.engine import run as running
+from ocimagic.engine.lifecycle import Lifecycle
+from ocimagic.engine.logfiles import LogEntry, LogFiles
+from ocimagic.engine.record import Document
+from ocimagic.errors import Cancelled, InvalidState, OcimagicError
+from ocimagic.model.event import OnEvent, Output, ignore
+from ocimagic.model.moment import nanoseconds
+from ocimagic.model.state import Verb
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    from ocimagic.engine.attachment import Attachment
+    from ocimagic.model.options import RunOptions
+    from ocimagic.model.result import ExitStatus
+    from ocimagic.shim.client import Connection
+    from ocimagic.store.containers import ContainerRecord
+
+_SIGINT = 2
+_INTERRUPT_S = 1.0
+
+
+class Streams(Lifecycle):
+    """Verbs on streams; ``name`` is a name or an ID, whole or its first digits."""
+
+    def logs(
+        self,
+        name: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[LogEntry]:
+        """Yield ``(RFC 3339 time, stdout or stderr, bytes)`` from the container's log.
+
+        Args:
+            name: which container.
+            follow: go on until the container ends.
+            tail: only the last so many records; of those, what the times leave.
+            since_ns: nothing older, in nanoseconds since 1970.
+            until_ns: nothing newer.
+            cancelled: ends following when set.
+        """
+        record = self.find(name)
+        entries = self._entries(record, follow=follow, tail=tail, cancelled=cancelled)
+        return _between(entries, since_ns, until_ns)
+
+    def _entries(
+        self,
+        record: ContainerRecord,
+        *,
+        follow: bool,
+        tail: int | None,
+        cancelled: threading.Event | None,
+    ) -> Iterator[LogEntry]:
+        driver = Document.decode(record.document).options.log.driver
+        if driver == "none":
+            raise InvalidState(
+                f"container {record.name} keeps no log",
+                why="its log driver is none",
+                hint="leave --log-driver none out when it is made",
+            )
+        with contextlib.ExitStack() as stack:
+            connection: Connection | None = None
+            if follow:
+                # Before the file is read, so that nothing is written unnoticed in between.
+                with contextlib.suppress(InvalidState):
+                    connection = stack.enter_context(self.connect(record))
+                    connection.attach()
+            files = stack.enter_context(LogFiles(self.log_path(record.container_id)))
+            yield from files.records(tail)
+            if connection is not None:
+                for _ in connection.frames(cancelled=cancelled):
+                    yield from files.more()
+                yield from files.more()
+
+    def open_attached(self, name: str, *, stdin: bool = True) -> Attachment:
+        """Connect to the streams of a running container, from now on.
+
+        Raises:
+            InvalidState: it does not run.
+        """
+        record = self.find(name)
+        self.check(record, Verb.ATTACH)
+        connection = self.connect(record)
+        connection.attach()
+        return self.attachment(record, connection, stdin=stdin)
+
+    def start_attached(self, name: str, *, stdin: bool = False) -> Attachment:
+        """Start a container with its streams in hand from the first byte on.
+
+        Raises:
+            InvalidState: it runs already.
+            CommandNotFound, CommandNotExecutable, StartFailed: the runtime says why.
+        """
+        record = self.find(name)
+        return self.attachment(record, running.start(self, record, attach=True), stdin=stdin)
+
+    def run_attached(self, options: RunOptions, *, on_event: OnEvent = ignore) -> Attachment:
+        """Create and start a container with its streams in hand from the first byte on.
+
+        Raises:
+            OcimagicError: as ``create`` and ``start``; nothing is left then of one that was to
+                be removed at its end.
+        """
+        made = self.create(options, on_event=on_event)
+        try:
+            return self.start_attached(made.container_id, stdin=options.interactive)
+        except BaseException:
+            if options.remove:
+                with contextlib.suppress(OcimagicError):
+                    self.remove(made.container_id, force=True)
+            raise
+
+    def attach(
+        self,
+        name: str,
+        *,
+        stdin: int | bytes | None = None,
+        sig_proxy: bool = True,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> ExitStatus:
+        """Pass on a running container's output, and input to it, until it ends.
+
+        Args:
+            name: which container.
+            stdin: bytes to write, or a descriptor to copy from, for one that listens.
+            sig_proxy: cancelling interrupts the container first.
+            on_event: is given ``Output``.
+            cancelled: lets go of it when set.
+
+        Raises:
+            InvalidState: it does not run.
+            Cancelled: it goes on without us.
+        """
+        with self.open_attached(name, stdin=stdin is not None) as attachment:
+            return follow(attachment, stdin, on_event, cancelled, sig_proxy=sig_proxy)
+
+
+def follow(
+    attachment: Attachment,
+    stdin: int | bytes | None,
+    on_event: OnEvent,
+    cancelled: threading.Event | None,
+    *,
+    sig_proxy: bool,
+) -> ExitStatus:
+    """Pass streams on until the process ends.
+
+    Raises:
+        Cancelled: the user wanted no more of it; the process may go on.
+    """
+    if attachment.interactive:
+        attachment.feed(stdin)
+    for stream, data in attachment.chunks(cancelled=cancelled):
+        on_event(Output(stream, data))
+    if attachment.exit is None and sig_proxy:
+        attachment.kill(_SIGINT)
+        for stream, data in attachment.chunks(deadline=time.monotonic() + _INTERRUPT_S):
+            on_event(Output(stream, data))
+    if attachment.exit is None:
+        raise Cancelled(
+            f"detached by you: container {attachment.name} goes on",
+            hint=f"%container_attach {attachment.name} comes back to it, "
+            f"%container_stop {attachment.name} ends it",
+        )
+    return attachment.exit
+
+
+def _between(
+    entries: Iterator[LogEntry], since_ns: int | None, until_ns: int | None
+) -> Iterator[LogEntry]:
+    for entry in entries:
+        when = 0 if since_ns is None and until_ns is None else nanoseconds(entry[0])
+        if until_ns is not None and when > until_ns:
+            return
+        if since_ns is None or when >= since_ns:
+            yield entry

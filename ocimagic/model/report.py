@@ -1,0 +1,212 @@
+"""What containers that were made already tell of themselves: plain values, as in ``result``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ocimagic.model.state import Status
+    from ocimagic.spec.digest import Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthProbe:
+    """One run of a health check.
+
+    Attributes:
+        exit_code: 0 is healthy.
+        output: the first few KiB it wrote.
+    """
+
+    started: datetime
+    finished: datetime
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What health checks say of a container.
+
+    Attributes:
+        status: ``starting``, ``healthy`` or ``unhealthy``.
+        failing_streak: failures in a row, up to now.
+        log: the last probes, oldest first.
+    """
+
+    status: str
+    failing_streak: int = 0
+    log: tuple[HealthProbe, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSize:
+    """How much a container takes on disk.
+
+    Attributes:
+        changed_bytes: what it wrote.
+        total_bytes: that and its image.
+    """
+
+    changed_bytes: int
+    total_bytes: int
+
+
+class ChangeKind(Enum):
+    """What became of a file since the container was made; docker's letters."""
+
+    CHANGED = "C"
+    ADDED = "A"
+    DELETED = "D"
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One line of ``container diff``.
+
+    Attributes:
+        path: absolute, in the container; undecodable bytes are surrogates.
+    """
+
+    kind: ChangeKind
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathInfo:
+    """What a path in a container is.
+
+    Attributes:
+        name: its last component, as it is really called.
+        mode: type and permission bits, as in ``st_mode``.
+        modified_ns: since 1970.
+        link_target: a symlink's text, else "".
+    """
+
+    name: str
+    size_bytes: int
+    mode: int
+    modified_ns: int
+    link_target: str
+
+    @property
+    def is_directory(self) -> bool:
+        """Say whether it is a directory."""
+        return (self.mode & 0o170000) == 0o040000
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessTable:
+    """What ``container top`` shows: the processes as ``ps`` of the machine sees them."""
+
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerStats:
+    """What a container uses; one row of ``container stats``.
+
+    Attributes:
+        status: figures of what does not run are all zero.
+        cpu_percent: of one processor, so up to 100 times their number.
+        memory_bytes: without pages of files that could be dropped at once.
+        memory_limit_bytes: its own, else the machine's.
+        received_bytes: over its own network, since it began; None when it has the machine's.
+        sent_bytes: as ``received_bytes``.
+        read_bytes: from block devices, since it began.
+        written_bytes: as ``read_bytes``.
+        processes: threads counted, as the kernel does for a limit.
+        taken: when.
+    """
+
+    container_id: str
+    name: str
+    status: Status
+    taken: datetime
+    cpu_percent: float = 0.0
+    memory_bytes: int = 0
+    memory_limit_bytes: int = 0
+    received_bytes: int | None = None
+    sent_bytes: int | None = None
+    read_bytes: int = 0
+    written_bytes: int = 0
+    processes: int = 0
+
+    @property
+    def memory_percent(self) -> float:
+        """Return how much of its limit a container uses."""
+        limit = self.memory_limit_bytes
+        return 100.0 * self.memory_bytes / limit if limit else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What ``container prune`` took away: container IDs and what they had written."""
+
+    containers: tuple[str, ...]
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """What ``container cp`` did.
+
+    Attributes:
+        source: as asked for.
+        target: as asked for.
+        size_bytes: of the tar that went over.
+    """
+
+    source: str
+    target: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """The image that ``container commit`` made.
+
+    Attributes:
+        reference: its name, "" for none.
+        size_bytes: of the new layer unpacked.
+    """
+
+    image_id: Digest
+    reference: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortBinding:
+    """One line of ``container port``.
+
+    Attributes:
+        container_port: with its protocol: ``80/tcp``.
+    """
+
+    container_port: str
+    host_ip: str
+    host_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecResult:
+    """A command that was run in a container to its end.
+
+    A non-zero exit code is a result, not an exception.
+    """
+
+    container_id: str
+    name: str
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    duration_s: float
+
+    def __str__(self) -> str:
+        return self.stdout.decode(errors="replace")

@@ -1,0 +1,439 @@
+"""What every process of a container does on its way to execve, the first one and any other.
+
+Each phase is a function of the context; ``init.PHASES`` and ``execute.PHASES`` put them in
+order.  The first that raises is told over the channel, and the command never runs.
+
+Spec: runtime-spec config.md, "Process"; runtime.md, "Lifecycle".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import stat
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from ocimagic.errors import (
+    CommandNotExecutable,
+    CommandNotFound,
+    HostLacks,
+    OcimagicError,
+    StartFailed,
+    pack,
+)
+from ocimagic.linux import syscalls
+from ocimagic.linux.paths import open_in_root
+from ocimagic.runtime import capabilities, terminal, user
+from ocimagic.runtime.channel import Channel
+from ocimagic.runtime.command import find_command
+from ocimagic.runtime.hooks import run_hooks
+from ocimagic.runtime.labels import apply_labels
+from ocimagic.runtime.priorities import apply_personality, apply_priorities
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from ocimagic.runtime.cgroup_processes import Entrance
+    from ocimagic.runtime.channel import Message
+    from ocimagic.runtime.seccomp_filter import SeccompFilter
+    from ocimagic.spec.process import Process
+    from ocimagic.spec.runtime import RuntimeConfig
+
+_SMALL_FILE = 1 << 20
+_KERNELS_OWN = (syscalls.PROC_SUPER_MAGIC, syscalls.SYSFS_MAGIC)
+_NULL = (1, 3)
+PROC_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class Context:
+    """What the phases share.
+
+    Attributes:
+        channel: to who creates the process.
+        said_user: ``name[:group]`` as written, instead of the numbers in ``process.user``.
+        said_groups: further groups as written, with commas between.
+        stdio: descriptors that become 0, 1 and 2; -1 for /dev/null.
+        preserve_fds: how many descriptors after those the command keeps.
+        entrance: open doors into the cgroup.
+        is_born_inside: it is in version 2's cgroup already.
+        door: where somebody else may start the process, once the creator has let it go.
+        new_keyring: the caller's session keys are not the container's.
+        root_fd: the container's root, once it is known.
+        proc: /proc of the machine, opened before its mounts are left behind; -1 if they are not.
+        own_proc: /proc/self of the machine's procfs, which nobody in the container can fake.
+        slave: of the process's terminal.
+        state: the container's, for hooks; as the creator last told it.
+    """
+
+    container_id: str
+    config: RuntimeConfig
+    process: Process
+    channel: Channel
+    stdio: tuple[int, int, int]
+    said_user: str | None = None
+    said_groups: str = ""
+    seccomp: SeccompFilter | None = None
+    preserve_fds: int = 0
+    console_size: tuple[int, int] | None = None
+    entrance: Entrance | None = None
+    is_born_inside: bool = False
+    door: socket.socket | None = None
+    new_keyring: bool = True
+    root_fd: int = -1
+    proc: int = -1
+    own_proc: int = -1
+    slave: int = -1
+    identity: user.Identity = field(default_factory=lambda: user.Identity(0, 0, (), "/"))
+    environment: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    state: dict[str, object] = field(default_factory=dict)
+
+    def warn(self, text: str) -> None:
+        """Tell the creator what could not be had in full."""
+        self.channel.say("warning", text=text)
+
+
+Ctx = TypeVar("Ctx", bound=Context)
+
+
+def forbid_imports(_context: Context) -> None:
+    """Load no more code: after the pivot Python would look for it in the image.
+
+    A module, a codec or a plugin found there would run with the runtime's privileges
+    (CVE-2019-14271 is that mistake in another program).
+    """
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    sys.path.clear()
+
+
+def hold_own_proc(context: Context) -> None:
+    """Keep a way to this process's own files that no mount of the container can lead astray."""
+    proc = context.proc if context.proc >= 0 else os.open("/proc", PROC_FLAGS)
+    # By its number: "self" would be whoever asks.
+    context.own_proc = os.open(os.readlink("self", dir_fd=proc), PROC_FLAGS, dir_fd=proc)
+    os.close(proc)
+    context.proc = -1
+
+
+def enter_cgroup(context: Context) -> None:
+    """Go into the cgroup before anything can be forked outside of it."""
+    if context.entrance:
+        context.entrance.enter(cloned_into=context.is_born_inside)
+        context.entrance = None
+    if context.config.resources.cpu.cpus:
+        # Whoever started us may be tied to some processors; the cgroup's are those asked for.
+        os.sched_setaffinity(0, range(os.sysconf("SC_NPROCESSORS_CONF")))
+
+
+def new_session(context: Context) -> None:
+    """Leave the creator's session, keys and signal settings behind."""
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # Python ignores some, and whoever started us may have; a command would inherit that.
+    syscalls.reset_signals()
+    os.umask(0)
+    if not context.new_keyring:
+        return
+    with contextlib.suppress(OSError):  # keyrings may be filtered: container in a container
+        syscalls.join_session_keyring(f"_ses.{context.container_id[:12]}")
+
+
+def identify(context: Context) -> None:
+    """Find out who the process is, by the container's own files."""
+    process = context.process
+    passwd = _small_file(context, "etc/passwd")
+    if context.said_user is not None:
+        group = _small_file(context, "etc/group")
+        who = user.resolve(context.said_user, passwd, group)
+        more = user.resolve_groups(context.said_groups, group)
+        groups = tuple(sorted({*who.groups, *more}))
+        context.identity = user.Identity(who.uid, who.gid, groups, who.home)
+    else:
+        who = user.resolve(str(process.user.uid), passwd, "")
+        groups = process.user.additional_gids
+        context.identity = user.Identity(process.user.uid, process.user.gid, groups, who.home)
+    context.environment = dict(each.partition("=")[::2] for each in process.env)
+    if not context.environment.get("HOME"):
+        context.environment["HOME"] = context.identity.home
+
+
+def _small_file(context: Context, path: str) -> str:
+    """Read a regular file, at most 1 MiB of it; anything else counts as absent.
+
+    Looked at before it is opened: opening a device, or reading what is no file but the
+    kernel's voice (/proc/kmsg), changes things.
+    """
+    try:
+        found = open_in_root(context.root_fd, path, os.O_PATH)
+    except OSError:
+        return ""
+    try:
+        is_kernels = syscalls.file_system_magic(found) in _KERNELS_OWN
+        if not stat.S_ISREG(os.fstat(found).st_mode) or is_kernels:
+            return ""
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(f"fd/{found}", flags, dir_fd=context.own_proc)
+        try:
+            return os.read(fd, _SMALL_FILE).decode(errors="replace")
+        finally:
+            os.close(fd)
+    finally:
+        os.close(found)
+
+
+def find_program(context: Context) -> None:
+    """Look the command up while this still is root, so that "not found" is not "forbidden"."""
+    if context.process.args:
+        context.command = find_command(
+            context.process.args[0], context.environment, context.process.cwd, context.root_fd
+        )
+
+
+def open_terminal(context: Context) -> None:
+    """Make a terminal if one is asked for; the creator gets its master."""
+    process = context.process
+    if process.terminal:
+        size = context.console_size or process.console_size
+        own_fds = os.open("fd", os.O_PATH | os.O_CLOEXEC, dir_fd=context.own_proc)
+        try:
+            context.slave = terminal.offer(context.channel, context.root_fd, own_fds, size)
+        finally:
+            os.close(own_fds)
+
+
+def connect_stdio(context: Context) -> None:
+    """Put the three streams in place and give them to the user."""
+    if context.slave >= 0:
+        terminal.take_control(context.slave)
+        os.fchown(0, context.identity.uid, -1)
+        return
+    null = _open_null() if -1 in context.stdio else -1
+    for number, fd in enumerate(context.stdio):
+        os.dup2(fd if fd >= 0 else null, number, inheritable=True)
+        if fd >= 0 and not _is_null(number):
+            with contextlib.suppress(OSError):  # a stream that cannot be owned still works
+                os.fchown(number, context.identity.uid, -1)
+
+
+def _open_null() -> int:
+    fd = os.open("/dev/null", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not _is_null(fd):
+        raise StartFailed("/dev/null of this container is not the null device")
+    return fd
+
+
+def _is_null(fd: int) -> bool:
+    found = os.fstat(fd)
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(*_NULL)
+
+
+def limit_resources(context: Context) -> None:
+    """Have the creator set the resource limits, which it may and this process perhaps not."""
+    if context.process.rlimits or context.process.oom_score_adj is not None:
+        context.channel.say("limits")
+        wait_for(context, "limited")
+
+
+def wait_for(context: Context, answer: str) -> Message:
+    """Wait until the creator says one thing; without a creator there is nothing to live for."""
+    heard = context.channel.hear()
+    if heard is None:
+        os._exit(125)
+    if heard.type != answer:
+        raise StartFailed("the creator of this process said something else", why=heard.type)
+    return heard
+
+
+def limit_privileges(context: Context) -> None:
+    """Give up what execve and set-uid programs could bring back; apply labels and priorities."""
+    process = context.process
+    apply_labels(process, context.own_proc)
+    apply_priorities(process)
+    apply_personality(context.config.personality)
+    if process.no_new_privileges:
+        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    wanted = capabilities.mask(name for names in process.capabilities.values() for name in names)
+    missing = capabilities.names(wanted & ~capabilities.bounding_set())
+    if missing:
+        context.warn(f"capabilities that cannot be had here: {' '.join(missing)}")
+    capabilities.limit_bounding_set(capabilities.mask(process.capabilities.get("bounding", ())))
+    capabilities.clear_ambient_set()
+
+
+def become_user(context: Context) -> None:
+    """Change groups, group and user, keeping capabilities over the change."""
+    who = context.identity
+    may_set_groups = _may_set_groups(context.own_proc)
+    is_inside = _try_working_dir(context)
+    syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
+    try:
+        if may_set_groups:
+            os.setgroups(who.groups)
+        os.setresgid(who.gid, who.gid, who.gid)
+        os.setresuid(who.uid, who.uid, who.uid)
+    except OSError as err:
+        if err.errno != errno.EINVAL:
+            raise
+        raise HostLacks(
+            f"user {who.uid}:{who.gid} does not exist in this user namespace",
+            why="this account may use only the ids that /proc/self/uid_map lists",
+            hint="ask for a range in /etc/subuid and /etc/subgid (package uidmap), or run as root",
+        ) from err
+    syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 0)
+    # Loading a filter takes a privilege where no_new_privs is not set: kept until it is loaded.
+    is_late = context.seccomp and not context.process.no_new_privileges
+    more = capabilities.mask(["CAP_SYS_ADMIN"]) if is_late else 0
+    capabilities.apply_sets(context.process.capabilities, more=more)
+    os.umask(0o022 if (mask := context.process.user.umask) is None else mask)
+    if not is_inside:
+        _enter(context.process.cwd)
+
+
+def _may_set_groups(own_proc: int) -> bool:
+    fd = os.open("setgroups", os.O_RDONLY | os.O_CLOEXEC, dir_fd=own_proc)
+    try:
+        return not os.read(fd, 8).startswith(b"deny")
+    finally:
+        os.close(fd)
+
+
+def _try_working_dir(context: Context) -> bool:
+    """Enter the working directory as root; return False if only the user may."""
+    os.close(context.own_proc)  # no way may lead out of the container any more
+    context.own_proc = -1
+    try:
+        os.chdir(context.process.cwd)
+    except PermissionError:
+        return False
+    except OSError as err:
+        raise _unusable(context.process.cwd, str(err.strerror)) from err
+    return True
+
+
+def _enter(cwd: str) -> None:
+    try:
+        os.chdir(cwd)
+    except OSError as err:
+        raise _unusable(cwd, str(err.strerror)) from err
+
+
+def check_working_dir(context: Context) -> None:
+    """Make sure that the working directory is inside the container (CVE-2024-21626)."""
+    try:
+        here = os.getcwd()
+    except OSError as err:
+        raise _unusable(context.process.cwd, str(err.strerror)) from err
+    if not here.startswith("/") or here.startswith("(unreachable)"):
+        raise _unusable(context.process.cwd, "it is outside the container")
+
+
+def _unusable(cwd: str, why: str) -> StartFailed:
+    return StartFailed(f"cannot use working directory {cwd}", why=why)
+
+
+def load_asking_filter(context: Context) -> None:
+    """Load a filter that asks another process, now that the creator can pass the listener on."""
+    if context.seccomp and context.seccomp.listener_path:
+        listener = _load_filter(context)
+        # Not sendmsg: the filter may ask about that, and nobody could answer yet.
+        os.write(context.channel.fileno(), Channel.packet("listener", number=listener))
+        wait_for(context, "handed over")
+        os.close(listener)
+
+
+def _load_filter(context: Context) -> int:
+    assert context.seccomp is not None
+    listener = context.seccomp.load()
+    if not context.process.no_new_privileges:
+        capabilities.apply_sets(context.process.capabilities)
+    return listener
+
+
+def wait_for_start(context: Context) -> None:
+    """Say that all is ready and wait; a creator that dies takes this process with it."""
+    context.channel.say("ready")
+    heard = context.channel.hear()
+    if heard is not None and heard.type == "let go":
+        heard = _wait_at_door(context)
+    if heard is None:
+        os._exit(125)
+    context.state = heard.fields
+
+
+def _wait_at_door(context: Context) -> Message:
+    """Wait for whoever comes to start this process; who only looks goes away again."""
+    assert context.door is not None
+    while True:
+        context.channel.close()
+        context.channel = Channel(context.door.accept()[0])
+        heard = context.channel.hear()
+        if heard is not None and heard.type == "start":
+            return heard
+
+
+def run_start_hooks(context: Context) -> None:
+    """Run the startContainer hooks, inside, just before the command."""
+    run_hooks("startContainer", context.config.hooks.start_container, context.state, "/")
+
+
+def execute(context: Context) -> NoReturn:
+    """Become the command; nothing but the streams and what is to be preserved is left open."""
+    process = context.process
+    if not process.args:
+        raise StartFailed("there is nothing to start", why="config.json has no process")
+    if context.seccomp and not context.seccomp.listener_path:
+        _load_filter(context)
+    syscalls.close_range(3 + context.preserve_fds, flags=syscalls.CLOSE_RANGE_CLOEXEC)
+    try:
+        os.execve(context.command, process.args, context.environment)  # noqa: S606  no shell is the point
+    except OSError as err:
+        raise _exec_failure(context.command, process.args[0], err) from err
+
+
+def _exec_failure(path: str, name: str, err: OSError) -> StartFailed:
+    if err.errno == errno.ENOENT:
+        return CommandNotFound(
+            f"cannot run {name!r}: no such file or directory",
+            why=f"{path} is there, but the interpreter or loader it names is not",
+            hint="a script needs its #! program, a dynamic program its libraries, in the image",
+        )
+    reasons = {
+        errno.ENOEXEC: "exec format error: made for another processor, or a script without #!",
+        errno.EACCES: "permission denied",
+    }
+    return CommandNotExecutable(
+        f"cannot run {name!r}: {reasons.get(err.errno or 0, err.strerror)}", why=path
+    )
+
+
+def run_phases(phases: Sequence[Callable[[Ctx], None]], context: Ctx) -> NoReturn:
+    """Run all phases; never returns: the command takes over, or the failure is told."""
+    phase = ""
+    try:
+        for step in phases:
+            phase = step.__name__
+            step(context)
+    except OcimagicError as err:
+        report(context.channel, phase, err)
+    except OSError as err:
+        where = f" ({os.fsdecode(err.filename)})" if err.filename else ""
+        failure = StartFailed("cannot start the container", why=f"{phase}: {err.strerror}{where}")
+        report(context.channel, phase, failure)
+    except BaseException as err:  # noqa: BLE001  the last frame before _exit must not unwind
+        report(context.channel, phase, StartFailed("cannot start the container", why=repr(err)))
+    os._exit(125)
+
+
+def report(channel: Channel, phase: str, err: OcimagicError) -> None:
+    """Tell the creator what went wrong."""
+    if isinstance(err, StartFailed):
+        err.phase = phase
+    with contextlib.suppress(OSError):  # nobody is left to tell
+        channel.say("error", **pack(err))

@@ -1,0 +1,308 @@
+"""What a worker does with the files of a container: copy in and out, compare, export.
+
+Of a running container the root is reached by a descriptor of ``/proc/PID/root``, with all that
+is mounted there, and nothing is mounted (CVE-2018-15664, CVE-2026-42306).  Of one that does
+not run the stack of layers is mounted in the worker's own mount namespace, where nobody else
+can be in the way, and goes with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from ocimagic.errors import InvalidState, NotFound, StartFailed
+from ocimagic.layers.archive import stat_path, write_tree
+from ocimagic.layers.attributes import IdPolicy
+from ocimagic.layers.changes import changes
+from ocimagic.layers.diff import diff_upper
+from ocimagic.layers.extract import extract
+from ocimagic.layers.tarstream import TarWriter
+from ocimagic.linux import syscalls
+from ocimagic.linux.paths import open_in_root
+from ocimagic.model.rootfs import OverlayRootfs
+from ocimagic.runtime.rootfs import make_private, mount_overlay
+from ocimagic.shim.identity import ProcessIdentity
+from ocimagic.spec.codec import Fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Request = dict[str, object]
+_CHUNK = 1 << 20
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def put_out(request: Request, fds: list[int]) -> Request:
+    """Write a path of a container as a tar to the first descriptor.
+
+    Request: ``root`` (see ``_root``), ``path``, ``name``, ``follow``.  Result: ``tar_bytes``.
+
+    Raises:
+        NotFound: the path is not there.
+    """
+    with _root(request, fds) as root, _Sink(fds[0]) as sink:
+        _look(root, request)
+        write_tree(
+            root,
+            str(request["path"]),
+            str(request["name"]),
+            TarWriter(sink.write),
+            follow=bool(request["follow"]),
+        )
+    return {"tar_bytes": sink.total}
+
+
+def take_in(request: Request, fds: list[int]) -> Request:
+    """Unpack a tar from the first descriptor into a directory of a container.
+
+    Request: ``root``, ``path``, ``single_id``.  Result: ``entries``.
+    """
+    ids = IdPolicy.SINGLE if request["single_id"] else IdPolicy.REAL
+    with _root(request, fds) as root:
+        count = extract(_read(fds[0]), root, str(request["path"]), ids=ids, devices=True)
+    return {"entries": count}
+
+
+def look(request: Request, fds: list[int]) -> Request:
+    """Say what a path of a container is.
+
+    Request: ``root``, ``path``, ``follow``.  Result: ``name``, ``size``, ``mode``,
+    ``mtime_ns``, ``linkname``.
+
+    Raises:
+        NotFound: it is not there.
+    """
+    with _root(request, fds) as root:
+        return _look(root, request)
+
+
+def compare(request: Request, fds: list[int]) -> Request:
+    """Write what a container changed, as a JSON list of kind and path, to the first descriptor.
+
+    Request: ``rootfs``, ``bundle``, ``stubs``.
+    """
+    found, _ = _changes(request)
+    with os.fdopen(os.dup(fds[0]), "w") as out:
+        json.dump(found, out)
+    return {}
+
+
+def pack(request: Request, fds: list[int]) -> Request:
+    """Write what a container changed as an uncompressed layer tar to the first descriptor.
+
+    Request: as ``compare``, and ``toc`` (a path).  Result: ``diff_id``, ``tar_bytes``,
+    ``unpacked_bytes``, ``entries``.
+    """
+    from ocimagic.layers.toc import toc_to_bytes
+
+    rootfs = _rootfs(request["rootfs"])
+    _, same = _changes(request)
+    with _Sink(fds[0]) as sink, _opened(rootfs.upper) as upper:
+        toc = diff_upper(
+            upper, userxattr=rootfs.userxattr, writer=TarWriter(sink.write), hidden=same
+        )
+    with open(str(request["toc"]), "wb") as file:
+        file.write(toc_to_bytes(toc))
+    return {
+        "diff_id": f"sha256:{sink.hasher.hexdigest()}",
+        "tar_bytes": sink.total,
+        "unpacked_bytes": sum(entry.size for entry in toc),
+        "entries": len(toc),
+    }
+
+
+def export(request: Request, fds: list[int]) -> Request:
+    """Write the whole root of a container, without what is mounted in it, as a tar.
+
+    Request: ``rootfs``, ``bundle``.  Result: ``tar_bytes``.
+    """
+    _leave_namespace()
+    with _Sink(fds[0]) as sink, _opened(_view(request)) as root:
+        write_tree(root, "/", ".", TarWriter(sink.write))
+    return {"tar_bytes": sink.total}
+
+
+def measure(request: Request, _fds: list[int]) -> Request:
+    """Add up the files of a directory, each once.  Request: ``path``.  Result: ``bytes``."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for directory, _, names in os.walk(str(request["path"])):
+        for name in names:
+            with contextlib.suppress(OSError):  # it went away meanwhile
+                told = os.lstat(os.path.join(directory, name))
+                key = (told.st_dev, told.st_ino)
+                if stat.S_ISREG(told.st_mode) and key not in seen:
+                    seen.add(key)
+                    total += told.st_size
+    return {"bytes": total}
+
+
+JOBS: dict[str, Callable[[Request, list[int]], Request]] = {
+    "put_out": put_out,
+    "take_in": take_in,
+    "look": look,
+    "compare": compare,
+    "pack": pack,
+    "export": export,
+    "measure": measure,
+}
+
+
+class _Sink:
+    """Where a tar goes: counted and hashed on its way."""
+
+    def __init__(self, fd: int) -> None:
+        self._out = os.fdopen(os.dup(fd), "wb", buffering=_CHUNK)
+        self.hasher = hashlib.sha256()
+        self.total = 0
+
+    def __enter__(self) -> _Sink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(BrokenPipeError):  # who reads has seen enough
+            self._out.close()
+
+    def write(self, piece: bytes | memoryview) -> None:
+        self.hasher.update(piece)
+        self._out.write(piece)
+        self.total += len(piece)
+
+
+@contextlib.contextmanager
+def _root(request: Request, fds: list[int]) -> Iterator[int]:
+    """Open the root of a container, as ``root`` of a request says.
+
+    ``{"fd": true}``: the second descriptor.  ``{"pid", "start_ticks", "boot_id"}``: of that
+    process.  ``{"rootfs", "bundle", "binds", "writable"}``: of a container that does not run.
+    """
+    root = request["root"]
+    assert isinstance(root, dict)
+    if "fd" in root:
+        yield fds[1]
+        return
+    fd = _of_process(root) if "pid" in root else _of_files(root)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _of_process(root: Request) -> int:
+    pid = int(str(root["pid"]))
+    process = ProcessIdentity(pid, int(str(root["start_ticks"])), str(root["boot_id"]))
+    fd = os.open(f"/proc/{pid}/root", _DIRECTORY)
+    # Looked at with the descriptor in hand: whoever has the pid now, the root is that of ours.
+    if not process.is_alive():
+        os.close(fd)
+        raise InvalidState("the container has just ended", hint="try again")
+    return fd
+
+
+def _of_files(root: Request) -> int:
+    _leave_namespace()
+    if root["writable"]:
+        place = f"{root['bundle']}/rootfs"
+        mount_overlay(_rootfs(root["rootfs"]), place)
+    else:
+        place = _view(root)
+    fd = os.open(place, _DIRECTORY)
+    binds = root["binds"]
+    assert isinstance(binds, list)
+    for source, target, read_only in binds:
+        # A volume whose source or place is gone is not there to be copied from.
+        with contextlib.suppress(OSError):
+            _bind(fd, str(source), str(target), read_only=bool(read_only))
+    return fd
+
+
+def _bind(root_fd: int, source: str, target: str, *, read_only: bool) -> None:
+    """Show a volume in a stack of layers, by descriptors at both ends."""
+    spot = open_in_root(root_fd, target, os.O_PATH)
+    try:
+        tree = syscalls.open_tree(-1, source, recursive=True)
+        try:
+            if read_only:
+                syscalls.restrict_tree(tree, syscalls.MS_RDONLY)
+            syscalls.move_mount(tree, spot)
+        finally:
+            os.close(tree)
+    finally:
+        os.close(spot)
+
+
+def _leave_namespace() -> None:
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    make_private()
+
+
+def _view(request: Request) -> str:
+    """Mount a container's layers with its own changes on top, for reading; return where."""
+    rootfs = _rootfs(request["rootfs"])
+    place = f"{request['bundle']}/rootfs"
+    _stack((os.path.relpath(rootfs.upper, rootfs.base), *rootfs.lowers), rootfs, place)
+    return place
+
+
+def _stack(lowers: tuple[str, ...], rootfs: OverlayRootfs, place: str) -> None:
+    # index=off: with an index the kernel refuses a directory that is another mount's upper.
+    words = ["lowerdir=" + ":".join(lowers), "userxattr" if rootfs.userxattr else "index=off"]
+    os.chdir(rootfs.base)
+    try:
+        syscalls.mount("overlay", place, "overlay", syscalls.MS_RDONLY, ",".join(words))
+    except OSError as err:
+        raise StartFailed(
+            "cannot stack a container's layers to read them", why=f"overlay: {err.strerror}"
+        ) from err
+    finally:
+        os.chdir("/")
+
+
+def _changes(request: Request) -> tuple[list[tuple[str, str]], frozenset[str]]:
+    rootfs = _rootfs(request["rootfs"])
+    place = f"{request['bundle']}/rootfs"
+    if len(rootfs.lowers) > 1:
+        _leave_namespace()
+        _stack(rootfs.lowers, rootfs, place)
+    else:  # overlayfs wants two
+        place = os.path.join(rootfs.base, rootfs.lowers[0])
+    stubs = request["stubs"]
+    assert isinstance(stubs, list)
+    with _opened(rootfs.upper) as upper, _opened(place) as lower:
+        return changes(
+            upper, lower, userxattr=rootfs.userxattr, stubs=[str(each) for each in stubs]
+        )
+
+
+def _rootfs(value: object) -> OverlayRootfs:
+    assert isinstance(value, dict)
+    return OverlayRootfs.from_fields(Fields(value, "rootfs"))
+
+
+def _look(root: int, request: Request) -> Request:
+    path = str(request["path"])
+    try:
+        found = stat_path(root, path, follow=bool(request["follow"]))
+    except OSError as err:
+        raise NotFound(f"could not find the file {path}", why=err.strerror) from err
+    return found._asdict()
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    fd = os.open(path, _OPEN)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int) -> Iterator[bytes]:
+    while chunk := os.read(fd, _CHUNK):
+        yield chunk
