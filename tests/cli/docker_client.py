@@ -56,6 +56,10 @@ class DockerClient:
 
     def __init__(self, directory, api="1.50"):
         self.program = shutil.which("docker")
+        told = subprocess.run(
+            [self.program, "--version"], check=True, capture_output=True, text=True
+        )
+        self.major = int(told.stdout.split()[2].partition(".")[0])
         self.path = str(Path(directory) / "docker.sock")
         self.config = str(directory)
         self.server = socketserver.ThreadingUnixStreamServer(self.path, _Handler)

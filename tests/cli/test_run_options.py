@@ -458,6 +458,22 @@ def test_completion_and_help_show_them(session):
 
 # The real client as the judge: what it sends for a line, and what we make of it.
 
+# Lines that docker reads as we do since version 23; Debian's 20.10 read them otherwise.
+SINCE_23 = frozenset(
+    (
+        "--memory 1e3",
+        "--cap-add NET_ADMIN --cap-drop=ALL",
+        "--add-host a:1.2.3.4 --add-host b=::1 --add-host c:[::1] --add-host d:host-gateway",
+        "--restart on-failure:",
+        "--restart :3",
+    )
+)
+
+
+def need_reading_of(line, docker):
+    if line in SINCE_23 and docker.major < 23:
+        pytest.skip("this docker client is older than the way this line is read now")
+
 
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory):
@@ -577,9 +593,10 @@ def _same(ours, theirs):
 
 @pytest.mark.parametrize("line", [line for line, _ in GOOD if not line.startswith(_OTHERWISE)])
 def test_docker_reads_the_same(line, session, docker, tmp_path):
+    need_reading_of(line, docker)
     said = docker.create([*shlex.split(line), "busybox"], cwd=tmp_path)
     if isinstance(said, str) and "unknown flag" in said:
-        return  # an older client; it cannot be asked
+        pytest.skip("this docker client is older than the flag")
     assert isinstance(said, dict), said
     found = options(f"create {line} busybox", session)
     theirs = said["HostConfig"]
@@ -637,6 +654,7 @@ _REFUSED = [
 
 @pytest.mark.parametrize("line", _REFUSED)
 def test_docker_refuses_the_same(line, docker, tmp_path):
+    need_reading_of(line, docker)
     said = docker.create([*shlex.split(line), "busybox"], cwd=tmp_path)
     assert isinstance(said, str), said
     assert said
