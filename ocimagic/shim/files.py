@@ -46,15 +46,20 @@ def put_out(request: Request, fds: list[int]) -> Request:
     Raises:
         NotFound: the path is not there.
     """
+    path = str(request["path"])
     with _root(request, fds) as root, _Sink(fds[0]) as sink:
         _look(root, request)
-        write_tree(
-            root,
-            str(request["path"]),
-            str(request["name"]),
-            TarWriter(sink.write),
-            follow=bool(request["follow"]),
-        )
+        try:
+            write_tree(
+                root,
+                path,
+                str(request["name"]),
+                TarWriter(sink.write),
+                follow=bool(request["follow"]),
+            )
+        except FileNotFoundError as err:
+            # A running container may take it away after the look.
+            raise NotFound(f"could not find the file {path}", why=err.strerror) from err
     return {"tar_bytes": sink.total}
 
 
