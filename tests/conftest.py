@@ -27,6 +27,16 @@ from ocimagic.registry.source import MemorySource
 PATH_ENV = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_credentials(tmp_path_factory):
+    """Keep the peers from this machine's logins: skopeo stops where it may not look for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("credentials") / "auth.json"
+        path.write_text("{}")
+        patch.setenv("REGISTRY_AUTH_FILE", str(path))
+        yield
+
+
 @pytest.fixture(scope="session")
 def busybox_layer():
     """The uncompressed tar of a busybox root."""
