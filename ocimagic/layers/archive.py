@@ -136,22 +136,24 @@ class _Tree:
         while pending:
             path = pending.pop()
             try:
-                fd = self._open(path, os.O_PATH | os.O_NOFOLLOW)
+                pending.extend(reversed(self._write(path)))
             except OSError as err:
-                if err.errno in _GONE:
-                    continue
-                raise
-            try:
-                told = os.fstat(fd)
-                if stat.S_ISDIR(told.st_mode):
-                    pending.extend(reversed(self._directory(fd, path, told)))
-                else:
-                    self.leaf(fd, path, told)
-            finally:
-                os.close(fd)
+                if not path or err.errno not in _GONE:
+                    raise
+
+    def _write(self, path: str) -> list[str]:
+        """Write what is at a path; of a directory return the paths in it, sorted."""
+        fd = self._open(path, os.O_PATH | os.O_NOFOLLOW)
+        try:
+            told = os.fstat(fd)
+            if stat.S_ISDIR(told.st_mode):
+                return self._directory(fd, path, told)
+            self.leaf(fd, path, told)
+        finally:
+            os.close(fd)
+        return []
 
     def _directory(self, fd: int, path: str, told: os.stat_result) -> list[str]:
-        """Write a directory and return the paths in it, sorted."""
         if syscalls.file_system_magic(fd) in _WINDOWS:
             self._writer.add(self._entry(path, Kind.DIR, told))
             return []

@@ -20,7 +20,6 @@ _PROG_QUERY = 16
 _TYPE_CGROUP_DEVICE = 15
 _ATTACH_CGROUP_DEVICE = 6
 _ALLOW_MULTI = 2  # programs of all ancestors are asked too, and all must agree
-_REPLACE = 4  # Linux 5.6
 _MAX_ATTACHED = 64  # BPF_CGROUP_MAX_PROGS
 
 _INSTRUCTION_BYTES = 8
@@ -52,21 +51,19 @@ def load_device_filter(program: bytes) -> int:
 def attach_device_filter(cgroup_fd: int, program_fd: int) -> None:
     """Let a program decide for a cgroup alone, in the place of those attached there before.
 
-    There is no moment at which the old one is gone and the new one not yet there.
+    There is no moment at which nothing decides: for one, old and new must both agree.
 
     Args:
         cgroup_fd: a version 2 directory, opened for reading and not with O_PATH.
         program_fd: what ``load_device_filter`` returned; may be closed afterwards.
     """
     before = _attached(cgroup_fd)
-    flags, replaced = _ALLOW_MULTI, 0
-    if len(before) == 1:
-        flags, replaced = _ALLOW_MULTI | _REPLACE, before[0]
     try:
-        _attach(cgroup_fd, program_fd, flags, replaced)
-        if not replaced:
-            for old in before:
-                _detach(cgroup_fd, old)
+        # target_fd, attach_bpf_fd, attach_type, attach_flags
+        fields = (cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE, _ALLOW_MULTI)
+        _bpf(_PROG_ATTACH, array("B", struct.pack("=4I", *fields)))
+        for old in before:
+            _detach(cgroup_fd, old)
     finally:
         for old in before:
             os.close(old)
@@ -100,15 +97,9 @@ def _attached(cgroup_fd: int) -> list[int]:
     return found
 
 
-def _attach(cgroup_fd: int, program_fd: int, flags: int, replaced_fd: int) -> None:
-    # target_fd, attach_bpf_fd, attach_type, attach_flags, replace_bpf_fd
-    fields = (cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE, flags, replaced_fd)
-    _bpf(_PROG_ATTACH, array("B", struct.pack("=5I", *fields)))
-
-
 def _detach(cgroup_fd: int, program_fd: int) -> None:
-    fields = (cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE, 0, 0)
-    _bpf(_PROG_DETACH, array("B", struct.pack("=5I", *fields)))
+    fields = (cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE, 0)
+    _bpf(_PROG_DETACH, array("B", struct.pack("=4I", *fields)))
 
 
 def _bpf(command: int, attributes: array[int]) -> int:

@@ -6,7 +6,8 @@ import contextlib
 import os
 import select
 import signal
-from dataclasses import dataclass
+
+from ocimagic.spec.record import dataclass
 
 _DEATH_MS = 5000
 
@@ -34,6 +35,8 @@ class ProcessIdentity:
         Raises:
             ProcessLookupError: it is over.
         """
+        if not self.pid:
+            raise ProcessLookupError("there is no process yet")
         fd = os.pidfd_open(self.pid)
         # Looked at with the descriptor in hand: the pid cannot become another's any more.
         if not self.is_alive():

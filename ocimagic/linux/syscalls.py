@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 import sys
 
@@ -38,28 +37,10 @@ _ALIKE = {"open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431,
           "pidfd_getfd": 438,
           "mount_setattr": 442, "landlock_create_ruleset": 444}  # fmt: skip
 
-# <linux/mount.h>
-MS_RDONLY = 1
-MS_NOSUID = 2
-MS_NODEV = 4
-MS_NOEXEC = 8
-MS_REMOUNT = 32
-MS_BIND = 4096
-MS_REC = 16384
-MS_PRIVATE = 1 << 18
-MS_SLAVE = 1 << 19
-MS_SHARED = 1 << 20
-MS_RELATIME = 1 << 21
-MS_STRICTATIME = 1 << 24
-MNT_DETACH = 2
-_OPEN_TREE_CLONE = 1
-_MOVE_MOUNT_EMPTY_PATHS = 0x04 | 0x40  # both ends are descriptors
-_AT_EMPTY_PATH = 0x1000
-_AT_RECURSIVE = 0x8000
-
 # <linux/magic.h>
 PROC_SUPER_MAGIC = 0x9FA0
 SYSFS_MAGIC = 0x62656572
+CGROUP2_SUPER_MAGIC = 0x63677270
 
 # <linux/sched.h>
 CLONE_NEWTIME = 0x00000080
@@ -105,7 +86,7 @@ _KEYCTL_SETPERM = 5
 _SESSION_RIGHTS = 0x3F1B0000  # what the kernel gives a new one, and KEY_USR_SEARCH
 
 
-_TABLE = _ALIKE | _NUMBERS.get(platform.machine(), {})
+_TABLE = _ALIKE | _NUMBERS.get(os.uname().machine, {})
 
 
 def number(name: str) -> int:
@@ -114,7 +95,7 @@ def number(name: str) -> int:
         return _TABLE[name]
     except KeyError:
         raise ImportError(
-            f"ocimagic.linux does not know the processor {platform.machine()!r}"
+            f"ocimagic.linux does not know the processor {os.uname().machine!r}"
         ) from None
 
 
@@ -143,56 +124,11 @@ def encode_path(text: str | bytes) -> bytes:
     return raw
 
 
-def mount(
-    source: str | None, target: str, kind: str | None, flags: int = 0, data: str | None = None
-) -> None:
-    """Mount a file system or change a mount: mount(2)."""
-    args = [None if text is None else encode_path(text) for text in (source, target, kind, data)]
-    if _libc.mount(args[0], args[1], args[2], ctypes.c_ulong(flags), args[3]) != 0:
-        raise _os_error(target)
-
-
-def umount(target: str, flags: int = 0) -> None:
-    """Unmount: umount2(2)."""
-    if _libc.umount2(encode_path(target), ctypes.c_int(flags)) != 0:
-        raise _os_error(target)
-
-
-def open_tree(dir_fd: int, path: str, *, recursive: bool) -> int:
-    """Return a copy of what is mounted there, attached nowhere yet: open_tree(2).
-
-    Args:
-        dir_fd: what ``path`` is relative to, or what is copied when it is "".
-        path: symlinks are followed.
-        recursive: with all mounts below it.
-    """
-    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
-    return call("open_tree", dir_fd, encode_path(path), flags | (_AT_RECURSIVE if recursive else 0))
-
-
-def move_mount(tree_fd: int, target_fd: int) -> None:
-    """Attach a tree exactly on what ``target_fd`` means: move_mount(2)."""
-    call("move_mount", tree_fd, b"", target_fd, b"", _MOVE_MOUNT_EMPTY_PATHS)
-
-
-def restrict_tree(tree_fd: int, flags: int) -> None:
-    """Set MS_RDONLY, MS_NOSUID, MS_NODEV or MS_NOEXEC on all mounts of a tree: mount_setattr(2)."""
-    # struct mount_attr: attr_set, attr_clr, propagation, userns_fd; these four bits are alike.
-    attributes = struct.pack("4Q", flags, 0, 0, 0)
-    how = _AT_EMPTY_PATH | _AT_RECURSIVE
-    call("mount_setattr", tree_fd, b"", how, attributes, len(attributes))
-
-
 def file_system_magic(fd: int) -> int:
     """Return which kind of file system a file is on: fstatfs(2), f_type."""
     buffer = ctypes.create_string_buffer(256)
     call("fstatfs", fd, buffer)
     return int(struct.unpack_from("l", buffer)[0]) & 0xFFFFFFFF
-
-
-def pivot_root(new_root: str, put_old: str) -> None:
-    """Change the root mount: pivot_root(2)."""
-    call("pivot_root", encode_path(new_root), encode_path(put_old))
 
 
 def unshare(flags: int) -> None:

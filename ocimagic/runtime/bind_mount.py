@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks, StartFailed
@@ -16,7 +15,8 @@ from ocimagic.linux import mounting
 from ocimagic.linux.paths import make_directories, make_file
 from ocimagic.runtime.mount_attributes import attach
 from ocimagic.runtime.mount_options import Change, MountOptions
-from ocimagic.runtime.mount_target import inside, is_procfs_root, keep_off_proc
+from ocimagic.runtime.mount_target import PROC, inside, is_procfs_root, keep_off_proc
+from ocimagic.spec.record import dataclass, replace
 
 if TYPE_CHECKING:
     from ocimagic.runtime.mount_idmap import IdMap
@@ -49,11 +49,19 @@ class Bind:
     def __str__(self) -> str:
         return f"mount {self.source} on {self.destination}"
 
+    @property
+    def is_propagated(self) -> bool:
+        """Say whether mounts shall pass between the source and what shows it."""
+        return any(
+            flags & (mounting.MS_SHARED | mounting.MS_SLAVE) for flags in self.options.propagation
+        )
+
     def opened(self, *, propagation: int = 0) -> Bind:
         """Return this with its source open: a tree, its owners mapped, attached nowhere yet.
 
         Args:
-            propagation: MS_ bits for the tree, 0 to leave it in its peer group.
+            propagation: MS_ bits for the tree when it is attached, before its own options; 0
+                leaves it in its peer group.
 
         Raises:
             StartFailed: the source cannot be opened.
@@ -61,14 +69,14 @@ class Bind:
         """
         tree = self._open()
         try:
-            if propagation:
-                mounting.set_attributes(tree, propagation=propagation, recursive=True)
             if self.idmap:
                 self._map_owners(tree, self.idmap)
         except BaseException:
             os.close(tree)
             raise
-        return replace(self, tree=tree)
+        first = (propagation | mounting.MS_REC,) if propagation else ()
+        options = replace(self.options, propagation=first + self.options.propagation)
+        return replace(self, tree=tree, options=options)
 
     def _open(self) -> int:
         try:
@@ -132,7 +140,8 @@ class Bind:
 
     def _guard(self, root_fd: int, target: int, tree: int) -> None:
         """Refuse to cover any of /proc, unless all of it is covered by a whole procfs."""
-        if not (is_procfs_root(tree) and inside(root_fd, target) == "/proc"):
+        whole = self.destination == PROC and is_procfs_root(tree)
+        if not (whole and inside(root_fd, target) == PROC):
             keep_off_proc(root_fd, target, self.destination, by_name=self.before_proc)
 
     def _attach(self, tree: int, target: int, options: MountOptions) -> None:

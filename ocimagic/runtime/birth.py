@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import HostLacks, OcimagicError, StartFailed
 from ocimagic.linux import syscalls
 from ocimagic.runtime import program
+from ocimagic.runtime.channel import Channel
 from ocimagic.runtime.namespaces import write_offsets
+from ocimagic.runtime.protection import open_null
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ocimagic.runtime.channel import Channel
     from ocimagic.runtime.namespaces import Namespaces
     from ocimagic.runtime.program import Ctx
 
@@ -28,30 +29,41 @@ def bear(
     spaces: Namespaces,
     context: Ctx,
     phases: Sequence[Callable[[Ctx], None]],
-    creators_end: Channel,
     become_mapped: Callable[[Ctx], None] | None = None,
-) -> tuple[int, int]:
-    """Clone a process that runs its phases; return pid and pidfd, of its stage if there is one.
+) -> tuple[int, int, Channel]:
+    """Clone a process that runs its phases; return pid, pidfd and the channel to it.
+
+    Where there is a stage, pid and pidfd are the stage's, until it says "born".
 
     Args:
         spaces: where it is to be.
         context: what it knows.
         phases: what it does.
-        creators_end: of the channel; the child lets go of it.
         become_mapped: gets the ids of a new user namespace mapped.
 
     Raises:
         HostLacks: namespaces are not to be had here.
     """
+    if -1 in context.stdio:
+        context.null = open_null()
     flags = 0 if spaces.needs_stage else spaces.flags("cgroup")
-    pid, pidfd = _clone(context, flags, is_stage=spaces.needs_stage)
+    mine, context.channel = Channel.pair()
+    try:
+        pid, pidfd = _clone(context, flags, is_stage=spaces.needs_stage)
+    except BaseException:
+        mine.close()
+        context.channel.close()
+        raise
     if pid == 0:
-        creators_end.close()
+        mine.close()
         syscalls.set_process_name(_NAME)
         if spaces.needs_stage:
             _pass_stage(spaces, context, become_mapped)
         program.run_phases(phases, context)
-    return pid, pidfd
+    context.channel.close()
+    if context.null >= 0:
+        os.close(context.null)
+    return pid, pidfd, mine
 
 
 def _clone(context: program.Context, flags: int, *, is_stage: bool) -> tuple[int, int]:

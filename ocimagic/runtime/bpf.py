@@ -9,9 +9,10 @@ Source: <linux/filter.h>, <linux/bpf_common.h>; seccomp(2) for the subset it acc
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
+
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

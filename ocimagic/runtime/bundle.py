@@ -6,13 +6,13 @@ Spec: runtime-spec bundle.md.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.directory import CONFIG_NAME, ROOTFS_NAME
 from ocimagic.model.rootfs import OverlayRootfs
 from ocimagic.runtime.seccomp_filter import SeccompFilter, make_filter
 from ocimagic.spec.codec import decode
+from ocimagic.spec.record import dataclass, field
 from ocimagic.spec.runtime import RuntimeConfig
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic import errors
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 16
 _LACKING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EOPNOTSUPP, errno.ENODEV, errno.ENOENT}
-_LACKING |= {errno.ENOTSUP, 524}  # ENOTSUPP: the kernel's own, in no header of libc
+_LACKING |= {524}  # ENOTSUPP, the kernel's own: in no header of libc
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,9 @@ class Directory:
         except FileExistsError:
             return False
         except FileNotFoundError:
-            # exist_ok: another container may make the same parents at this moment.
-            os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
+            # Not makedirs: it would give those above whatever the caller's umask leaves, and who
+            # may write there may make cgroups.
+            self.parent.make()
             return self.make()
         return True
 

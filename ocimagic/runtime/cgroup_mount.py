@@ -11,14 +11,15 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.linux import mounting
 from ocimagic.linux.paths import make_directories
+from ocimagic.linux.syscalls import CGROUP2_SUPER_MAGIC, file_system_magic
 from ocimagic.runtime.cgroup_hierarchy import ROOT, VERSION2
 from ocimagic.runtime.mount_attributes import READONLY, attach, change
 from ocimagic.runtime.mount_target import keep_off_proc, path_of
+from ocimagic.spec.record import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +38,10 @@ class CgroupMount:
     Attributes:
         destination: absolute, in the container.
         paths: controller ("" for version 2) to the container's absolute directory; empty when
-            it has no cgroup of its own, and then it sees none (CVE-2023-25809).
+            it has no cgroup of its own: then it sees none (CVE-2023-25809), or in a namespace
+            of its own the one it happens to be in.
         own_namespace: it is in a cgroup namespace of its own.
+        version2: it is that of version 2 that is asked for.
         before_proc: no procfs is mounted in the container yet.
     """
 
@@ -46,6 +49,7 @@ class CgroupMount:
     options: MountOptions
     paths: Mapping[str, str]
     own_namespace: bool
+    version2: bool = False
     before_proc: bool = False
 
     def __str__(self) -> str:
@@ -61,10 +65,14 @@ class CgroupMount:
                 self._mount_version1(target, hierarchies)
             elif self.paths:
                 self._mount_version2(target)
-            else:
+            elif not (self._sees_its_own() and self._mount_own(target, "cgroup2", "")):
                 _hide(target)
         finally:
             os.close(target)
+
+    def _sees_its_own(self) -> bool:
+        """Say whether a cgroup namespace keeps it to what it may only look at."""
+        return self.own_namespace and (self.version2 or _is_version2_alone())
 
     def _version1(self) -> dict[str, list[str]]:
         """Return the name of each hierarchy's directory, with its controllers."""
@@ -127,6 +135,17 @@ class CgroupMount:
             attach(tree, target, replace(options, data="", propagation=(_RPRIVATE,)))
         finally:
             os.close(tree)
+
+
+def _is_version2_alone() -> bool:
+    try:
+        root = os.open(ROOT, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return file_system_magic(root) == CGROUP2_SUPER_MAGIC
+    finally:
+        os.close(root)
 
 
 def _hide(target: int) -> None:

@@ -5,8 +5,9 @@ Spec: kernel Documentation/accounting/psi.rst; only version 2 of cgroups tells i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
+
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from ocimagic.runtime.cgroup_files import Directory

@@ -149,7 +149,11 @@ def wait_until_empty(
 ) -> None:
     """Return when no process is left, or at the deadline of ``time.monotonic``."""
     if version2 is not None:
-        _wait_for_event(version2, "populated 0", deadline)
+        try:
+            _wait_for_event(version2, "populated 0", deadline)
+        except OSError as err:
+            if err.errno not in (errno.ENOENT, errno.ENODEV):  # somebody else removed it
+                raise
         return
     for each in version1:
         for pid in each.processes():

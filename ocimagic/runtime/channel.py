@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import array
 import json
+import os
 import socket
-from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-# An error is at most four texts of 4096 characters, six bytes each at worst.
-_MAX_BYTES = 1 << 17
+from ocimagic.errors import StartFailed
+from ocimagic.spec.record import dataclass, field
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# A datagram has its limits; what is longer goes along in a file in memory.
+_MAX_BYTES = 1 << 15
+_SEE_LETTER = b"see letter"
 _MAX_FDS = 4
 _FDS_BYTES = socket.CMSG_SPACE(_MAX_FDS * 4)
 
@@ -61,27 +68,66 @@ class Channel:
             OSError: nobody listens any more.
         """
         packet = self.packet(type_, **fields)
+        if len(packet) <= _MAX_BYTES:
+            self._send(packet, fds)
+            return
+        letter = os.memfd_create("message", os.MFD_CLOEXEC)
+        try:
+            with open(letter, "wb", closefd=False) as file:
+                file.write(packet)
+            self._send(_SEE_LETTER, (letter, *fds))
+        finally:
+            os.close(letter)
+
+    def _send(self, packet: bytes, fds: Sequence[int]) -> None:
         rights = array.array("i", fds)
         extra = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if fds else []
         self._door.sendmsg([packet], extra, socket.MSG_NOSIGNAL)
 
+    def _receive(self) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+        packet, extra, _, _ = self._door.recvmsg(_MAX_BYTES, _FDS_BYTES, socket.MSG_CMSG_CLOEXEC)
+        return packet, extra
+
     def hear(self) -> Message | None:
-        """Wait for one message; None when the other end is gone."""
+        """Wait for one message; None when the other end is gone.
+
+        Raises:
+            StartFailed: what came is no message.
+        """
         try:
-            packet, extra, _, _ = self._door.recvmsg(
-                _MAX_BYTES, _FDS_BYTES, socket.MSG_CMSG_CLOEXEC
-            )
+            packet, extra = self._receive()
         except ConnectionResetError:
-            return None
+            # Said once, when the other end dies without having read all: its last words are
+            # still to be had.
+            packet, extra = self._receive()
         if not packet:
             return None
         fds = array.array("i")
         for level, kind, data in extra:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-        fields = json.loads(packet)
-        return Message(fields.pop("type"), fields, tuple(fds))
+        if packet == _SEE_LETTER and fds:
+            letter = fds.pop(0)
+            packet = os.pread(letter, os.fstat(letter).st_size, 0)
+            os.close(letter)
+        return _read(packet, tuple(fds))
 
     def close(self) -> None:
         """Let go."""
         self._door.close()
+
+
+def _read(packet: bytes, fds: tuple[int, ...]) -> Message:
+    """Read one message; its other end may be anybody who found the door."""
+    fields: dict[str, object] = {}
+    type_: object = None
+    try:
+        fields = json.loads(packet)
+        type_ = fields.pop("type")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    if not isinstance(type_, str):
+        for fd in fds:
+            os.close(fd)
+        raise StartFailed("something was said that is no message of this runtime")
+    return Message(type_, fields, fds)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import CommandNotExecutable, CommandNotFound
 from ocimagic.linux import syscalls
 from ocimagic.linux.paths import open_in_root
-from ocimagic.spec.config import DEFAULT_PATH
+from ocimagic.spec.process import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

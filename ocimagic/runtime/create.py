@@ -7,36 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from ocimagic import errors
 from ocimagic.runtime import terminal
+from ocimagic.runtime.beginning import begin, destroy, ignore
 from ocimagic.runtime.birth import bear
 from ocimagic.runtime.cgroup import place
 from ocimagic.runtime.cgroup_devices import in_user_namespace
-from ocimagic.runtime.channel import Channel
 from ocimagic.runtime.creation import Creation
-from ocimagic.runtime.hooks import run_all_hooks
 from ocimagic.runtime.init import PHASES, InitContext, become_mapped
 from ocimagic.runtime.labels import check_labels
-from ocimagic.runtime.mounts import close_sources, open_sources, plan_mounts
+from ocimagic.runtime.mounts import close_sources, open_sources, plan_mounts, plan_protection
 from ocimagic.runtime.namespaces import Namespaces, is_own
-from ocimagic.runtime.rootfs import open_root, unmount_below
+from ocimagic.runtime.rootfs import open_root
 from ocimagic.runtime.state import ContainerState, check_id, claim, listen
 from ocimagic.spec.isolation import sysctl_namespace
-from ocimagic.spec.runtime import GROUPS_ANNOTATION, USER_ANNOTATION
+from ocimagic.spec.record import dataclass
+from ocimagic.spec.runtime import GROUPS_ANNOTATION, INIT_ANNOTATION, USER_ANNOTATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ocimagic.runtime.bundle import Bundle
     from ocimagic.runtime.cgroup import Cgroup
+    from ocimagic.runtime.channel import Channel
     from ocimagic.spec.runtime import RuntimeConfig
-
-
-def ignore(_warning: str) -> None:
-    """Take a warning that nobody asked for."""
 
 
 @dataclass(slots=True)
@@ -122,6 +118,11 @@ class Init:
             creation.is_first,
         )
 
+    @property
+    def channel_fd(self) -> int:
+        """Return our end of the channel; the process waits as long as anybody has a copy."""
+        return self._channel.fileno()
+
     def let_go(self) -> None:
         """Let the process live on without its creator; whoever comes to its door starts it."""
         self._channel.say("let go")
@@ -135,7 +136,7 @@ class Init:
             CommandNotExecutable: the kernel refuses to execute it.
             StartFailed: it ended before that, or a hook failed; the container is gone then.
         """
-        self.state = start(self._channel, self.state, self._on_warning, is_first=self._is_first)
+        self.state = begin(self._channel, self.state, self._on_warning, is_first=self._is_first)
 
     def close(self) -> None:
         """Let go of the process's descriptors; a process not started yet ends."""
@@ -143,48 +144,6 @@ class Init:
         os.close(self.pidfd)
         if self.console >= 0:
             os.close(self.console)
-
-
-def start(
-    channel: Channel,
-    state: ContainerState,
-    on_warning: Callable[[str], None] = ignore,
-    *,
-    is_first: bool = True,
-) -> ContainerState:
-    """Start the process at the other end of a channel, and close that; as ``Init.start``."""
-    with contextlib.suppress(OSError):  # it is dead: what it said last comes next
-        channel.say("start", **state.to_oci_json("created" if is_first else "running"))
-    heard = channel.hear()
-    channel.close()
-    if heard is not None:
-        failure = errors.unpack(heard.fields)
-        if is_first:
-            destroy(state, on_warning)
-        raise failure
-    if is_first:
-        state = state.changed(is_started=True)
-        hooks = state.hooks
-        if hooks.poststart:
-            told = state.to_oci_json("running")
-            run_all_hooks("poststart", hooks.poststart, told, state.bundle_path, on_warning)
-    return state
-
-
-def destroy(state: ContainerState, on_warning: Callable[[str], None] = ignore) -> None:
-    """Undo what creating a container did, its process being over; then run its poststop hooks.
-
-    Raises:
-        InvalidState: a process is still in its cgroup.
-    """
-    state.cgroup.remove()
-    if not state.has_own_mounts:
-        unmount_below(state.root_path)
-    told = state.to_oci_json("stopped")
-    state.remove()
-    hooks = state.hooks.poststop
-    if hooks:
-        run_all_hooks("poststop", hooks, told, state.bundle_path, on_warning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +168,9 @@ def _make(bundle: Bundle, container_id: str, wishes: _Wishes) -> Creation:
         spaces = _open_namespaces(bundle.config)
         held.callback(spaces.close)
         cgroup = place(bundle.config.cgroups_path, container_id)
-        state = _claim(bundle, container_id, cgroup, wishes.state_root)
+        state = _state(bundle, container_id, cgroup)
+        if wishes.state_root is not None:
+            state = claim(state, os.path.abspath(wishes.state_root))
         undo.callback(state.remove)
         cgroup.create()
         undo.callback(cgroup.remove)
@@ -231,11 +192,29 @@ def _check(bundle: Bundle, container_id: str, wishes: _Wishes) -> None:
     for warning in config.warnings:
         wishes.on_warning(warning)
     check_labels(config.process)
+    mount_space = config.namespaces.get("mount")
+    restricts = config.masked_paths or config.readonly_paths
+    if (restricts and mount_space is None) or (config.root_readonly and mount_space != ""):
+        raise errors.InvalidDocument(
+            "this container needs a mount namespace of its own",
+            why="root.readonly, maskedPaths and readonlyPaths would restrict others, too",
+        )
     if config.mount_label:
         wishes.on_warning("linux.mountLabel is ignored: this kernel has no SELinux")
+    _check_mounts(config)
     if not (bundle.rootfs or os.path.isdir(bundle.root_path)):
         raise errors.InvalidDocument(
             "the root of this container is not a directory", where=bundle.root_path
+        )
+
+
+def _check_mounts(config: RuntimeConfig) -> None:
+    hidden = config.masked_paths or config.readonly_paths or config.root_readonly
+    if hidden and "mount" not in config.namespaces:
+        raise errors.InvalidDocument(
+            "nothing can be hidden or made read-only without a mount namespace",
+            why="it would be so for the whole machine",
+            hint='add {"type": "mount"} to linux.namespaces',
         )
 
 
@@ -254,9 +233,12 @@ def _plan(context: InitContext, cgroup: Cgroup, held: contextlib.ExitStack) -> N
     )
     context.plan = open_sources(plan, config)
     held.callback(close_sources, context.plan)
+    context.protection = plan_protection(config)
     if "user" in config.namespaces and not bundle.rootfs:
-        context.root_tree = open_root(bundle.root_path)
-        held.callback(os.close, context.root_tree)
+        # An ordinary user may not; then nothing is out of the reach of its namespace's root.
+        with contextlib.suppress(errors.HostLacks):
+            context.root_tree = open_root(bundle.root_path)
+            held.callback(os.close, context.root_tree)
 
 
 def _open_namespaces(config: RuntimeConfig) -> Namespaces:
@@ -271,10 +253,8 @@ def _open_namespaces(config: RuntimeConfig) -> Namespaces:
     return spaces
 
 
-def _claim(
-    bundle: Bundle, container_id: str, cgroup: Cgroup, state_root: str | None
-) -> ContainerState:
-    state = ContainerState(
+def _state(bundle: Bundle, container_id: str, cgroup: Cgroup) -> ContainerState:
+    return ContainerState(
         container_id=container_id,
         directory="",
         bundle_path=bundle.path,
@@ -282,7 +262,6 @@ def _claim(
         config=bundle.document,
         cgroup_paths=cgroup.paths,
     )
-    return state if state_root is None else claim(state, os.path.abspath(state_root))
 
 
 def _begin(
@@ -298,13 +277,10 @@ def _begin(
     console_door = None
     if wishes.console_socket:
         console_door = held.enter_context(terminal.connect_console(wishes.console_socket))
-    mine, theirs = Channel.pair()
-    held.callback(theirs.close)
     context = InitContext(
         state.container_id,
         config,
         config.process,
-        theirs,
         wishes.stdio,
         said_user=config.annotations.get(USER_ANNOTATION),
         said_groups=config.annotations.get(GROUPS_ANNOTATION, ""),
@@ -316,22 +292,18 @@ def _begin(
         bundle=bundle,
         no_pivot=wishes.no_pivot,
         new_keyring=not wishes.no_new_keyring,
+        stays=INIT_ANNOTATION in config.annotations,
     )
     assert context.entrance is not None
     held.callback(context.entrance.close)
     _plan(context, cgroup, held)
-    try:
-        pid, pidfd = bear(spaces, context, PHASES, mine, become_mapped)
-    except BaseException:
-        mine.close()
-        raise
-    theirs.close()
+    pid, pidfd, channel = bear(spaces, context, PHASES, become_mapped)
     return Creation(
         config,
         config.process,
         state,
         cgroup,
-        mine,
+        channel,
         pid,
         pidfd,
         wishes.on_warning,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic import errors
@@ -19,6 +18,7 @@ from ocimagic.runtime import limits, terminal
 from ocimagic.runtime.hooks import run_hooks
 from ocimagic.runtime.idmap import write_mappings
 from ocimagic.runtime.seccomp_filter import send_listener
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     import socket
@@ -78,7 +78,7 @@ class Creation:
         try:
             while not self._is_over:
                 heard = self._hear()
-                answers[heard.type](heard)
+                answers.get(heard.type, self._refuse)(heard)
         except BaseException:
             self.abandon()
             raise
@@ -93,6 +93,10 @@ class Creation:
             )
         return heard
 
+    def _answer(self, word: str, **fields: object) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # why comes next
+            self.channel.say(word, **fields)
+
     def abandon(self) -> None:
         """End the process and let go of it."""
         with contextlib.suppress(ProcessLookupError):
@@ -104,6 +108,9 @@ class Creation:
         if self.console >= 0:
             os.close(self.console)
 
+    def _refuse(self, heard: Message) -> None:
+        raise errors.StartFailed("the process wants what nobody can give", why=heard.type)
+
     def _warn(self, heard: Message) -> None:
         self.on_warning(str(heard.fields["text"]))
 
@@ -112,13 +119,13 @@ class Creation:
 
     def _map(self, _heard: Message) -> None:
         write_mappings(self.pid, self.config.uid_mappings, self.config.gid_mappings)
-        self.channel.say("mapped")
+        self._answer("mapped")
 
     def _take_child(self, heard: Message) -> None:
         """Take the process from the stage, which was only there to make it."""
         stage = self.pidfd
         self.pid, self.pidfd = int(str(heard.fields["pid"])), heard.fds[0]
-        self.channel.say("known")
+        self._answer("known")
         os.waitid(os.P_PIDFD, stage, os.WEXITED)
         os.close(stage)
 
@@ -131,7 +138,7 @@ class Creation:
         hooks, cwd = self.config.hooks, self.state.bundle_path
         run_hooks("prestart", hooks.prestart, told, cwd)
         run_hooks("createRuntime", hooks.create_runtime, told, cwd)
-        self.channel.say("prepared", **told)
+        self._answer("prepared", **told)
 
     def _limit(self, _heard: Message) -> None:
         if self.process.oom_score_adj is not None:
@@ -139,7 +146,7 @@ class Creation:
                 self.on_warning(warning)
         for warning in limits.set_rlimits(self.pid, self.process.rlimits):
             self.on_warning(warning)
-        self.channel.say("limited")
+        self._answer("limited")
 
     def _take_console(self, heard: Message) -> None:
         (master,) = heard.fds
@@ -161,7 +168,7 @@ class Creation:
         listener = descriptor_of(self.pidfd, int(str(heard.fields["number"])))
         told = self.state.to_oci_json("creating" if self.is_first else "running")
         send_listener(self.seccomp, listener, self.pid, told)
-        self.channel.say("handed over")
+        self._answer("handed over")
 
     def _finish(self, _heard: Message) -> None:
         self._is_over = True

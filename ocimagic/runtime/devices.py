@@ -13,7 +13,6 @@ import contextlib
 import os
 import posixpath
 import stat
-from dataclasses import dataclass, replace
 
 from ocimagic.errors import HostLacks, StartFailed
 from ocimagic.linux import mounting
@@ -22,6 +21,7 @@ from ocimagic.runtime.mount_attributes import attach, change
 from ocimagic.runtime.mount_options import Change, MountOptions
 from ocimagic.runtime.mount_target import path_of
 from ocimagic.spec.isolation import Device
+from ocimagic.spec.record import dataclass, replace
 
 DEV = "/dev"
 DEFAULT_DEVICES = tuple(
@@ -131,6 +131,8 @@ class Node:
     def apply(self, root_fd: int) -> None:
         """Do it below the root."""
         parent, name = posixpath.split(posixpath.normpath(self.device.path))
+        if (parent, name) == (DEV, "ptmx"):
+            return  # a link to the container's own is there; the machine's makes no terminals here
         here = make_directories(root_fd, parent)
         try:
             device = replace(self.device, path=posixpath.join(parent, name))
@@ -159,6 +161,8 @@ def _make(here: int, device: Device, *, forbid_devices: bool) -> None:
             return
         _check(here, name, device)
     except PermissionError as err:
+        if device.type == "p":
+            raise
         # A user namespace may not make devices, but may show the machine's.
         _show_machines(here, name, device, err)
         return
@@ -171,7 +175,10 @@ def _make(here: int, device: Device, *, forbid_devices: bool) -> None:
 def _give(here: int, name: str, device: Device, mode: int) -> None:
     """Set what mknod could not, on the very node that was made."""
     found = _check(here, name, device)
-    owner = (device.uid or 0, device.gid or 0)
+    owner = (
+        found.st_uid if device.uid is None else device.uid,
+        found.st_gid if device.gid is None else device.gid,
+    )
     if stat.S_IMODE(found.st_mode) == mode and (found.st_uid, found.st_gid) == owner:
         return
     spot = os.open(name, _SPOT, dir_fd=here)

@@ -13,16 +13,17 @@ import os
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption, InvalidState
-from ocimagic.runtime import program, terminal
+from ocimagic.runtime import departure, privileges, program, terminal
+from ocimagic.runtime.beginning import ignore
 from ocimagic.runtime.birth import bear
 from ocimagic.runtime.cgroup import Cgroup
 from ocimagic.runtime.cgroup_files import Directory
 from ocimagic.runtime.cgroup_hierarchy import VERSION2
-from ocimagic.runtime.channel import Channel
-from ocimagic.runtime.create import Init, ignore
+from ocimagic.runtime.create import Init
 from ocimagic.runtime.creation import Creation
 from ocimagic.runtime.labels import check_labels
 from ocimagic.runtime.namespaces import Namespaces
+from ocimagic.runtime.rootfs import change_root
 from ocimagic.runtime.seccomp_filter import make_filter
 from ocimagic.spec.process import cpus
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
     from ocimagic.runtime.cgroup_processes import Entrance
+    from ocimagic.runtime.channel import Channel
     from ocimagic.runtime.state import ContainerState
     from ocimagic.spec.process import Process
 
@@ -45,6 +47,7 @@ def execute(  # noqa: PLR0913  each is a word of the command line
     preserve_fds: int = 0,
     cgroup_path: str | None = None,
     ignore_paused: bool = False,
+    unconfined: bool = False,
     filters: MutableMapping[bytes, bytes] | None = None,
     on_warning: Callable[[str], None] = ignore,
 ) -> Init:
@@ -63,6 +66,7 @@ def execute(  # noqa: PLR0913  each is a word of the command line
         preserve_fds: how many descriptors after stderr the command keeps.
         cgroup_path: ``[controller,...:]path`` below the container's own cgroup.
         ignore_paused: do it even if it will only begin when the container is resumed.
+        unconfined: without the container's seccomp filter, for a privileged one.
         filters: compiled seccomp filters by their JSON, kept by the caller.
         on_warning: hears what the machine could not give in full.
 
@@ -80,30 +84,31 @@ def execute(  # noqa: PLR0913  each is a word of the command line
         console_door = None
         if console_socket:
             console_door = held.enter_context(terminal.connect_console(console_socket))
-        mine, theirs = Channel.pair()
-        held.callback(theirs.close)
+        compiled = {} if filters is None else filters
         context = program.Context(
             state.container_id,
             config,
             process,
-            theirs,
             stdio,
-            said_user=user,
-            seccomp=make_filter(config.seccomp, {} if filters is None else filters),
+            said_user=user or process.user.username or None,
+            seccomp=None if unconfined else make_filter(config.seccomp, compiled),
             preserve_fds=preserve_fds,
             console_size=console_size,
         )
+        if not state.has_own_mounts:
+            context.root_fd = os.open(f"/proc/{state.process.pid}/root", program.PROC_FLAGS)
+            held.callback(os.close, context.root_fd)
+            os.close(_open(state))  # it still is the same process
         cgroup = _choose_cgroup(state, cgroup_path)
         context.entrance = _entrance(cgroup)
         held.callback(context.entrance.close)
-        pid, child = _bear(context, spaces, mine)
-        theirs.close()
+        pid, child, channel = _bear(context, spaces)
         creation = Creation(
             config,
             process,
             state,
             cgroup,
-            mine,
+            channel,
             pid,
             child,
             on_warning,
@@ -162,16 +167,13 @@ def _entrance(cgroup: Cgroup) -> Entrance:
         ) from err
 
 
-def _bear(context: program.Context, spaces: Namespaces, mine: Channel) -> tuple[int, int]:
+def _bear(context: program.Context, spaces: Namespaces) -> tuple[int, int, Channel]:
     affinity = context.process.exec_cpu_affinity
     before = os.sched_getaffinity(0)
     try:
         if affinity.initial:
             os.sched_setaffinity(0, cpus(affinity.initial))
-        return bear(spaces, context, PHASES, mine)
-    except BaseException:
-        mine.close()
-        raise
+        return bear(spaces, context, PHASES)
     finally:
         if affinity.initial:
             os.sched_setaffinity(0, before)
@@ -185,7 +187,11 @@ def set_affinity(context: program.Context) -> None:
 
 
 def find_root(context: program.Context) -> None:
-    """Hold the root that the container's namespaces have."""
+    """Go to the root of the container, and hold it."""
+    if context.root_fd >= 0:
+        # No mount namespace of its own: its root is only where its first process is.
+        change_root(context.root_fd)
+        os.close(context.root_fd)
     context.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
@@ -200,11 +206,11 @@ PHASES: tuple[Callable[[program.Context], None], ...] = (
     program.identify,
     program.find_program,
     program.connect_stdio,
-    program.limit_resources,
-    program.limit_privileges,
-    program.become_user,
-    program.check_working_dir,
-    program.load_asking_filter,
-    program.wait_for_start,
-    program.execute,
+    privileges.limit_privileges,
+    privileges.limit_resources,
+    privileges.become_user,
+    privileges.check_working_dir,
+    privileges.load_asking_filter,
+    departure.wait_for_start,
+    departure.execute,
 )

@@ -8,18 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 
 from ocimagic.linux import mounting
 from ocimagic.linux.paths import make_directories, open_in_root
 from ocimagic.runtime.copy_up import copy_up
 from ocimagic.runtime.mount_attributes import attach
 from ocimagic.runtime.mount_options import Change, MountOptions
-from ocimagic.runtime.mount_target import (
-    check_procfs_place,
-    keep_off_proc,
-    path_of,
-)
+from ocimagic.runtime.mount_target import check_procfs_place, keep_off_proc, path_of
+from ocimagic.spec.record import dataclass
 
 _OPTION_BYTES = 4096  # mount(2) silently cuts what is longer
 # What shows the kernel's own state is never mounted through an image's symlink (CVE-2019-19921).
@@ -32,8 +28,6 @@ _FILE_SYSTEM_WORDS = {
     mounting.MS_MANDLOCK: "mand",
     mounting.MS_LAZYTIME: "lazytime",
 }
-
-
 _RPRIVATE = mounting.MS_PRIVATE | mounting.MS_REC
 
 
@@ -68,10 +62,7 @@ class NewFileSystem:
                 check_procfs_place(root_fd, target, self.destination)
             else:
                 keep_off_proc(root_fd, target, self.destination, by_name=self.before_proc)
-            if self._needs_a_tree():
-                self._mount_tree(target, data)
-            else:
-                self._mount(target, data)
+            self._mount(target, data)
         finally:
             os.close(target)
 
@@ -81,8 +72,9 @@ class NewFileSystem:
         return told or bool(self.options.all) or self.options.copy_up
 
     def _mount(self, target: int, data: str) -> None:
+        mount = self._mount_tree if self._needs_a_tree() else self._mount_at_once
         try:
-            self._mount_at_once(target, data)
+            mount(target, data)
         except OSError as err:
             machines = _MACHINES.get(self.kind, "")
             if err.errno == errno.EPERM and os.path.ismount(machines):
@@ -90,7 +82,7 @@ class NewFileSystem:
             elif err.errno == errno.EINVAL and self.kind == "devpts" and "gid=" in data:
                 # A user namespace with a single id has no group for terminals.
                 words = (word for word in data.split(",") if not word.startswith("gid="))
-                self._mount_at_once(target, ",".join(words))
+                mount(target, ",".join(words))
             else:
                 raise OSError(err.errno, self._complaint(data, err)) from err
 
@@ -106,7 +98,8 @@ class NewFileSystem:
         Read-only in any case: what is delegated below it, a cgroup tree for one, is not the
         container's (CVE-2023-25809).
         """
-        restricted = self.options.top.joined(Change(mounting.MOUNT_ATTR_RDONLY))
+        asked = self.options.top.joined(self.options.all)
+        restricted = asked.joined(Change(mounting.MOUNT_ATTR_RDONLY))
         tree = mounting.open_tree(machines, recursive=True)
         try:
             attach(tree, target, MountOptions(all=restricted, propagation=(_RPRIVATE,)))

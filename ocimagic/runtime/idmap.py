@@ -6,7 +6,6 @@ Spec: runtime-spec config-linux.md, "User namespace mappings"; user_namespaces(7
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks
@@ -67,6 +66,8 @@ def _write(pid: int, name: str, text: str) -> None:
 
 
 def _ask(name: str, pid: int, ranges: Sequence[IdMapping]) -> None:
+    import shutil  # heavy, and only for ordinary users
+
     program = shutil.which(name)
     if not program:
         raise HostLacks(

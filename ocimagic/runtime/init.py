@@ -12,15 +12,15 @@ import fcntl
 import os
 import socket
 import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import StartFailed
 from ocimagic.linux import syscalls
 from ocimagic.linux.paths import make_directories, open_in_root
-from ocimagic.runtime import mounts, program, rootfs, terminal
+from ocimagic.runtime import departure, mounts, privileges, program, rootfs, terminal
 from ocimagic.runtime.hooks import run_hooks
 from ocimagic.spec.isolation import sysctl_path
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,18 +37,22 @@ class InitContext(program.Context):
 
     Attributes:
         plan: what to mount, with the sources that this process may not open.
+        protection: what to hide and to make read-only after that.
         root_tree: of the root directory, where this process may not go there; else -1.
         forbid_devices: nothing but the mounts keeps devices from being opened.
         no_pivot: the machine's root cannot be pivoted away from.
         is_mapped: the ids of its new user namespace are known to the kernel.
+        is_prepared: the creator has set the container's limits and run its hooks.
     """
 
     bundle: Bundle = field(kw_only=True)
     plan: list[mounts.Operation] = field(default_factory=list)
+    protection: list[mounts.Operation] = field(default_factory=list)
     root_tree: int = -1
     forbid_devices: bool = True
     no_pivot: bool = False
     is_mapped: bool = False
+    is_prepared: bool = False
 
 
 def own_ids(context: InitContext) -> None:
@@ -84,14 +88,24 @@ def leave_cgroup_view(context: InitContext) -> None:
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
 
 
+def has_own_mounts(context: InitContext) -> bool:
+    """Say whether the mount namespace is new: in another's nothing but the root's is changed.
+
+    To pivot there would move the root of all who live in it.
+    """
+    return context.config.namespaces.get("mount") == ""
+
+
 def mount_root(context: InitContext) -> None:
     """Stack the layers, or show the directory, in this mount namespace only."""
     bundle, config = context.bundle, context.config
-    if "mount" in config.namespaces:
+    is_own = has_own_mounts(context)
+    if is_own:
         rootfs.prepare_namespace(config.rootfs_propagation, bundle.root_path)
     forbid = context.forbid_devices
     if bundle.rootfs:
         rootfs.mount_overlay(bundle.rootfs, bundle.root_path, forbid_devices=forbid)
+    if bundle.rootfs or not is_own:
         # Opened after the mount: one from before would mean the empty directory below.
         context.root_fd = os.open(bundle.root_path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     else:
@@ -124,7 +138,20 @@ def raise_loopback(context: InitContext) -> None:
 def let_creator_prepare(context: InitContext) -> None:
     """Have the creator set limits and run its hooks: the container is made, no command runs."""
     context.channel.say("furnished")
-    context.state = program.wait_for(context, "prepared").fields
+    hooks = context.config.hooks
+    if hooks.prestart or hooks.create_runtime or hooks.create_container:
+        await_creator(context)
+
+
+def await_creator(context: InitContext) -> None:
+    """Wait until the creator has done so.
+
+    Without hooks there is time until the first device is opened: while the rules about devices
+    are written, for a moment none may be.
+    """
+    if not context.is_prepared:
+        context.state = program.wait_for(context, "prepared").fields
+        context.is_prepared = True
 
 
 def run_create_hooks(context: InitContext) -> None:
@@ -164,7 +191,7 @@ def write_setting(fd: int, text: str) -> None:
 
 def protect_paths(context: InitContext) -> None:
     """Make paths read-only and hide others; after the sysctls, which are among them."""
-    for op in mounts.plan_protection(context.config):
+    for op in context.protection:
         mounts.apply_mount(op, context.root_fd)
 
 
@@ -187,7 +214,7 @@ def name_host(context: InitContext) -> None:
 
 def enter_root(context: InitContext) -> None:
     """Change the root, and hold it as seen from inside."""
-    if "mount" not in context.config.namespaces:
+    if not has_own_mounts(context):
         rootfs.change_root(context.root_fd)
     elif context.no_pivot:
         rootfs.move_root(context.root_fd)
@@ -195,7 +222,7 @@ def enter_root(context: InitContext) -> None:
         rootfs.pivot(context.root_fd)
     os.close(context.root_fd)
     context.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    if "mount" in context.config.namespaces:
+    if has_own_mounts(context):
         rootfs.propagate_root(context.config.rootfs_propagation)
 
 
@@ -227,13 +254,14 @@ PHASES: tuple[Callable[[InitContext], None], ...] = (
     protect_root,
     program.identify,
     program.find_program,
+    await_creator,
     program.connect_stdio,
-    program.limit_resources,
-    program.limit_privileges,
-    program.become_user,
-    program.check_working_dir,
-    program.load_asking_filter,
-    program.wait_for_start,
-    program.run_start_hooks,
-    program.execute,
+    privileges.limit_privileges,
+    privileges.limit_resources,
+    privileges.become_user,
+    privileges.check_working_dir,
+    privileges.load_asking_filter,
+    departure.wait_for_start,
+    departure.run_start_hooks,
+    departure.execute,
 )

@@ -58,9 +58,19 @@ def apply_labels(process: Process, own_proc: int) -> None:
         StartFailed: the module does not know the label.
     """
     if process.apparmor_profile not in ("", _UNCONFINED):
-        write_own(own_proc, "attr/apparmor/exec", f"exec {process.apparmor_profile}")
+        # Before Linux 5.8 the modules share one file.
+        name = "attr/apparmor/exec" if _is_there(own_proc, "attr/apparmor") else "attr/exec"
+        write_own(own_proc, name, f"exec {process.apparmor_profile}")
     if process.selinux_label:
         write_own(own_proc, "attr/exec", process.selinux_label)
+
+
+def _is_there(own_proc: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=own_proc)
+    except OSError:
+        return False
+    return True
 
 
 def write_own(own_proc: int, name: str, text: str) -> None:

@@ -6,12 +6,12 @@ Spec: runtime-spec config.md, "uidMappings"; user_namespaces(7).
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks
 from ocimagic.linux import syscalls
 from ocimagic.runtime.idmap import write_mappings
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from ocimagic.spec.isolation import IdMapping

@@ -8,10 +8,10 @@ Spec: runtime-spec config.md, "Linux mount options"; mount(8).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.linux import mounting
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.errors import InvalidDocument, StartFailed
@@ -27,11 +26,12 @@ from ocimagic.runtime.mount_idmap import IdMap
 from ocimagic.runtime.mount_options import MountOptions, parse_options
 from ocimagic.runtime.mount_target import PROC, path_of
 from ocimagic.runtime.protection import MaskedPaths, ReadOnlyMount, ReadOnlyPath
+from ocimagic.spec.record import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ocimagic.spec.runtime import Mount, RuntimeConfig
+    from ocimagic.spec.runtime import Device, Mount, RuntimeConfig
 
 
 _CAP_SYS_ADMIN = 21
@@ -107,7 +107,9 @@ def plan_mounts(
         planner.add(mount)
     if not any(isinstance(each, DefaultDevices) for each in planner.plan):
         planner.plan.append(DefaultDevices(is_mount=False, forbid_devices=forbid_devices))
-    planner.plan += (Node(each, forbid_devices) for each in config.devices)
+    planner.plan += (
+        Node(each, forbid_devices) for each in config.devices if planner.may_have(each)
+    )
     return planner.plan
 
 
@@ -121,7 +123,7 @@ def plan_protection(config: RuntimeConfig) -> list[Operation]:
 
 
 def open_sources(plan: Sequence[Operation], config: RuntimeConfig) -> list[Operation]:
-    """Open what the first process will not be able to, and return the plan with it.
+    """Open what the first process will not be able to reach, and return the plan with it.
 
     To be called in the machine's mount namespace, before a user namespace is entered; the
     first process inherits the descriptors.  ``close_sources`` lets go of them.
@@ -131,13 +133,14 @@ def open_sources(plan: Sequence[Operation], config: RuntimeConfig) -> list[Opera
         HostLacks: a mapping of owners cannot be had.
     """
     apart = "user" in config.namespaces and _may_mount()
-    # What is mounted by the machine later may come through, but never the other way round.
-    shared = config.rootfs_propagation.removeprefix("r") == "shared"
+    # What the machine mounts later may come through, never the other way round; unless volumes
+    # are to be shared: their sources must be had before the root's surroundings are not.
+    shared = _shares(config)
     propagation = 0 if shared else mounting.MS_SLAVE
     done: list[Operation] = []
     try:
         for each in plan:
-            if isinstance(each, Bind) and (apart or each.idmap):
+            if isinstance(each, Bind) and (apart or each.idmap or (shared and each.is_propagated)):
                 done.append(each.opened(propagation=propagation))
             else:
                 done.append(each)
@@ -206,7 +209,17 @@ class _Planner:
             is_own = not is_bind and mount.type == "tmpfs"
             self.plan.append(DefaultDevices(is_own=is_own, forbid_devices=self._forbid_devices))
 
+    def may_have(self, device: Device) -> bool:
+        """Say whether a device can be made there: nothing is made in the machine's own /dev."""
+        own = all(each.is_own for each in self.plan if isinstance(each, DefaultDevices))
+        return own or not posixpath.normpath(device.path).startswith(f"{DEV}/")
+
     def _bind(self, mount: Mount, place: str, options: MountOptions) -> Bind:
+        if not mount.source:
+            raise _invalid(f"{place}: a bind mount needs a source")
+        if not options.propagation and _shares(self._config):
+            # Or what the container mounts there would be mounted on the machine, unasked.
+            options = replace(options, propagation=(mounting.MS_SLAVE | mounting.MS_REC,))
         return Bind(
             place,
             os.path.join(self._bundle_path, mount.source),
@@ -232,11 +245,11 @@ class _Planner:
         return IdMap(self._config.uid_mappings, self._config.gid_mappings)
 
     def _cgroup(self, mount: Mount, place: str, options: MountOptions) -> CgroupMount:
-        paths = self._cgroup_paths
-        if mount.type == "cgroup2":
+        paths, version2 = self._cgroup_paths, mount.type == "cgroup2"
+        if version2:
             paths = {name: path for name, path in paths.items() if name == VERSION2}
         own = "cgroup" in self._config.namespaces
-        return CgroupMount(place, options, paths, own, self._before_proc)
+        return CgroupMount(place, options, paths, own, version2, self._before_proc)
 
     def _new(self, mount: Mount, place: str, options: MountOptions) -> NewFileSystem:
         if _is_filled_first(mount):
@@ -261,6 +274,10 @@ def _is_filled_first(mount: Mount) -> bool:
         return False
     options = parse_options(mount.options)
     return bool(options.top.on & mounting.MOUNT_ATTR_RDONLY) and not options.bind
+
+
+def _shares(config: RuntimeConfig) -> bool:
+    return config.rootfs_propagation in ("shared", "rshared")
 
 
 def _may_mount() -> bool:

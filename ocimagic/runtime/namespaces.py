@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import HostLacks, InvalidDocument
 from ocimagic.linux import syscalls
 from ocimagic.linux.process import namespace_kind
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

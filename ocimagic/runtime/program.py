@@ -9,17 +9,13 @@ Spec: runtime-spec config.md, "Process"; runtime.md, "Lifecycle".
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import stat
 import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from ocimagic.errors import (
-    CommandNotExecutable,
-    CommandNotFound,
     HostLacks,
     OcimagicError,
     StartFailed,
@@ -27,19 +23,16 @@ from ocimagic.errors import (
 )
 from ocimagic.linux import syscalls
 from ocimagic.linux.paths import open_in_root
-from ocimagic.runtime import capabilities, terminal, user
-from ocimagic.runtime.channel import Channel
+from ocimagic.runtime import terminal, user
 from ocimagic.runtime.command import find_command
-from ocimagic.runtime.hooks import run_hooks
-from ocimagic.runtime.labels import apply_labels
-from ocimagic.runtime.priorities import apply_personality, apply_priorities
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
     from ocimagic.runtime.cgroup_processes import Entrance
-    from ocimagic.runtime.channel import Message
+    from ocimagic.runtime.channel import Channel, Message
     from ocimagic.runtime.seccomp_filter import SeccompFilter
     from ocimagic.spec.process import Process
     from ocimagic.spec.runtime import RuntimeConfig
@@ -55,7 +48,7 @@ class Context:
     """What the phases share.
 
     Attributes:
-        channel: to who creates the process.
+        channel: to who creates the process; from ``birth.bear`` on.
         said_user: ``name[:group]`` as written, instead of the numbers in ``process.user``.
         said_groups: further groups as written, with commas between.
         stdio: descriptors that become 0, 1 and 2; -1 for /dev/null.
@@ -64,18 +57,21 @@ class Context:
         is_born_inside: it is in version 2's cgroup already.
         door: where somebody else may start the process, once the creator has let it go.
         new_keyring: the caller's session keys are not the container's.
+        stays: the process itself stays pid 1 and the command is its child.
         root_fd: the container's root, once it is known.
         proc: /proc of the machine, opened before its mounts are left behind; -1 if they are not.
         own_proc: /proc/self of the machine's procfs, which nobody in the container can fake.
         slave: of the process's terminal.
+        may_set_groups: its user namespace allows that.
+        null: the machine's null device, opened with O_PATH, if a stream needs one.
         state: the container's, for hooks; as the creator last told it.
     """
 
     container_id: str
     config: RuntimeConfig
     process: Process
-    channel: Channel
     stdio: tuple[int, int, int]
+    channel: Channel = field(init=False)
     said_user: str | None = None
     said_groups: str = ""
     seccomp: SeccompFilter | None = None
@@ -85,13 +81,16 @@ class Context:
     is_born_inside: bool = False
     door: socket.socket | None = None
     new_keyring: bool = True
+    stays: bool = False
     root_fd: int = -1
     proc: int = -1
     own_proc: int = -1
     slave: int = -1
+    may_set_groups: bool = True
     identity: user.Identity = field(default_factory=lambda: user.Identity(0, 0, (), "/"))
     environment: dict[str, str] = field(default_factory=dict)
     command: str = ""
+    null: int = -1
     state: dict[str, object] = field(default_factory=dict)
 
     def warn(self, text: str) -> None:
@@ -125,7 +124,10 @@ def hold_own_proc(context: Context) -> None:
 def enter_cgroup(context: Context) -> None:
     """Go into the cgroup before anything can be forked outside of it."""
     if context.entrance:
-        context.entrance.enter(cloned_into=context.is_born_inside)
+        try:
+            context.entrance.enter(cloned_into=context.is_born_inside)
+        except OSError as err:
+            raise HostLacks("the cgroup takes no process", why=err.strerror) from err
         context.entrance = None
     if context.config.resources.cpu.cpus:
         # Whoever started us may be tied to some processors; the cgroup's are those asked for.
@@ -214,7 +216,7 @@ def connect_stdio(context: Context) -> None:
         terminal.take_control(context.slave)
         os.fchown(0, context.identity.uid, -1)
         return
-    null = _open_null() if -1 in context.stdio else -1
+    null = _open_null(context) if -1 in context.stdio else -1
     for number, fd in enumerate(context.stdio):
         os.dup2(fd if fd >= 0 else null, number, inheritable=True)
         if fd >= 0 and not _is_null(number):
@@ -222,8 +224,13 @@ def connect_stdio(context: Context) -> None:
                 os.fchown(number, context.identity.uid, -1)
 
 
-def _open_null() -> int:
-    fd = os.open("/dev/null", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _open_null(context: Context) -> int:
+    """Open the container's null device; the machine's where its /dev is a directory without."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open("/dev/null", flags)
+    except FileNotFoundError:
+        fd = os.open(f"fd/{context.null}", os.O_RDWR | os.O_CLOEXEC, dir_fd=context.own_proc)
     if not _is_null(fd):
         raise StartFailed("/dev/null of this container is not the null device")
     return fd
@@ -234,13 +241,6 @@ def _is_null(fd: int) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(*_NULL)
 
 
-def limit_resources(context: Context) -> None:
-    """Have the creator set the resource limits, which it may and this process perhaps not."""
-    if context.process.rlimits or context.process.oom_score_adj is not None:
-        context.channel.say("limits")
-        wait_for(context, "limited")
-
-
 def wait_for(context: Context, answer: str) -> Message:
     """Wait until the creator says one thing; without a creator there is nothing to live for."""
     heard = context.channel.hear()
@@ -249,168 +249,6 @@ def wait_for(context: Context, answer: str) -> Message:
     if heard.type != answer:
         raise StartFailed("the creator of this process said something else", why=heard.type)
     return heard
-
-
-def limit_privileges(context: Context) -> None:
-    """Give up what execve and set-uid programs could bring back; apply labels and priorities."""
-    process = context.process
-    apply_labels(process, context.own_proc)
-    apply_priorities(process)
-    apply_personality(context.config.personality)
-    if process.no_new_privileges:
-        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    wanted = capabilities.mask(name for names in process.capabilities.values() for name in names)
-    missing = capabilities.names(wanted & ~capabilities.bounding_set())
-    if missing:
-        context.warn(f"capabilities that cannot be had here: {' '.join(missing)}")
-    capabilities.limit_bounding_set(capabilities.mask(process.capabilities.get("bounding", ())))
-    capabilities.clear_ambient_set()
-
-
-def become_user(context: Context) -> None:
-    """Change groups, group and user, keeping capabilities over the change."""
-    who = context.identity
-    may_set_groups = _may_set_groups(context.own_proc)
-    is_inside = _try_working_dir(context)
-    syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
-    try:
-        if may_set_groups:
-            os.setgroups(who.groups)
-        os.setresgid(who.gid, who.gid, who.gid)
-        os.setresuid(who.uid, who.uid, who.uid)
-    except OSError as err:
-        if err.errno != errno.EINVAL:
-            raise
-        raise HostLacks(
-            f"user {who.uid}:{who.gid} does not exist in this user namespace",
-            why="this account may use only the ids that /proc/self/uid_map lists",
-            hint="ask for a range in /etc/subuid and /etc/subgid (package uidmap), or run as root",
-        ) from err
-    syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 0)
-    # Loading a filter takes a privilege where no_new_privs is not set: kept until it is loaded.
-    is_late = context.seccomp and not context.process.no_new_privileges
-    more = capabilities.mask(["CAP_SYS_ADMIN"]) if is_late else 0
-    capabilities.apply_sets(context.process.capabilities, more=more)
-    os.umask(0o022 if (mask := context.process.user.umask) is None else mask)
-    if not is_inside:
-        _enter(context.process.cwd)
-
-
-def _may_set_groups(own_proc: int) -> bool:
-    fd = os.open("setgroups", os.O_RDONLY | os.O_CLOEXEC, dir_fd=own_proc)
-    try:
-        return not os.read(fd, 8).startswith(b"deny")
-    finally:
-        os.close(fd)
-
-
-def _try_working_dir(context: Context) -> bool:
-    """Enter the working directory as root; return False if only the user may."""
-    os.close(context.own_proc)  # no way may lead out of the container any more
-    context.own_proc = -1
-    try:
-        os.chdir(context.process.cwd)
-    except PermissionError:
-        return False
-    except OSError as err:
-        raise _unusable(context.process.cwd, str(err.strerror)) from err
-    return True
-
-
-def _enter(cwd: str) -> None:
-    try:
-        os.chdir(cwd)
-    except OSError as err:
-        raise _unusable(cwd, str(err.strerror)) from err
-
-
-def check_working_dir(context: Context) -> None:
-    """Make sure that the working directory is inside the container (CVE-2024-21626)."""
-    try:
-        here = os.getcwd()
-    except OSError as err:
-        raise _unusable(context.process.cwd, str(err.strerror)) from err
-    if not here.startswith("/") or here.startswith("(unreachable)"):
-        raise _unusable(context.process.cwd, "it is outside the container")
-
-
-def _unusable(cwd: str, why: str) -> StartFailed:
-    return StartFailed(f"cannot use working directory {cwd}", why=why)
-
-
-def load_asking_filter(context: Context) -> None:
-    """Load a filter that asks another process, now that the creator can pass the listener on."""
-    if context.seccomp and context.seccomp.listener_path:
-        listener = _load_filter(context)
-        # Not sendmsg: the filter may ask about that, and nobody could answer yet.
-        os.write(context.channel.fileno(), Channel.packet("listener", number=listener))
-        wait_for(context, "handed over")
-        os.close(listener)
-
-
-def _load_filter(context: Context) -> int:
-    assert context.seccomp is not None
-    listener = context.seccomp.load()
-    if not context.process.no_new_privileges:
-        capabilities.apply_sets(context.process.capabilities)
-    return listener
-
-
-def wait_for_start(context: Context) -> None:
-    """Say that all is ready and wait; a creator that dies takes this process with it."""
-    context.channel.say("ready")
-    heard = context.channel.hear()
-    if heard is not None and heard.type == "let go":
-        heard = _wait_at_door(context)
-    if heard is None:
-        os._exit(125)
-    context.state = heard.fields
-
-
-def _wait_at_door(context: Context) -> Message:
-    """Wait for whoever comes to start this process; who only looks goes away again."""
-    assert context.door is not None
-    while True:
-        context.channel.close()
-        context.channel = Channel(context.door.accept()[0])
-        heard = context.channel.hear()
-        if heard is not None and heard.type == "start":
-            return heard
-
-
-def run_start_hooks(context: Context) -> None:
-    """Run the startContainer hooks, inside, just before the command."""
-    run_hooks("startContainer", context.config.hooks.start_container, context.state, "/")
-
-
-def execute(context: Context) -> NoReturn:
-    """Become the command; nothing but the streams and what is to be preserved is left open."""
-    process = context.process
-    if not process.args:
-        raise StartFailed("there is nothing to start", why="config.json has no process")
-    if context.seccomp and not context.seccomp.listener_path:
-        _load_filter(context)
-    syscalls.close_range(3 + context.preserve_fds, flags=syscalls.CLOSE_RANGE_CLOEXEC)
-    try:
-        os.execve(context.command, process.args, context.environment)  # noqa: S606  no shell is the point
-    except OSError as err:
-        raise _exec_failure(context.command, process.args[0], err) from err
-
-
-def _exec_failure(path: str, name: str, err: OSError) -> StartFailed:
-    if err.errno == errno.ENOENT:
-        return CommandNotFound(
-            f"cannot run {name!r}: no such file or directory",
-            why=f"{path} is there, but the interpreter or loader it names is not",
-            hint="a script needs its #! program, a dynamic program its libraries, in the image",
-        )
-    reasons = {
-        errno.ENOEXEC: "exec format error: made for another processor, or a script without #!",
-        errno.EACCES: "permission denied",
-    }
-    return CommandNotExecutable(
-        f"cannot run {name!r}: {reasons.get(err.errno or 0, err.strerror)}", why=path
-    )
 
 
 def run_phases(phases: Sequence[Callable[[Ctx], None]], context: Ctx) -> NoReturn:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 
 from ocimagic.errors import StartFailed
 from ocimagic.linux import mounting
 from ocimagic.linux.paths import open_in_root
 from ocimagic.runtime.mount_attributes import READONLY, attach, change
 from ocimagic.runtime.mount_options import Change, MountOptions
+from ocimagic.spec.record import dataclass
 
 _NULL = os.makedev(1, 3)
 _NOTHING = (

@@ -10,7 +10,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import StartFailed
+from ocimagic.errors import HostLacks, StartFailed
 from ocimagic.linux import mounting
 from ocimagic.linux.paths import remove_tree
 from ocimagic.runtime.mount_attributes import READONLY, attach, change, unescaped
@@ -140,10 +140,13 @@ def open_root(path: str) -> int:
     For a process that may not go there by itself: the root user of a user namespace.
 
     Raises:
+        HostLacks: this process may not copy mounts.
         StartFailed: it is not there.
     """
     try:
         return mounting.open_tree(path, recursive=True)
+    except PermissionError as err:
+        raise HostLacks("cannot use the root directory", why=f"{path}: {err.strerror}") from err
     except OSError as err:
         raise StartFailed("cannot use the root directory", why=f"{path}: {err.strerror}") from err
 
@@ -247,13 +250,12 @@ def make_root_readonly() -> None:
 def unmount_below(root_path: str) -> None:
     """Unmount all that a container without a mount namespace of its own left on the machine.
 
-    Raises:
-        OSError: something is still in use.
+    Also what somebody still looks into: its processes are over.
     """
     inside = os.path.realpath(root_path).rstrip("/") + "/"
     for point, _ in reversed(list(_mounts())):
         if point.startswith(inside):
-            mounting.umount(point)
+            mounting.umount(point, mounting.MNT_DETACH)
 
 
 def _mounts() -> Iterator[tuple[str, str]]:

@@ -20,7 +20,6 @@ Spec: runtime-spec config-linux.md, "Seccomp"; seccomp(2).
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,7 @@ from ocimagic.runtime.bpf import (
 )
 from ocimagic.runtime.syscall_table import X32_BIT, syscall_numbers
 from ocimagic.spec.codec import Fields
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import socket
 from array import array
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks, InvalidDocument, StartFailed
 from ocimagic.linux import syscalls
 from ocimagic.spec.codec import Fields, encode
-from ocimagic.spec.runtime import OCI_VERSION
+from ocimagic.spec.record import dataclass, field
+from ocimagic.spec.version import OCI_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -95,7 +94,7 @@ def make_filter(
     if key not in compiled:
         from ocimagic.runtime.seccomp import compile_filter
 
-        compiled[key] = compile_filter(rules, platform.machine())
+        compiled[key] = compile_filter(rules, os.uname().machine)
     return SeccompFilter(
         compiled[key],
         sum(_flag(name) for name in set(fields.texts("flags"))),

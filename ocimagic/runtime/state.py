@@ -15,20 +15,28 @@ import json
 import os
 import re
 import socket
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
-from ocimagic.errors import ContainerNotFound, InvalidOption, NameInUse, StorageError
+from ocimagic.errors import (
+    ContainerNotFound,
+    InvalidOption,
+    NameInUse,
+    OcimagicError,
+    StorageError,
+)
 from ocimagic.linux import syscalls
 from ocimagic.linux.identity import ProcessIdentity
-from ocimagic.runtime.cgroup import Cgroup
 from ocimagic.spec.codec import Fields, rfc3339
-from ocimagic.spec.hooks import Hooks
-from ocimagic.spec.runtime import OCI_VERSION, RuntimeConfig
+from ocimagic.spec.record import dataclass, field, replace
+from ocimagic.spec.version import OCI_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from ocimagic.runtime.cgroup import Cgroup
+    from ocimagic.spec.hooks import Hooks
+    from ocimagic.spec.runtime import RuntimeConfig
 
 STATE_NAME = "state.json"
 _HERE = -100  # AT_FDCWD
@@ -109,14 +117,18 @@ class ContainerState:
 
     @classmethod
     def list(cls, state_root: str) -> list[Self]:
-        """Return all containers of a state root by their IDs; one that just goes is left out."""
+        """Return all containers of a state root by their IDs.
+
+        One that goes just now is left out, and so is one whose state is damaged: it is told of
+        when it is named.
+        """
         try:
             names = sorted(os.listdir(state_root))
         except FileNotFoundError:
             return []
         found = []
         for name in names:
-            with contextlib.suppress(ContainerNotFound, InvalidOption):
+            with contextlib.suppress(OcimagicError):
                 found.append(cls.load(state_root, name))
         return found
 
@@ -177,6 +189,8 @@ class ContainerState:
     @property
     def cgroup(self) -> Cgroup:
         """Return the container's cgroup."""
+        from ocimagic.runtime.cgroup import Cgroup
+
         return Cgroup.from_paths(self.cgroup_paths)
 
     @property
@@ -186,11 +200,15 @@ class ContainerState:
         Raises:
             InvalidDocument: somebody changed it.
         """
+        from ocimagic.spec.runtime import RuntimeConfig
+
         return RuntimeConfig.from_fields(Fields(self.config, "runtime config"))
 
     @property
     def hooks(self) -> Hooks:
         """Return the config's hooks."""
+        from ocimagic.spec.hooks import Hooks
+
         return Hooks.parse(Fields(self.config, "runtime config").child("hooks"))
 
     @property
@@ -201,7 +219,7 @@ class ContainerState:
     @property
     def has_own_mounts(self) -> bool:
         """Say whether its mounts are gone with its processes."""
-        return "mount" in self._namespaces()
+        return self._namespaces().get("mount") == ""
 
     @property
     def has_own_pids(self) -> bool:

@@ -16,7 +16,7 @@ import termios
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption, StartFailed
-from ocimagic.linux import syscalls
+from ocimagic.linux import mounting, syscalls
 from ocimagic.linux.paths import make_file, open_in_root
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def show_console(root_fd: int, slave: int) -> None:
     """Make the terminal the container's /dev/console."""
     spot = make_file(root_fd, "dev/console", 0o600)
     try:
-        tree = syscalls.open_tree(slave, "", recursive=False)
+        tree = mounting.open_tree("", dir_fd=slave)
         try:
-            syscalls.move_mount(tree, spot)
+            mounting.move_mount(tree, spot)
         finally:
             os.close(tree)
     finally:

@@ -6,9 +6,8 @@ a name (CVE-2024-40635); files are read with a limit by the caller (CVE-2026-472
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ocimagic.errors import StartFailed
+from ocimagic.spec.record import dataclass
 
 MAX_ID = 2**32 - 2
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import InvalidDocument
+from ocimagic.spec import process
 from ocimagic.spec.codec import decode, encode, rfc3339, without_none
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.platform import Platform
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from ocimagic.spec.codec import Fields
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_PATH = process.DEFAULT_PATH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

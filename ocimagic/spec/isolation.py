@@ -5,10 +5,10 @@ Spec: runtime-spec config-linux.md (1.2).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ocimagic.errors import InvalidDocument
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -5,18 +5,20 @@ Spec: runtime-spec config.md (1.2), "Process".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ocimagic.errors import InvalidDocument
 from ocimagic.spec.capability import CAPABILITY_NAMES
 from ocimagic.spec.codec import without_none
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ocimagic.spec.codec import Fields
 
+# What PATH is where env says nothing.
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 _LIMITS = """
 AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK
@@ -30,6 +32,7 @@ SCHEDULER_FLAGS = tuple(f"SCHED_FLAG_{word}" for word in _FLAGS.split())
 IO_PRIORITY_CLASSES = ("", "IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE")
 
 _UINT32 = (1 << 32) - 1
+_LAST_ID = _UINT32 - 1  # the last number is "leave it as it is" to setgid(2) (CVE-2024-40635)
 _UINT64 = (1 << 64) - 1
 
 
@@ -39,26 +42,32 @@ class User:
 
     Attributes:
         umask: octal bits, or None for 022.
+        username: ``name[:group]`` by the container's own files, instead of the numbers.  The
+            specification has it for another platform; our engine's ``exec`` says it so.
     """
 
     uid: int = 0
     gid: int = 0
     additional_gids: tuple[int, ...] = ()
     umask: int | None = None
+    username: str = ""
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
         """Read ``process.user``."""
         return cls(
-            uid=fields.integer("uid", 0, most=_UINT32),
-            gid=fields.integer("gid", 0, most=_UINT32),
-            additional_gids=fields.integers("additionalGids", most=_UINT32),
+            uid=fields.integer("uid", 0, most=_LAST_ID),
+            gid=fields.integer("gid", 0, most=_LAST_ID),
+            additional_gids=fields.integers("additionalGids", most=_LAST_ID),
             umask=fields.integer("umask", most=0o777) if "umask" in fields else None,
+            username=fields.text("username", ""),
         )
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object."""
-        more = without_none({"additionalGids": list(self.additional_gids)})
+        more = without_none(
+            {"additionalGids": list(self.additional_gids), "username": self.username}
+        )
         masked = {} if self.umask is None else {"umask": self.umask}
         return {"uid": self.uid, "gid": self.gid} | more | masked
 
@@ -204,8 +213,8 @@ class Process:
             rlimits=tuple(Rlimit.parse(each) for each in fields.children("rlimits")),
             no_new_privileges=fields.flag("noNewPrivileges"),
             oom_score_adj=_oom_score_adj(fields),
-            scheduler=Scheduler.parse(scheduler) if scheduler.value else None,
-            io_priority=IoPriority.parse(io) if io.value else None,
+            scheduler=Scheduler.parse(scheduler) if "scheduler" in fields else None,
+            io_priority=IoPriority.parse(io) if "ioPriority" in fields else None,
             exec_cpu_affinity=CpuAffinity.parse(affinity),
             apparmor_profile=fields.text("apparmorProfile", ""),
             selinux_label=fields.text("selinuxLabel", ""),

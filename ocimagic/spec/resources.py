@@ -8,13 +8,12 @@ Spec: runtime-spec config-linux.md (1.2), "Control groups".
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self, cast
 
 from ocimagic.errors import InvalidDocument
 from ocimagic.spec.codec import without_none
+from ocimagic.spec.record import dataclass, field, fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +45,7 @@ class _Part:
         return without_none(
             {
                 _json_key(each.name): _json_value(getattr(self, each.name))
-                for each in dataclasses.fields(cast("DataclassInstance", self))
+                for each in fields(cast("DataclassInstance", self))
             }
         )
 

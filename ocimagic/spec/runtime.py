@@ -10,7 +10,6 @@ Spec: runtime-spec config.md and config-linux.md (1.2).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import InvalidDocument, NotBuiltYet
@@ -35,7 +34,9 @@ from ocimagic.spec.process import (
     Scheduler,
     User,
 )
+from ocimagic.spec.record import dataclass, field
 from ocimagic.spec.resources import Resources
+from ocimagic.spec.version import OCI_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,9 +60,9 @@ __all__ = [
     "User",
 ]
 
-OCI_VERSION = "1.2.0"
 USER_ANNOTATION = "dev.ocimagic.user"  # USER as written; the runtime looks names up
 GROUPS_ANNOTATION = "dev.ocimagic.groups"  # further groups as written, with commas between
+INIT_ANNOTATION = "dev.ocimagic.init"  # the runtime's process stays pid 1, the command is its child
 _VERSION = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?"
 )
@@ -200,7 +201,7 @@ class RuntimeConfig:
             cgroups_path=linux.text("cgroupsPath", ""),
             resources=Resources.parse(linux.child("resources")),
             rootfs_propagation=_propagation(linux),
-            seccomp=linux.child("seccomp").value or None,
+            seccomp=linux.child("seccomp").value if "seccomp" in linux else None,
             sysctl=linux.text_map("sysctl"),
             masked_paths=_absolute_paths(linux, "maskedPaths"),
             readonly_paths=_absolute_paths(linux, "readonlyPaths"),

@@ -26,7 +26,7 @@ from ocimagic.layers.mergedtree import MergedTree
 from ocimagic.layers.tarheader import Kind
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.layers.toc import independent, toc_of
-from ocimagic.linux import syscalls
+from ocimagic.linux import mounting
 
 NAMES = ("a", "b", "c")
 KINDS = {
@@ -126,11 +126,11 @@ class Mounted:
             self.options = self.options.replace(",redirect_dir=off,metacopy=off", "") + ",userxattr"
 
     def __enter__(self) -> Path:
-        syscalls.mount("overlay", str(self.root), "overlay", 0, self.options)
+        mounting.mount("overlay", str(self.root), "overlay", 0, self.options)
         return self.root
 
     def __exit__(self, *exc: object) -> None:
-        syscalls.umount(str(self.root))
+        mounting.umount(str(self.root))
 
 
 def apply(tar: bytes, root: Path, style: WhiteoutStyle, **options):
@@ -249,8 +249,8 @@ def play(base: Path, seed: int, *, userxattr: bool, owners: bool) -> int:
 
 def main() -> None:
     base, first, last, mode = sys.argv[1:]
-    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-    syscalls.mount("tmpfs", base, "tmpfs")
+    mounting.mount("none", "/", None, mounting.MS_REC | mounting.MS_PRIVATE)
+    mounting.mount("tmpfs", base, "tmpfs")
     os.umask(0o077)  # must not matter
     good = 0
     for seed in range(int(first), int(last)):

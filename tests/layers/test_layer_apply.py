@@ -245,10 +245,10 @@ def test_full_disk(tmp_path):
     code = f"""
 import evil, helpers, pathlib
 from ocimagic.errors import DiskFull
-from ocimagic.linux import syscalls
+from ocimagic.linux import mounting
 from ocimagic.layers.apply import *
-syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-syscalls.mount("tmpfs", {str(tmp_path)!r}, "tmpfs", 0, "size=1m")
+mounting.mount("none", "/", None, mounting.MS_REC | mounting.MS_PRIVATE)
+mounting.mount("tmpfs", {str(tmp_path)!r}, "tmpfs", 0, "size=1m")
 try:
     helpers.apply(evil.file("big", bytes(2 << 20)), pathlib.Path({str(tmp_path)!r}),
                   WhiteoutStyle.OVERLAY)

@@ -74,3 +74,54 @@ def test_remove_tree_of_great_depth_with_few_descriptors(root):
     paths.remove_tree("d", fd)
     assert len(os.listdir("/proc/self/fd")) == before
     assert os.listdir(inside) == []
+
+
+def test_directories_are_made_where_a_link_to_nothing_points(root, tmp_path):
+    inside, fd = root
+    (inside / "var").mkdir()
+    for name, target in (
+        ("var/run", "../run"),
+        ("abs", "/made/here"),
+        ("out", str(tmp_path / "x")),
+    ):
+        (inside / name).symlink_to(target)
+    for path in ("var/run/a/b", "abs", "/out/../c", "abs/d/../e"):
+        os.close(paths.make_directories(fd, path))
+    assert (inside / "run/a/b").is_dir()
+    assert (inside / "made/here/e").is_dir()
+    assert (inside / str(tmp_path / "x").lstrip("/")).is_dir()
+    assert not (tmp_path / "x").exists()
+
+
+def test_links_that_go_round_end(root):
+    inside, fd = root
+    (inside / "a").symlink_to("b/c")
+    (inside / "b").symlink_to("a/d")
+    (inside / "self").symlink_to("self/x")
+    (inside / "grows").symlink_to("new/../grows")
+    for path in ("a", "b/x", "self/y", "grows/z"):
+        with pytest.raises(OSError, match="symbolic links"):
+            paths.make_directories(fd, path)
+    assert len(os.listdir("/proc/self/fd")) < 100
+
+
+def test_without_links_none_is_followed(root):
+    inside, fd = root
+    (inside / "real").mkdir()
+    (inside / "link").symlink_to("real")
+    (inside / "nothing").symlink_to("missing")
+    os.close(paths.make_directories(fd, "real/a/b", links=False))
+    for path in ("link", "link/x", "nothing", "nothing/x"):
+        with pytest.raises(OSError, match=r"symbolic|Not a directory"):
+            paths.make_directories(fd, path, links=False)
+    assert not (inside / "missing").exists()
+
+
+def test_a_file_in_the_way_is_said_and_no_descriptor_is_left(root):
+    inside, fd = root
+    (inside / "file").write_text("")
+    before = len(os.listdir("/proc/self/fd"))
+    for path in ("file", "file/x", "new/../file/y"):
+        with pytest.raises(OSError, match="Not a directory"):
+            paths.make_directories(fd, path)
+    assert len(os.listdir("/proc/self/fd")) == before

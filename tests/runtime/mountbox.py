@@ -219,8 +219,10 @@ def open_place():
             for path in (base, *(os.path.join(base, name) for name in names)):
                 os.chown(path, OTHERS, OTHERS)
     top.chmod(0o755)
-    yield root, data
-    shutil.rmtree(top)
+    try:
+        yield root, data
+    finally:
+        shutil.rmtree(top)
 
 
 _PLAN = {"forbid_devices", "cgroup_paths", "bundle_path"}

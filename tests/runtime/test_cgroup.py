@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import typing
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from ocimagic.runtime import cgroup_files
 from ocimagic.runtime.cgroup import Cgroup, place
 from ocimagic.runtime.cgroup_files import Directory
 from ocimagic.runtime.cgroup_hierarchy import Hierarchies, process_cgroups
+from ocimagic.runtime.cgroup_processes import signal_processes
 from ocimagic.spec.resources import (
     BlockIO,
     Cpu,
@@ -247,6 +249,30 @@ def test_many_make_the_same_parents_at_once(make):
     assert {len(each.paths) for each in made} == {len(CAN_MAKE)}
 
 
+def test_nobody_else_may_make_cgroups_above(make):
+    """Fails with os.makedirs, which gives parents all that the umask leaves."""
+    before = os.umask(0)
+    try:
+        made = make("leaf", below=f"{PARENT}/one/two")
+    finally:
+        os.umask(before)
+    for path in made.paths.values():
+        for directory in (path, os.path.dirname(path), os.path.dirname(os.path.dirname(path))):
+            assert os.stat(directory).st_mode & 0o022 == 0
+
+
+def test_two_may_remove_it_at_once(cgroup, inside):
+    process = inside(cgroup, "sleep", "60")
+    removers = [threading.Thread(target=cgroup.remove) for _ in range(4)]
+    for each in removers:
+        each.start()
+    cgroup.kill(signal.SIGKILL)
+    process.wait(10)
+    for each in removers:
+        each.join()
+    assert not any(os.path.exists(path) for path in cgroup.paths.values())
+
+
 def test_processors_are_inherited_down_new_parents(make, inside):
     cgroup = make("leaf", below=f"{PARENT}/one/two")
     if "cpuset" not in cgroup.paths:
@@ -329,6 +355,30 @@ def test_nothing_outlives_a_kill(cgroup, inside, frozen):
 def test_nothing_outlives_a_kill_before_linux_5_14(cgroup, inside, monkeypatch):
     monkeypatch.setattr("ocimagic.runtime.cgroup._kill_file", lambda directory: False)
     test_nothing_outlives_a_kill(cgroup, inside, frozen=False)
+
+
+def test_what_version_1_froze_can_be_killed(make, inside):
+    """Fails without the thaw after the kill: the signal waits for as long as it is frozen."""
+    cgroup = make("both")
+    if "freezer" not in cgroup.paths:
+        other_machine("version 1 has no freezer")
+    process = inside(cgroup, "sleep", "60")
+    Cgroup.from_paths({"freezer": cgroup.paths["freezer"]}).freeze()
+    assert cgroup.is_frozen()
+    cgroup.kill(signal.SIGKILL)
+    assert process.wait(10) == -signal.SIGKILL
+
+
+def test_who_has_left_gets_no_signal():
+    """A pid looked up before is somebody else's by then; fails without the second look."""
+
+    class LeftMeanwhile(Directory):
+        looks: typing.ClassVar = [[os.getpid()], []]
+
+        def processes(self):
+            return self.looks.pop(0)
+
+    assert signal_processes(LeftMeanwhile("/gone"), signal.SIGURG) == 0
 
 
 def test_a_signal_reaches_all_and_those_below(cgroup, inside):

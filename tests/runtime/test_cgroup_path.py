@@ -146,3 +146,17 @@ def test_what_can_be_made_is_asked_of_what_is_there(tmp_path):
     assert can_make(f"{tmp_path}/a/b/c")
     if os.geteuid() != 0:
         assert not can_make("/sys/fs/a/b/c")
+
+
+def test_a_parent_that_somebody_makes_meanwhile_may_be_written(tmp_path, monkeypatch):
+    """Between "may I write there" and "is it there" another container's start may make it."""
+    parent = tmp_path / "parent"
+    ask = os.access
+
+    def access(path, *rest, **named):
+        answer = ask(path, *rest, **named)
+        parent.mkdir(exist_ok=True)
+        return answer
+
+    monkeypatch.setattr(os, "access", access)
+    assert can_make(f"{parent}/c")

@@ -378,9 +378,18 @@ def test_links_to_nothing_yet_lead_inside(root, data, tmp_path):
         seen(root, bind(data, "/loop/a"))
 
 
-def test_the_root_cannot_be_covered():
-    with pytest.raises(InvalidDocument, match="not valid"):
-        mounts.plan_mounts(config(mount("/../.", "tmpfs")))
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        (mount("/../.", "tmpfs"), "cannot cover the root"),
+        (mount("/mnt", "bind", "bind"), "needs a source"),  # or it would be the bundle
+        (mount("/mnt", "", "rbind"), "needs a source"),
+    ],
+)
+def test_mounts_that_cannot_be(entry, why):
+    with pytest.raises(InvalidDocument) as caught:
+        mounts.plan_mounts(config(entry), bundle_path="/bundle")
+    assert why in caught.value.why
 
 
 @needs_root
@@ -544,6 +553,8 @@ def test_sysfs_and_queues_of_the_machine_where_a_user_may_not_mount_them(root):
         assert {each.place: each for each in found}["/sys"].kind == "sysfs"
         assert seen(root, queues, new=new)["/dev/mqueue"].kind == "mqueue"
         return
+    recursive = seen(root, mount("/sys", "sysfs", *quiet, "rro"), look=mountinfo, new=new)
+    assert all("ro" in each.flags for each in recursive if each.place.startswith("/sys"))
     if os.path.ismount("/dev/mqueue"):
         assert seen(root, queues, new=new)["/dev/mqueue"].flags >= {"ro", *quiet}
     else:

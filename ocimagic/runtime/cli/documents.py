@@ -17,10 +17,10 @@ from ocimagic.runtime.mount_options import KNOWN_WORDS
 from ocimagic.runtime.seccomp import ACTIONS, ARCHES, OPERATORS
 from ocimagic.runtime.seccomp_filter import FLAGS
 from ocimagic.spec.capability import CAPABILITY_NAMES
-from ocimagic.spec.config import DEFAULT_PATH
 from ocimagic.spec.hooks import HOOK_KINDS
 from ocimagic.spec.isolation import NAMESPACES
-from ocimagic.spec.runtime import OCI_VERSION
+from ocimagic.spec.process import DEFAULT_PATH
+from ocimagic.spec.version import OCI_VERSION
 from ocimagic.version import VERSION
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime
+import time
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption
@@ -41,6 +41,10 @@ class Journal:
         if not self._path:
             sys.stderr.write(f"warning: {text}\n")
 
+    def repetition(self, text: str) -> None:
+        """Tell what was told when the container was made; stderr is the command's own now."""
+        self._write("warning", text)
+
     def debug(self, text: str) -> None:
         """Tell what is done."""
         if self._debug:
@@ -51,7 +55,7 @@ class Journal:
     def _write(self, level: str, text: str) -> None:
         if not self._path:
             return
-        moment = datetime.now().astimezone().isoformat(timespec="seconds")
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self._style == "json":
             line = json.dumps({"level": level, "msg": text, "time": moment})
         else:

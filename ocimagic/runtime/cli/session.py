@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from ocimagic.runtime.state import ContainerState
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ocimagic.runtime.cli.journal import Journal
+    from ocimagic.runtime.state import ContainerState
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """One call of the command line.
 
     Attributes:
@@ -28,4 +25,6 @@ class Session:
         Raises:
             ContainerNotFound: there is none.
         """
+        from ocimagic.runtime.state import ContainerState
+
         return ContainerState.load(self.root, container_id)
