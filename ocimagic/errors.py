@@ -35,7 +35,6 @@ Docker API answers.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -376,5 +375,7 @@ def unpack(message: Mapping[str, object]) -> OcimagicError:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word nearest to ``word``, or None if none is near."""
+    import difflib  # heavy, and only for those who mistype
+
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
     return found[0] if found else None

@@ -199,7 +199,7 @@ class _Sandbox:
                 "bundle": str(place / "box" / "bundle"),
                 "directory": str(place / "box"),
                 "run_directory": str(run_directory),
-                "log": str(place / "box" / "log.json"),
+                "log_path": str(place / "box" / "log.json"),
                 "interactive": False,
                 "remove": True,
                 "tied": True,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocimagic.bundle.resources import resource_warnings
+from ocimagic.bundle.resources import check_resources, resource_warnings
 from ocimagic.bundle.security import security_warnings
 from ocimagic.errors import InvalidOption, NotBuiltYet
 from ocimagic.model.namespace import CONTAINER_PREFIX, Share, namespace_choice
@@ -35,6 +35,7 @@ def check_options(options: RunOptions, place: Place) -> None:
     _check_names(options)
     _check_policies(options)
     _check_numbers(options)
+    check_resources(options.resources, place)
     for key in options.annotations:
         if key.startswith(RESERVED):
             raise InvalidOption(f"the annotation {key} is the engine's own")
@@ -80,6 +81,13 @@ def _check_policies(options: RunOptions) -> None:
     if options.log.driver not in LOG_DRIVERS:
         raise InvalidOption(
             f"log driver {options.log.driver!r} is unknown", hint=f"it is {', '.join(LOG_DRIVERS)}"
+        )
+    log = options.log
+    if log.compress and (log.max_files < 2 or log.max_size_bytes is None):
+        raise InvalidOption(
+            "there is no older log to compress",
+            why="max-size says when the log is rotated, max-file how many are kept",
+            hint="write --log-opt max-size=10m --log-opt max-file=3 too",
         )
     if options.detach and options.attach:
         raise InvalidOption("-a and -d contradict each other", hint="leave one of them out")

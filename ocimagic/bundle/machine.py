@@ -31,9 +31,9 @@ def find_place(
     options: RunOptions,
     *,
     rootless: bool,
-    hostname: str,
-    files: tuple[tuple[str, str], ...],
     container_id: str,
+    hostname: str = "",
+    files: tuple[tuple[str, str], ...] = (),
     shm_path: str = "",
 ) -> Place:
     """Look at the machine, as far as a container of these options needs it.

@@ -60,12 +60,20 @@ class Engine:
         self.system = System(self._store, unpacker, self.images, self.containers)
         if launcher is not None:
             self._tidy(unpacker)
+            self._start_again()
 
     def _tidy(self, unpacker: Unpacker) -> None:
         """Take away what killed engines left, if nobody is at work now."""
         with suppress(OcimagicError), self._store.alone() as held:
             if held:
                 gc.tidy(self._store, unpacker.remove_trees)
+
+    def _start_again(self) -> None:
+        """Start what a restart policy says and the end of the machine ended."""
+        # Only here: where there is no Linux, this room is loaded as well.
+        from ocimagic.engine.boot import start_again
+
+        start_again(self.containers)
 
     def __enter__(self) -> Self:
         return self

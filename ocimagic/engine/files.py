@@ -23,7 +23,7 @@ from ocimagic.engine.copying import (
 )
 from ocimagic.engine.record import Document
 from ocimagic.engine.register import STATE_NAME, Register, read_json
-from ocimagic.errors import BadInput, HostLacks, InvalidState, NotBuiltYet, NotFound, OcimagicError
+from ocimagic.errors import BadInput, HostLacks, InvalidState, NotFound, OcimagicError
 from ocimagic.layers.compress import decompressed
 from ocimagic.model.report import ChangeKind, Committed, Copied, FileChange, PathInfo
 from ocimagic.model.state import Status, Verb
@@ -289,7 +289,7 @@ class Files(Register):
         with self.connect(record) as connection:
             try:
                 connection.pause()
-            except (HostLacks, NotBuiltYet):  # better a picture in motion than none
+            except HostLacks:  # no cgroup to freeze: better a picture in motion than none
                 yield
                 return
             try:

@@ -233,10 +233,11 @@ class Lifecycle(Register):
         except InvalidState:
             return self.status(record)[1]
         with connection:
-            for each, patience in ((number, grace), (_KILL, _SETTLE_S)):
-                connection.kill(each)
-                deadline = time.monotonic() + patience
-                for kind, payload in connection.frames(deadline=deadline):
-                    if kind == protocol.MESSAGE and (ended := exit_in(payload)):
-                        return ended
+            # It may just have ended: then the frames say so.
+            with contextlib.suppress(InvalidState):
+                connection.stop(number, grace)
+            deadline = time.monotonic() + grace + _SETTLE_S
+            for kind, payload in connection.frames(deadline=deadline):
+                if kind == protocol.MESSAGE and (ended := exit_in(payload)):
+                    return ended
         return self.status(record)[1]

@@ -66,7 +66,7 @@ class Looking(Register):
             image_config=self._image_config(record),
             health=document.health,
             files=_own_files(config, directory),
-            exec_ids=tuple(map(str, _list(state.get("execs")))),
+            exec_ids=_running_execs(state),
         )
 
     def ports(self, name: str) -> tuple[PortBinding, ...]:
@@ -95,5 +95,8 @@ def _own_files(config: Mapping[str, Any], directory: Path) -> dict[str, str]:
     }
 
 
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else list(value) if isinstance(value, dict) else []
+def _running_execs(state: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the exec_ids of what still runs, as docker lists them."""
+    known = state.get("execs")
+    entries = known.items() if isinstance(known, dict) else ()
+    return tuple(exec_id for exec_id, entry in entries if not entry.get("exit"))

@@ -134,7 +134,7 @@ class Processes(Register):
         process = replace(
             own,
             args=options.command,
-            env=environment(own.env, options.env, hostname=hostname),
+            env=environment(own.env, options.env, hostname=hostname, tty=options.tty),
             cwd=options.working_dir or own.cwd,
             terminal=options.tty,
             capabilities=sets,
@@ -143,8 +143,6 @@ class Processes(Register):
         assert isinstance(document, dict)
         who = config.annotations.get(USER_ANNOTATION, "") if options.user is None else options.user
         document["user"] = {**document["user"], **_numbers(who), "username": who}
-        if options.privileged:
-            document["privileged"] = True
         return document
 
     # -- top ---------------------------------------------------------------------

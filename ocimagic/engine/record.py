@@ -20,6 +20,8 @@ from ocimagic.model.options import RunOptions
 from ocimagic.model.policy import HealthOptions
 from ocimagic.spec.platform import Platform
 
+VERSION = 2
+
 # Names in those types that their modules import for type checkers only.
 _NAMES: dict[str, object] = {
     "Mapping": Mapping,
@@ -62,13 +64,16 @@ class Document:
 
     def encode(self) -> str:
         """Write it as JSON."""
-        return json.dumps(_plain(self))
+        content = _plain(self)
+        assert isinstance(content, dict)
+        return json.dumps(content | {"version": VERSION})
 
     @classmethod
     def decode(cls, text: str) -> Self:
         """Read it back."""
         content = json.loads(text)
-        content.setdefault("labels", content["options"].get("labels", {}))
+        if "version" not in content:  # the first version knew no labels but those asked for
+            content["labels"] = content["options"].get("labels", {})
         document = _typed(cls, content)
         assert isinstance(document, cls)
         return document
@@ -90,7 +95,7 @@ def _plain(value: object) -> object:
     if is_dataclass(value):
         return {
             name: _plain(found)
-            for name, usual in _defaults(type(value)).items()  # type: ignore[arg-type]
+            for name, usual in _defaults(value.__class__).items()
             if (found := getattr(value, name)) != usual
         }
     if isinstance(value, Mapping):

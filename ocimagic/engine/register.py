@@ -174,7 +174,7 @@ class Register:
         if state is None:
             return Status.CREATED, None
         started = shim.Started.from_message(state)
-        if started.shim.is_alive():
+        if shim.is_kept(directory):
             return Status(str(state.get("status", "running"))), None
         # Its shim was killed, or the machine went down: nobody saw the exit code.
         ended = read_json(directory / EXIT_NAME)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ocimagic.bundle.checks import warnings
+from ocimagic.bundle.checks import check_options, warnings
 from ocimagic.bundle.convert import command_line, runtime_config
 from ocimagic.bundle.directory import write_bundle
 from ocimagic.bundle.health import health_check
@@ -22,9 +22,8 @@ from ocimagic.bundle.hostfiles import write_host_files
 from ocimagic.bundle.machine import find_place
 from ocimagic.engine.names import check_name, new_id, new_name
 from ocimagic.engine.record import Document
-from ocimagic.engine.sharing import Donors, find_donors, network_name, prepare_sharing
+from ocimagic.engine.sharing import Donors, find_donors, network_name, sharing_launcher
 from ocimagic.engine.supervision import find_runtime, stop_signal, supervision
-from ocimagic.engine.unbuilt import refuse_unbuilt
 from ocimagic.errors import (
     Cancelled,
     ContainerNotFound,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
+    from ocimagic.bundle.place import Place
     from ocimagic.engine.attachment import Attachment
     from ocimagic.engine.lifecycle import Lifecycle
     from ocimagic.model.options import RunOptions
@@ -108,11 +108,11 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
     """Make a container: its snapshots, its directory, its bundle, its row."""
     store = containers.store
     _ = containers.launcher
-    refuse_unbuilt(options)
     container_id = new_id()
     with store.in_use(), storage_errors(store.home.data), _id_file(options, container_id):
         name = _free_name(containers, options.name)
         donors = find_donors(containers, options, container_id)
+        place = _place(containers, donors, container_id)
         runtime = find_runtime(options.runtime)
         image = containers.images.obtain(options, on_event)
         layers = containers.unpacker.ensure(layers_of(image))
@@ -123,7 +123,8 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
         )
         # The row last: a row without a directory is what a container that is gone looks like.
         try:
-            for text in _write(containers, container_id, document, donors, image):
+            _write(containers, document, donors, image, place)
+            for text in warnings(donors.options, place):
                 on_event(Notice(text))
             return _add(containers, record, chosen=bool(options.name))
         except BaseException:
@@ -201,30 +202,33 @@ def start(containers: Lifecycle, record: ContainerRecord, *, attach: bool) -> sh
             (directory / stale).unlink(missing_ok=True)
         run_directory.mkdir(mode=0o700, exist_ok=True)
         (run_directory / "shim.sock").unlink(missing_ok=True)
-        prepare_sharing(containers, document, record.container_id)
-        connection = containers.launcher.launch(
-            {
-                "id": record.container_id,
-                "bundle": str(directory / "bundle"),
-                "directory": str(directory),
-                "run_directory": str(run_directory),
-                "log_path": str(containers.log_path(record.container_id)),
-                "interactive": document.options.interactive,
-                "remove": document.options.remove,
-                "attached": attach,
-                **supervision(document),
-            }
-        )
-        try:
-            connection.started()
-        except OcimagicError:
-            connection.close()
-            raise
-        except BaseException:  # an interrupt: its command is perhaps about to begin
-            connection.abort()
-            connection.close()
-            raise
+        request = {
+            "id": record.container_id,
+            "bundle": str(directory / "bundle"),
+            "directory": str(directory),
+            "run_directory": str(run_directory),
+            "log_path": str(containers.log_path(record.container_id)),
+            "interactive": document.options.interactive,
+            "remove": document.options.remove,
+            "attached": attach,
+            **supervision(document),
+        }
+        with sharing_launcher(containers, document, record.container_id) as launcher:
+            connection = launcher.launch(request)
+            _wait_started(connection)
     return connection
+
+
+def _wait_started(connection: shim.Connection) -> None:
+    try:
+        connection.started()
+    except OcimagicError:
+        connection.close()
+        raise
+    except BaseException:  # an interrupt: its command is perhaps about to begin
+        connection.abort()
+        connection.close()
+        raise
 
 
 def _document(donors: Donors, image: StoredImage, container_id: str, layers: list[str]) -> Document:
@@ -247,35 +251,34 @@ def _document(donors: Donors, image: StoredImage, container_id: str, layers: lis
     )
 
 
+def _place(containers: Lifecycle, donors: Donors, container_id: str) -> Place:
+    """Look at the machine, and refuse what cannot be before anything is fetched for it."""
+    place = find_place(
+        donors.options,
+        rootless=containers.unpacker.rootless,
+        container_id=container_id,
+        shm_path=donors.shm_path,
+    )
+    check_options(donors.options, place)
+    return place
+
+
 def _write(
-    containers: Lifecycle,
-    container_id: str,
-    document: Document,
-    donors: Donors,
-    image: StoredImage,
-) -> list[str]:
-    """Fill the container's directory: host files, changes, bundle; return what is to be said."""
+    containers: Lifecycle, document: Document, donors: Donors, image: StoredImage, place: Place
+) -> None:
+    """Fill the container's directory: host files, changes, bundle."""
     options = document.options
-    rootless = containers.unpacker.rootless
-    directory = containers.directory(container_id)
+    directory = containers.directory(place.container_id)
     directory.mkdir(mode=0o700)
     files = donors.files or write_host_files(
         directory, document.hostname, own_network=document.network == "none", options=options
     )
-    place = find_place(
-        options,
-        rootless=rootless,
-        hostname=document.hostname,
-        files=files,
-        container_id=container_id,
-        shm_path=donors.shm_path,
-    )
-    config = runtime_config(image.config.config, options, place)
+    where = replace(place, hostname=document.hostname, files=files)
+    config = runtime_config(image.config.config, options, where)
     rootfs = containers.store.snapshots.rootfs(
-        document.layers, directory / "rw", userxattr=rootless, volatile=options.remove
+        document.layers, directory / "rw", userxattr=place.rootless, volatile=options.remove
     )
     write_bundle(directory / "bundle", config, rootfs)
-    return list(warnings(options, place))
 
 
 def _follow(

@@ -13,15 +13,17 @@ from ocimagic.bundle.hostfiles import host_files
 from ocimagic.bundle.joining import join
 from ocimagic.bundle.namespaces import LINKS, joined_containers
 from ocimagic.engine.record import Document
-from ocimagic.errors import ContainerNotFound, InvalidOption, InvalidState
+from ocimagic.engine.register import STATE_NAME, read_json
+from ocimagic.errors import ContainerNotFound, HostLacks, InvalidOption, InvalidState
 from ocimagic.home.location import write_atomic
 from ocimagic.model.namespace import CONTAINER_PREFIX, Share, namespace_choice
 from ocimagic.model.options import NetworkMode
 from ocimagic.model.state import Status
+from ocimagic.shim.client import Launcher
 from ocimagic.spec.runtime import RuntimeConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from ocimagic.engine.register import Register
     from ocimagic.model.options import RunOptions
@@ -69,9 +71,17 @@ def find_donors(containers: Register, options: RunOptions, container_id: str) ->
         else:
             found = replace(found, ids={**found.ids, kind: record.container_id})
             if kind == "network":
-                directory = containers.directory(record.container_id)
-                found = replace(found, files=host_files(directory), hostname=donor.hostname)
+                files = _files(containers, record.container_id, donor)
+                found = replace(found, files=files, hostname=donor.hostname)
     return found
+
+
+def _files(containers: Register, donor_id: str, donor: Document) -> tuple[tuple[str, str], ...]:
+    """Return the files of whoever the network belongs to: a donor may have it from another."""
+    while owner := donor.joined.get("network"):
+        donor_id = owner
+        donor = Document.decode(containers.find(owner).document)
+    return host_files(containers.directory(donor_id))
 
 
 def _own_shm(containers: Register, options: RunOptions, container_id: str) -> str:
@@ -98,12 +108,18 @@ def _join_ipc(containers: Register, found: Donors, donor_id: str, donor: Documen
     return replace(found, ids={**found.ids, "ipc": donor_id}, shm_path=shm)
 
 
-def prepare_sharing(containers: Register, document: Document, container_id: str) -> None:
-    """Make ready what is shared: the bundle learns whom to join, others find /dev/shm.
+@contextlib.contextmanager
+def sharing_launcher(
+    containers: Register, document: Document, container_id: str
+) -> Iterator[Launcher]:
+    """Make ready what is shared, and yield the launcher that can enter it.
+
+    The bundle learns whom to join, and others find this container's /dev/shm.
 
     Raises:
         ContainerNotFound: a container to join is gone.
         InvalidState: one does not run.
+        HostLacks: two belong to different sessions of this account.
     """
     if namespace_choice("ipc", document.options.ipc).share is Share.SHAREABLE:
         shm = containers.run_directory(container_id) / SHM_NAME
@@ -111,54 +127,66 @@ def prepare_sharing(containers: Register, document: Document, container_id: str)
             shm.mkdir()
         shm.chmod(0o1777)
     if not document.joined:
+        yield containers.launcher
         return
+    donors = {kind: _running(containers, kind, each) for kind, each in document.joined.items()}
+    paths = {kind: f"/proc/{pid}/ns/{LINKS.get(kind, kind)}" for kind, pid in donors.items()}
+    shm_path = ""
+    if "ipc" in donors:
+        shm_path = str(_run_directory(containers, document.joined["ipc"]) / SHM_NAME)
     path = containers.directory(container_id) / "bundle" / CONFIG_NAME
-    paths, shm_path = _places(containers, document.joined)
     config = join(RuntimeConfig.parse(path.read_bytes()), paths, shm_path)
     write_atomic(path, config.encode(), durable=False)
+    foreign = _in_a_foreign_user_namespace(containers, set(donors.values()))
+    if foreign is None:
+        yield containers.launcher
+        return
+    guest = Launcher(containers.store.home.own / "launcher.log", join=foreign)
+    try:
+        yield guest
+    finally:
+        guest.close()
 
 
-def _places(containers: Register, joined: Mapping[str, str]) -> tuple[dict[str, str], str]:
-    """Return the paths of the namespaces to join, and the directory for /dev/shm."""
-    paths, shm_path = {}, ""
-    for kind, donor_id in joined.items():
-        try:
-            donor = containers.find(donor_id)
-        except ContainerNotFound as err:
-            raise ContainerNotFound(
-                f"container {donor_id[:12]}, whose {kind} namespace is to be joined, is gone"
-            ) from err
-        summary = containers.summary(donor)
-        if summary.status not in {Status.RUNNING, Status.PAUSED} or summary.pid is None:
-            raise InvalidState(
-                f"cannot join the {kind} namespace of container {donor.name}",
-                why=f"it is {summary.status.value}",
-                hint=f"%container_start {donor.name}",
-            )
-        paths[kind] = f"/proc/{summary.pid}/ns/{LINKS.get(kind, kind)}"
-        if foreign := _foreign_user_namespace(containers, summary.pid):
-            paths["user"] = foreign
-        if kind == "ipc":
-            shm_path = str(_run_directory(containers, donor_id) / SHM_NAME)
-    return paths, shm_path
+def _running(containers: Register, kind: str, donor_id: str) -> int:
+    """Return the pid of the first process of a container whose namespace is to be joined."""
+    try:
+        donor = containers.find(donor_id)
+    except ContainerNotFound as err:
+        raise ContainerNotFound(
+            f"container {donor_id[:12]}, whose {kind} namespace is to be joined, is gone"
+        ) from err
+    summary = containers.summary(donor)
+    if summary.status not in {Status.RUNNING, Status.PAUSED} or summary.pid is None:
+        raise InvalidState(
+            f"cannot join the {kind} namespace of container {donor.name}",
+            why=f"it is {summary.status.value}",
+            hint=f"%container_start {donor.name}",
+        )
+    return summary.pid
 
 
-def _foreign_user_namespace(containers: Register, pid: int) -> str:
-    """Return the user namespace of a donor that another launcher made, "" if it is ours.
+def _in_a_foreign_user_namespace(containers: Register, pids: set[int]) -> int | None:
+    """Return the pid of a process in the user namespace of another launcher, if there is one.
 
-    A namespace can be joined only from the user namespace that owns it.
+    An ordinary user's launchers have a user namespace each, and only from the one that owns
+    a namespace can that be joined.
     """
     if not containers.unpacker.rootless:
-        return ""
-    path = f"/proc/{pid}/ns/user"
-    ours = f"/proc/{containers.launcher.pid}/ns/user"
-    return "" if os.stat(path).st_ino == os.stat(ours).st_ino else path
+        return None
+    ours = os.stat(f"/proc/{containers.launcher.pid}/ns/user").st_ino
+    owners = {os.stat(f"/proc/{pid}/ns/user").st_ino: pid for pid in pids}
+    if len(owners) > 1:
+        raise HostLacks(
+            "cannot join containers of different sessions",
+            why="each session of an ordinary user has a user namespace of its own",
+            hint="start the containers to join from one notebook or by one command",
+        )
+    return next((pid for owner, pid in owners.items() if owner != ours), None)
 
 
 def _run_directory(containers: Register, container_id: str) -> Path:
     """Return a running container's run directory, as its shim says."""
-    from ocimagic.engine.register import STATE_NAME, read_json
-
     state = read_json(containers.directory(container_id) / STATE_NAME) or {}
     return Path(str(state.get("run_directory", containers.run_directory(container_id))))
 

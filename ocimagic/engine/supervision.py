@@ -14,6 +14,7 @@ from ocimagic.shim import client as shim
 if TYPE_CHECKING:
     from ocimagic.engine.record import Document
     from ocimagic.model.options import RunOptions
+    from ocimagic.model.policy import RestartPolicy
 
 OURS = "ocimagic"
 _KNOWN = ("runc", "crun", "youki", "runsc", "kata-runtime")
@@ -68,10 +69,7 @@ def supervision(document: Document) -> dict[str, object]:
     return {
         "terminal": options.tty,
         "console_size": options.console_size,
-        "restart": {
-            "name": options.restart.name.value,
-            "maximum_retry_count": options.restart.maximum_retry_count,
-        },
+        "restart": restart_request(options.restart),
         "health": _health(document),
         "log": asdict(options.log),
         "init": options.init and own_pids,
@@ -80,6 +78,11 @@ def supervision(document: Document) -> dict[str, object]:
         "stop_timeout_s": options.stop_timeout_s,
         "detach_keys": options.detach_keys,
     }
+
+
+def restart_request(policy: RestartPolicy) -> dict[str, object]:
+    """Return a policy as a shim is told it."""
+    return {"name": policy.name.value, "maximum_retry_count": policy.maximum_retry_count}
 
 
 def _health(document: Document) -> dict[str, object] | None:

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from ocimagic.transfer.unpack import Unpacker
 
 NOT_YET = (
-    "bridge networks and -p: a container has the host's network, none, or another container's",
-    "terminals (-t), exec, attach with a terminal, pause, stats, restart policies, health checks",
+    "bridge networks and -p: a container has the host's network, or none",
     "push, login, save and load",
     "cache, secret and other RUN --mount; ADD of URLs and git repositories",
 )

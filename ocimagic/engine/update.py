@@ -10,7 +10,7 @@ from ocimagic.bundle.directory import CONFIG_NAME
 from ocimagic.bundle.machine import find_place
 from ocimagic.bundle.resources import linux_resources, resource_warnings
 from ocimagic.engine.record import Document
-from ocimagic.errors import InvalidState
+from ocimagic.engine.supervision import restart_request
 from ocimagic.home.location import write_atomic
 from ocimagic.model.resources import ResourceOptions
 from ocimagic.model.state import ALIVE, Status
@@ -48,12 +48,14 @@ def update(register: Register, record: ContainerRecord, asked: UpdateOptions) ->
     resources = linux_resources(options.resources, place, config.resources.devices)
     with register.locked(record):
         # The kernel first: what it refuses is not to be remembered.
-        _apply(register, record, resources, asked.restart)
+        limits = resources if asked.resources != ResourceOptions() else None
+        warnings = _apply(register, record, limits, asked.restart)
         path = register.directory(record.container_id) / "bundle" / CONFIG_NAME
         write_atomic(path, replace(config, resources=resources).encode())
         changed = replace(document, options=options)
         register.store.containers.rewrite(record.container_id, changed.encode())
-    return tuple(resource_warnings(options.resources, place))
+    said = (*resource_warnings(options.resources, place), *warnings)
+    return tuple(dict.fromkeys(said))
 
 
 def _merged(options: RunOptions, asked: UpdateOptions) -> RunOptions:
@@ -71,19 +73,17 @@ def _merged(options: RunOptions, asked: UpdateOptions) -> RunOptions:
 def _apply(
     register: Register,
     record: ContainerRecord,
-    resources: Resources,
+    limits: Resources | None,
     restart: RestartPolicy | None,
-) -> None:
+) -> tuple[str, ...]:
+    """Tell the kernel and the shim; return what they cannot keep."""
     status = register.status(record)[0]
     if status not in ALIVE:
-        return
+        return ()
     if status is Status.RESTARTING:
-        raise InvalidState(
-            f"cannot update container {record.name}", why="it is restarting, try again"
-        )
-    policy = restart and {
-        "name": restart.name.value,
-        "maximum_retry_count": restart.maximum_retry_count,
-    }
+        limits = None  # its next start finds them in its bundle
     with register.connect(record) as connection:
-        connection.update(resources.to_json(), policy)
+        return connection.update(
+            None if limits is None else limits.to_json(),
+            None if restart is None else restart_request(restart),
+        )

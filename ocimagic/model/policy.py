@@ -60,8 +60,10 @@ class LogOptions:
         driver: ``json-file``, ``cri`` or ``none``.
         max_size_bytes: a file that has grown past it is rotated; None never.
         max_files: how many are kept, the current one included.
+        compress: gzip the older ones.
     """
 
     driver: str = "json-file"
     max_size_bytes: int | None = None
     max_files: int = 1
+    compress: bool = False

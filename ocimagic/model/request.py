@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from ocimagic.model.resources import ResourceOptions
 
 if TYPE_CHECKING:
     from ocimagic.model.policy import RestartPolicy
-    from ocimagic.model.resources import ResourceOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class ExecOptions:
         tty: give it a terminal.
         console_size: rows and columns of that terminal.
         detach: do not wait for its end.
-        privileged: all capabilities the engine has, and no system call filter.
+        privileged: all capabilities the engine has; the system call filter is the container's.
         detach_keys: what typed in a row lets go of a terminal; "" is docker's.
     """
 
@@ -65,5 +66,5 @@ class UpdateOptions:
         restart: None keeps the policy.
     """
 
-    resources: ResourceOptions
+    resources: ResourceOptions = field(default_factory=ResourceOptions)
     restart: RestartPolicy | None = None

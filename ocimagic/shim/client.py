@@ -8,261 +8,73 @@ import importlib.util
 import json
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ocimagic.errors import (
-    HostLacks,
-    InvalidState,
-    NotBuiltYet,
-    OcimagicError,
-    StartFailed,
-    unpack,
-)
+from ocimagic.errors import HostLacks, OcimagicError, unpack
 from ocimagic.shim import protocol
-from ocimagic.shim.identity import ProcessIdentity
+from ocimagic.shim.connection import Connection, connect
 from ocimagic.shim.launcher_start import START
+from ocimagic.shim.outcome import STATE_NAME, Exit, Started, exit_of, mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
-_POLL_S = 0.1
-_ABORT_S = 10.0
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF)
+__all__ = ["Connection", "Exit", "Launcher", "Started", "connect", "exit_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """What a shim wrote when its container began.
+def is_kept(directory: Path) -> bool:
+    """Say whether a shim or its holder keeps the container of this directory.
 
-    Attributes:
-        init: the container's first process, as seen from the machine.
-        started: RFC 3339 with nanoseconds.
+    They hold a lock on the directory, which the kernel lets go when both are dead.
     """
+    import fcntl
 
-    init: ProcessIdentity
-    shim: ProcessIdentity
-    started: str
-
-    @classmethod
-    def from_message(cls, state: Mapping[str, object]) -> Self:
-        """Read a shim's state."""
-        boot = str(state["boot_id"])
-        pids = [int(str(state[key])) for key in ("pid", "start_ticks")]
-        shim = [int(str(state[key])) for key in ("shim_pid", "shim_start_ticks")]
-        return cls(
-            ProcessIdentity(pids[0], pids[1], boot),
-            ProcessIdentity(shim[0], shim[1], boot),
-            str(state["started"]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How a container's first process ended; ``finished`` is RFC 3339."""
-
-    code: int
-    signal: int | None
-    finished: str
-
-    @classmethod
-    def from_message(cls, record: Mapping[str, object]) -> Self:
-        """Read an exit record."""
-        number = record["signal"]
-        return cls(
-            int(str(record["code"])),
-            None if number is None else int(str(number)),
-            str(record["finished"]),
-        )
-
-
-class Connection:
-    """A conversation with one shim; close it with ``close`` or a with-block."""
-
-    def __init__(self, door: socket.socket) -> None:
-        self._door = door
-        self._frames = protocol.Frames()
-        self._sending = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go; the container does not notice."""
-        self._door.close()
-
-    def attach(self) -> None:
-        """Ask for output from now on."""
-        self._say({"op": "attach"})
-
-    def kill(self, number: int) -> None:
-        """Ask for a signal to the first process."""
-        self._say({"op": "kill", "signal": number})
-
-    def abort(self) -> None:
-        """Kill the container and wait until its shim has seen it off."""
-        self.kill(signal.SIGKILL)
-        for _ in self.frames(deadline=time.monotonic() + _ABORT_S):
-            continue
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Tell the terminal how large the window is."""
-        raise _later(f"a terminal ({rows} by {columns})")
-
-    def execute(self, exec_id: str, process: Mapping[str, object], **_: object) -> None:
-        """Run another process in the container."""
-        raise _later(f"exec of {process.get('args', exec_id)}")
-
-    def pause(self) -> None:
-        """Stop all processes where they are."""
-        raise _later("pause")
-
-    def resume(self) -> None:
-        """Let paused processes go on."""
-        raise _later("unpause")
-
-    def update(self, resources: Mapping[str, object], restart: object = None) -> None:
-        """Change limits of a running container."""
-        raise _later(f"update of {', '.join(resources) or restart} while it runs")
-
-    def stats(self) -> Mapping[str, object]:
-        """Return what the container uses."""
-        raise _later("stats")
-
-    def processes(self) -> list[int]:
-        """List the processes of the container."""
-        raise _later("top")
-
-    def send_stdin(self, data: bytes) -> None:
-        """Send bytes for stdin; empty bytes close it."""
-        pieces = [data[i : i + 65536] for i in range(0, len(data), 65536)] or [b""]
-        for piece in pieces:
-            self._send(protocol.frame(protocol.STDIN, piece))
-
-    def _say(self, content: Mapping[str, object]) -> None:
-        self._send(protocol.message(content))
-
-    def _send(self, packet: bytes) -> None:
-        # A shim that has just ended cannot listen: its last message says so to the reader.
-        with self._sending, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._door.sendall(packet)
-
-    def frames(
-        self, *, cancelled: threading.Event | None = None, deadline: float | None = None
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """Yield frames until the shim closes, ``cancelled`` is set or the deadline is over.
-
-        Args:
-            cancelled: looked at ten times a second.
-            deadline: in time.monotonic() seconds.
-        """
-        # What came together with an earlier frame must not wait for the next bytes.
-        yield from self._frames.feed(b"")
-        while cancelled is None or not cancelled.is_set():
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return
-            patience = _POLL_S if cancelled is not None else left
-            if left is not None and patience is not None:
-                patience = min(left, patience)
-            if not select.select([self._door], [], [], patience)[0]:
-                continue
-            try:
-                data = self._door.recv(1 << 18)
-            except ConnectionResetError:
-                return
-            if not data:
-                return
-            yield from self._frames.feed(data)
-
-    def started(self) -> Started:
-        """Wait until the container's command began.
-
-        Raises:
-            OcimagicError: why it did not.
-        """
-        for kind, payload in self.frames():
-            if kind == protocol.MESSAGE:
-                content = protocol.parse_message(payload)
-                if "error" in content:
-                    raise unpack(_mapping(content["error"]))
-                if "started" in content:
-                    return Started.from_message(_mapping(content["started"]))
-        raise StartFailed(
-            "the shim ended before the container began",
-            why="it was killed, or it has a defect",
-            hint="look into launcher.log in the run root",
-        )
-
-
-def _later(what: str) -> NotBuiltYet:
-    why = "it needs the next version of the shim"
-    return NotBuiltYet(f"{what} is not built yet", why=why)
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
 
 
 def end_lost(directory: Path) -> None:
-    """End a container whose shim was killed: nobody reads its streams or will tell its end.
+    """End a container that nobody keeps: its shim and its holder were killed.
 
     Args:
         directory: where the shim wrote its state.
     """
-    from ocimagic.shim.monitor import STATE_NAME
-
     try:
         state = json.loads((directory / STATE_NAME).read_bytes())
     except (OSError, ValueError):
         return
-    Started.from_message(state).init.kill()
-
-
-def exit_of(payload: bytes) -> Exit | None:
-    """Return the exit record in a JSON frame, None for another message."""
-    content = protocol.parse_message(payload)
-    return Exit.from_message(_mapping(content["exit"])) if "exit" in content else None
-
-
-def connect(run_directory: Path) -> Connection:
-    """Connect to the shim of a running container.
-
-    Raises:
-        InvalidState: nobody answers there.
-    """
-    from ocimagic.shim.clients import SOCKET_NAME
-
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        directory = os.open(run_directory, os.O_PATH | os.O_CLOEXEC)
-        try:
-            door.connect(f"/proc/self/fd/{directory}/{SOCKET_NAME}")
-        finally:
-            os.close(directory)
-    except OSError as err:
-        door.close()
-        raise InvalidState("the container is not running", why=str(err)) from err
-    return Connection(door)
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    assert isinstance(value, dict)
-    return value
+    if not is_kept(directory):
+        Started.from_message(state).init.kill()
 
 
 class Launcher:
-    """The engine's end of its launcher; started at the first need, ended by ``close``."""
+    """The engine's end of its launcher; started at the first need, ended by ``close``.
 
-    def __init__(self, log_path: Path) -> None:
+    Args:
+        log_path: where its defects are written.
+        join: pid of a process in whose user namespace it shall be, instead of one of its own.
+    """
+
+    def __init__(self, log_path: Path, *, join: int | None = None) -> None:
         self._log_path = log_path
+        self._join = join
         self._lock = threading.Lock()
         self._door: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -297,9 +109,12 @@ class Launcher:
     def launch(self, request: Mapping[str, object]) -> Connection:
         """Start a container under a shim; the connection is its first client."""
         mine, theirs = socket.socketpair()
+        directory = Path(str(request["run_directory"]))
+        connection = Connection(mine, directory, attached=bool(request.get("attached")))
         with theirs:
-            self._ask({"op": "container"} | dict(request), [theirs.fileno()])
-        return Connection(mine)
+            whole = {"op": "container", "sender": connection.sender} | dict(request)
+            self._ask(whole, [theirs.fileno()])
+        return connection
 
     def work(
         self,
@@ -320,11 +135,11 @@ class Launcher:
             for _, payload in answer.frames():
                 content = protocol.parse_message(payload)
                 if "progress" in content and on_progress:
-                    on_progress(_mapping(content["progress"]))
+                    on_progress(mapping(content["progress"]))
                 elif "error" in content:
-                    raise unpack(_mapping(content["error"]))
+                    raise unpack(mapping(content["error"]))
                 elif "result" in content:
-                    return _mapping(content["result"])
+                    return mapping(content["result"])
         raise OcimagicError("a worker ended without an answer", hint=f"look into {self._log_path}")
 
     def _ask(self, request: Mapping[str, object], fds: list[int]) -> None:
@@ -360,13 +175,15 @@ class Launcher:
 
     def _start(self) -> None:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, open(self._log_path, "ab") as log:
+        door = str(theirs.fileno()) + (f":{self._join}" if self._join else "")
+        with theirs, open(self._log_path, "ab") as log, _program() as program:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", START, str(theirs.fileno()), *_search_path()],
+                [sys.executable, "-I", "-S", "-c", START, door, *_search_path()],
+                executable=f"/proc/self/fd/{program}",
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), program],
                 start_new_session=True,
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
@@ -387,6 +204,23 @@ class Launcher:
             "the launcher does not start",
             hint=f"look into {self._log_path}, its last lines say why",
         )
+
+
+@contextlib.contextmanager
+def _program() -> Iterator[int]:
+    """Open this Python's program so that nobody in a container can write it (CVE-2019-5736).
+
+    An ordinary user's containers can write only what this account can.
+    """
+    from ocimagic.runtime.sealed import sealed_executable
+
+    name = os.path.realpath("/proc/self/exe")
+    is_safe = os.geteuid() != 0 and os.stat(name).st_uid != os.geteuid()
+    fd = os.open(name, os.O_PATH | os.O_CLOEXEC) if is_safe else sealed_executable()
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _search_path() -> list[str]:

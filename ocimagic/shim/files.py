@@ -22,11 +22,11 @@ from ocimagic.layers.changes import changes
 from ocimagic.layers.diff import diff_upper
 from ocimagic.layers.extract import extract
 from ocimagic.layers.tarstream import TarWriter
-from ocimagic.linux import syscalls
+from ocimagic.linux import mounting, syscalls
+from ocimagic.linux.identity import ProcessIdentity
 from ocimagic.linux.paths import open_in_root
 from ocimagic.model.rootfs import OverlayRootfs
 from ocimagic.runtime.rootfs import make_private, mount_overlay
-from ocimagic.shim.identity import ProcessIdentity
 from ocimagic.spec.codec import Fields
 
 if TYPE_CHECKING:
@@ -46,19 +46,12 @@ def put_out(request: Request, fds: list[int]) -> Request:
     Raises:
         NotFound: the path is not there.
     """
-    path = str(request["path"])
     with _root(request, fds) as root, _Sink(fds[0]) as sink:
         _look(root, request)
+        path, name = str(request["path"]), str(request["name"])
         try:
-            write_tree(
-                root,
-                path,
-                str(request["name"]),
-                TarWriter(sink.write),
-                follow=bool(request["follow"]),
-            )
-        except FileNotFoundError as err:
-            # A running container may take it away after the look.
+            write_tree(root, path, name, TarWriter(sink.write), follow=bool(request["follow"]))
+        except (FileNotFoundError, NotADirectoryError) as err:  # it went away meanwhile
             raise NotFound(f"could not find the file {path}", why=err.strerror) from err
     return {"tar_bytes": sink.total}
 
@@ -231,11 +224,11 @@ def _bind(root_fd: int, source: str, target: str, *, read_only: bool) -> None:
     """Show a volume in a stack of layers, by descriptors at both ends."""
     spot = open_in_root(root_fd, target, os.O_PATH)
     try:
-        tree = syscalls.open_tree(-1, source, recursive=True)
+        tree = mounting.open_tree(source, recursive=True)
         try:
             if read_only:
-                syscalls.restrict_tree(tree, syscalls.MS_RDONLY)
-            syscalls.move_mount(tree, spot)
+                mounting.set_attributes(tree, mounting.MOUNT_ATTR_RDONLY, recursive=True)
+            mounting.move_mount(tree, spot)
         finally:
             os.close(tree)
     finally:
@@ -260,7 +253,7 @@ def _stack(lowers: tuple[str, ...], rootfs: OverlayRootfs, place: str) -> None:
     words = ["lowerdir=" + ":".join(lowers), "userxattr" if rootfs.userxattr else "index=off"]
     os.chdir(rootfs.base)
     try:
-        syscalls.mount("overlay", place, "overlay", syscalls.MS_RDONLY, ",".join(words))
+        mounting.mount("overlay", place, "overlay", mounting.MS_RDONLY, ",".join(words))
     except OSError as err:
         raise StartFailed(
             "cannot stack a container's layers to read them", why=f"overlay: {err.strerror}"

@@ -16,6 +16,7 @@ import gc
 import json
 import os
 import pwd
+import select
 import signal
 import socket
 import sys
@@ -23,37 +24,40 @@ from typing import NoReturn
 
 from ocimagic.errors import OcimagicError, StorageError, pack
 from ocimagic.linux import syscalls
-from ocimagic.runtime.bundle import load_bundle
-from ocimagic.shim import protocol, userns, worker
-from ocimagic.shim.monitor import Monitor, Task
+from ocimagic.shim import preload, userns, worker
+from ocimagic.shim.pair import MAX_LESSON, Filters, learn, open_pair
+from ocimagic.shim.workshop import MAX_FDS, MAX_REQUEST, Workshop
 
-MAX_REQUEST = 1 << 16
-MAX_FDS = 8
+_IDLE_MS = 20
 _TOO_LONG: dict[str, object] = {}
 
 
 def main() -> NoReturn:
-    """Serve the engine whose socket is descriptor ``argv[1]`` until it is closed."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    """Serve the engine whose socket is descriptor ``argv[1]`` until it is closed.
+
+    After a colon: the pid of a process whose user namespace this one is to join.
+    """
+    fd, _, host = sys.argv[1].partition(":")
+    control = socket.socket(fileno=int(fd))
+    # The program's own descriptor among them, see Launcher in ``client``.
+    syscalls.close_range(3, control.fileno() - 1)
+    syscalls.close_range(control.fileno() + 1)
     syscalls.set_process_name("ocimagic-launch")
     try:
-        ids = _become_root()
+        ids = userns.join(int(host)) if host else _become_root()
     except OcimagicError as err:
         control.send(json.dumps(pack(err)).encode())
         os._exit(0)
+    preload.load_for_containers()
     signal.signal(signal.SIGCHLD, _reap)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What is loaded now is shared by all forks: keep the collector from touching its pages.
     gc.disable()
     gc.freeze()
+    launcher = Launcher(control)
+    launcher.forbid_imports()
     control.send(json.dumps({"ready": {"ids": ids, "pid": os.getpid()}}).encode())
-    filters: dict[bytes, bytes] = {}
-    while True:
-        data, fds, flags, _ = socket.recv_fds(control, MAX_REQUEST, MAX_FDS)
-        if not data:
-            os._exit(0)
-        whole = not flags & socket.MSG_TRUNC
-        _obey(control, json.loads(data) if whole else _TOO_LONG, fds, filters)
+    launcher.run()
 
 
 def _become_root() -> int:
@@ -84,86 +88,101 @@ def _reap(_signal: int, _frame: object) -> None:
             continue
 
 
-def _obey(
-    control: socket.socket, request: dict[str, object], fds: list[int], filters: dict[bytes, bytes]
-) -> None:
-    reply = socket.socket(fileno=fds[0])
-    try:
-        if request is _TOO_LONG:
-            _answer(
-                reply, StorageError("a request to the launcher is cut", why=f"{MAX_REQUEST} bytes")
-            )
-        elif request["op"] == "container":
-            _launch(control, request, reply, filters)
+class Launcher:
+    """Serves one engine.
+
+    Args:
+        control: where its requests come in.
+    """
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._filters: Filters = {}
+        self._spare: socket.socket | None = None
+        self._pairs: dict[int, socket.socket] = {}  # asked for a container just now
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        # Before this process forgets how to load code.
+        self._workshop = Workshop(control.close)
+
+    def forbid_imports(self) -> None:
+        """Load no code any more."""
+        self._workshop.forbid_imports()
+
+    def run(self) -> NoReturn:
+        """Serve until the engine lets go."""
+        while True:
+            # A spare pair is made when nothing else is to be done: not beside a start.
+            ready = self._poll.poll(_IDLE_MS if self._spare is None else None)
+            if not ready:
+                self._spare = open_pair(self._leave, self._filters)
+            for fd, _ in ready:
+                if fd == self._control.fileno():
+                    self._take_request()
+                else:
+                    self._take_lesson(fd)
+
+    def _take_request(self) -> None:
+        data, fds, flags, _ = socket.recv_fds(self._control, MAX_REQUEST, MAX_FDS)
+        if not data:
+            os._exit(0)
+        whole = not flags & socket.MSG_TRUNC
+        self._obey(json.loads(data) if whole else _TOO_LONG, data, fds)
+
+    def _take_lesson(self, fd: int) -> None:
+        """Hear what a pair has learnt; nothing is its end."""
+        lesson = b""
+        with contextlib.suppress(ConnectionResetError):
+            lesson = self._pairs[fd].recv(MAX_LESSON)
+        if lesson:
+            learn(lesson, self._filters)
         else:
-            _work(control, request, reply, fds[1:])
-    except OcimagicError as err:
-        _answer(reply, err)
-    except OSError as err:
-        _answer(reply, StorageError("the launcher cannot do this", why=str(err)))
-    finally:
-        reply.close()
-        for fd in fds[1:]:
-            os.close(fd)
+            self._poll.unregister(fd)
+            self._pairs.pop(fd).close()
+
+    def _obey(self, request: dict[str, object], data: bytes, fds: list[int]) -> None:
+        try:
+            if request is _TOO_LONG:
+                why = f"{MAX_REQUEST} bytes"
+                raise StorageError("a request to the launcher is cut", why=why)
+            if request["op"] == "container":
+                self._launch(data, fds)
+            else:
+                self._workshop.pass_on(data, fds)
+        except OcimagicError as err:
+            _answer(fds[0], err)
+        except OSError as err:
+            _answer(fds[0], StorageError("the launcher cannot do this", why=str(err)))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _launch(self, data: bytes, fds: list[int]) -> None:
+        pair, self._spare = self._spare, None
+        if pair is not None:
+            try:
+                socket.send_fds(pair, [data], fds)
+            except OSError:  # somebody has killed it
+                pair.close()
+                pair = None
+        if pair is None:
+            pair = open_pair(self._leave, self._filters)
+            socket.send_fds(pair, [data], fds)
+        self._pairs[pair.fileno()] = pair
+        self._poll.register(pair, select.POLLIN)
+
+    def _leave(self) -> None:
+        """Close, in a child, what is ours."""
+        self._control.close()
+        self._workshop.close()
+        for each in (*self._pairs.values(), self._spare):
+            if each is not None:
+                each.close()
 
 
-def _answer(reply: socket.socket, err: OcimagicError) -> None:
-    with contextlib.suppress(OSError):
-        reply.sendall(protocol.message({"error": pack(err)}))
-
-
-def _launch(
-    control: socket.socket,
-    request: dict[str, object],
-    reply: socket.socket,
-    filters: dict[bytes, bytes],
-) -> None:
-    bundle = load_bundle(str(request["bundle"]), filters)
-    task = Task(
-        container_id=str(request["id"]),
-        directory=str(request["directory"]),
-        run_directory=str(request["run_directory"]),
-        log_path=str(request.get("log_path") or request["log"]),
-        interactive=bool(request["interactive"]),
-        remove=bool(request["remove"]),
-        tied=bool(request.get("tied")),
-        attached=bool(request.get("attached")),
-    )
-    if _fork() == 0:
-        control.close()
-        _run_child(lambda: Monitor(task, bundle, reply).run())
-
-
-def _work(
-    control: socket.socket, request: dict[str, object], reply: socket.socket, fds: list[int]
-) -> None:
-    if _fork() == 0:
-        control.close()
-        _run_child(lambda: worker.run(request, reply, fds))
-
-
-def _fork() -> int:
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        os.chdir("/")
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return pid
-
-
-def _run_child(job: object) -> NoReturn:
-    """Run a child's whole life; a defect ends it loudly in the launcher's error file."""
-    assert callable(job)
-    try:
-        job()
-    except BaseException:  # noqa: BLE001  the last frame of a forked process
-        import traceback
-
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
-    os._exit(0)
+def _answer(fd: int, err: OcimagicError) -> None:
+    with socket.socket(fileno=os.dup(fd)) as reply:
+        worker.refuse(reply, err)
 
 
 if __name__ == "__main__":

@@ -1,457 +1,371 @@
-"""The shim: parent of one container's first process, alive as long as it.
+"""The shim: keeps one container, alive as long as it.
 
-It keeps the streams open, writes the log and the exit record, passes signals on and tells
-whoever is connected.  It is in a session of its own: kernels and launchers come and go.
-Order at the end: drain, close the log, write the exit record, clean up, then tell.
+It keeps the streams open, writes the log and the exit record, passes signals on, starts again
+what is to be started again, and tells whoever is connected.  It may be killed at any moment:
+what it knows is in memory it shares with its holder, who also has its descriptors; the next
+shim goes on where it was (``takeover``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import fcntl
 import os
-import selectors
 import signal
+import socket
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import OcimagicError, StartFailed, pack
-from ocimagic.linux import syscalls
-from ocimagic.linux.paths import remove_tree
-from ocimagic.runtime.create import Init, destroy
-from ocimagic.shim import protocol
-from ocimagic.shim.clients import Client, is_ours, listen
-from ocimagic.shim.identity import identify
-from ocimagic.shim.logs import LogWriter, timestamp
+from ocimagic.errors import InvalidState, OcimagicError, StartFailed, pack
+from ocimagic.shim import life as lives
+from ocimagic.shim.clients import Client, Clients, listen
+from ocimagic.shim.ending import Ending
+from ocimagic.shim.execs import Execs
+from ocimagic.shim.finale import Finale
+from ocimagic.shim.health import Health
+from ocimagic.shim.holder import RENEW
+from ocimagic.shim.life import Life, replace_file
+from ocimagic.shim.logs import LogWriter
+from ocimagic.shim.loop import READ, Alarm, Loop
+from ocimagic.shim.memory import Blob
+from ocimagic.shim.outcome import STATE_NAME
+from ocimagic.shim.process import Process
+from ocimagic.shim.records import timestamp
+from ocimagic.shim.removal import remove_path
+from ocimagic.shim.requests import Requests
+from ocimagic.shim.takeover import TakeOver
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Callable
 
-    from ocimagic.runtime.bundle import Bundle
+    from ocimagic.shim.holder import Keeper
+    from ocimagic.shim.memory import Buffer
+    from ocimagic.shim.own import Made, OwnRuntime
+    from ocimagic.shim.task import Task
 
-_CHUNK = 1 << 16
-_BACKLOG = 4 << 20
-_DRAIN_S = 2.0
-_MAX_CLIENTS = 128
-STATE_NAME = "state.json"
-EXIT_NAME = "exit.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a shim is asked to keep.
-
-    Attributes:
-        directory: the container's directory under the data root.
-        run_directory: the container's directory under the run root.
-        log_path: where the log goes.
-        interactive: keep stdin open for clients.
-        remove: take both directories away after the exit.
-        tied: end the container when the client that started it goes away.
-        attached: that client gets the output from the first byte on, and all of it.
-    """
-
-    container_id: str
-    directory: str
-    run_directory: str
-    log_path: str
-    interactive: bool
-    remove: bool
-    tied: bool
-    attached: bool
+_REST_S = 1.0
+_BLOB = 0
+_LOG = _BLOB + Blob.size(lives.BLOB_CAPACITY)
+_PROCESS = _LOG + LogWriter.size()
+MEMORY_BYTES = _PROCESS + Process.size()
 
 
 class Monitor:
-    """Keeps one container; ``run`` returns when it is over and everything is told."""
+    """Keeps one container; ``run`` returns when it is over and everything is told.
 
-    def __init__(self, task: Task, bundle: Bundle, first: socket.socket) -> None:
-        self._task = task
-        self._bundle = bundle
-        self._selector = selectors.DefaultSelector()
-        self._clients: set[Client] = set()
-        self._streams: dict[int, str] = {}
-        self._stdin = -1
-        self._stdin_data = bytearray()
-        self._stdin_closing = False
-        self._stdin_full = False
-        self._init: Init | None = None
-        # Attached before the container is made: a short command would be over before it asked.
-        self._first = Client(first, attached=task.attached, patient=task.attached)
-        self._paused = False
-        self._started = ""
+    Args:
+        task: what is asked.
+        runtime: makes it.
+        keeper: where descriptors are safe.
+        buffer: shared memory: zeros, or what an earlier shim left there.
+
+    Attributes:
+        life: how far the container has come.
+        process: its first one.
+        first: the client that asked for the container, while it is connected.
+        over: everything is told.
+    """
+
+    def __init__(self, task: Task, runtime: OwnRuntime, keeper: Keeper, buffer: Buffer) -> None:
+        self.task = task
+        self.runtime = runtime
+        self.keeper = keeper
+        self.loop = Loop()
+        self._blob = Blob(buffer, _BLOB, lives.BLOB_CAPACITY)
+        self.life = Life.load(self._blob)
+        self.requests = Requests(self)
+        self.clients = Clients(self.loop, self.requests.hear, self._gone)
+        self.log = LogWriter(task.log_path, task.log, buffer, _LOG)
+        self.process = Process("", self.loop, keeper, self, buffer, _PROCESS)
+        self.execs = Execs(self)
+        self.health = Health(self)
+        self.finale = Finale(self)
+        self.first: Client | None = None
+        self.over = False
+        self._rest: Alarm | None = None
+        self._door: socket.socket | None = None
 
     def run(self) -> None:
-        """Start the container, keep it, and see it off."""
-        syscalls.set_process_name("ocimagic-shim")
-        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-        self._admit(self._first)
+        """Start the container or take it over, keep it, and see it off."""
+        self.loop.watch(self.keeper.pidfd, READ, lambda _: self._holder_died())
+        TakeOver(self).begin()
+        while not self.over:
+            self.loop.turn()
+            # Output that somebody must have is not read while they are far behind.
+            for process in (self.process, *self.execs.running()):
+                process.hold(held=self.clients.is_waited_for(process.tape))
+            self.execs.sweep()
+        self.clients.flush_all()
+
+    # -- beginning -------------------------------------------------------------
+
+    def admit_first(self) -> None:
+        """Let in who asked for the container: attached before it is made, it misses nothing."""
+        group = self.keeper.groups.get("first")
+        if group is not None:
+            attached = self.task.attached
+            tape = self.process.tape if attached else None
+            self.first = Client(
+                socket.socket(fileno=group["fd"]), tape, patient=attached, sender=self.task.sender
+            )
+            self.clients.admit(self.first)
+
+    def begin(self) -> None:
+        """Make the container and start it."""
+        self._attempt(lambda: self.start(self._make()))
+
+    def start(self, made: Made) -> None:
+        """Start what was made."""
+        self._attempt(lambda: self._start(made))
+
+    def serve(self) -> None:
+        """Listen to the process and to whoever comes."""
+        if self._door is None:
+            self._door = socket.socket(fileno=os.dup(self.keeper.groups["door"]["fd"]))
+            self._door.setblocking(False)
+            door = self._door
+            self.loop.watch(door.fileno(), READ, lambda _: self._accept(door))
+        if self.process.pidfd >= 0:
+            self.process.watch()
+
+    def tell_started(self) -> None:
+        """Answer the client that asked for the container, once."""
+        if not self.life.told:
+            if self.first is not None:
+                self.clients.say(self.first, {"started": self._state()})
+            self.life.told = True
+            self.note_audience()
+        self.keeper.keep({"first": {}, "channel": {}})
+
+    def _attempt(self, step: Callable[[], None]) -> None:
         try:
-            # Before the container is said to run: whoever follows its log must find one.
-            log = LogWriter(self._task.log_path)
-            init = self._start()
+            step()
         except OcimagicError as err:
             self._fail(err)
-            return
         except OSError as err:
             self._fail(StartFailed("cannot start the container", why=str(err)))
-            return
-        status = self._keep(init, log)
-        log.close()
-        with contextlib.suppress(OcimagicError):  # a process that is stuck keeps its cgroup
-            destroy(init.state)
-        record = _exit_record(status, self._started, log.dropped)
-        self._write_exit(record)
-        if self._task.remove:
-            self._remove_all()
-        self._tell(protocol.message({"exit": record}))
-        self._flush_all()
 
-    def _start(self) -> Init:
-        ends: list[int] = []
+    def _make(self) -> Made:
+        task, groups = self.task, self.keeper.groups
+        self._take_lease()
+        self.life.phase, self.life.is_cleaned = lives.MAKING, False
+        self.save()
+        stdio = self.process.open_streams(interactive=task.interactive, terminal=task.terminal)
         try:
-            stdin, mine = -1, []
-            if self._task.interactive:
-                stdin, self._stdin = os.pipe2(os.O_CLOEXEC)
-                os.set_blocking(self._stdin, False)
-                ends.append(stdin)
-            for name in ("stdout", "stderr"):
-                reader, writer = os.pipe2(os.O_CLOEXEC)
-                os.set_blocking(reader, False)
-                self._streams[reader] = name
-                ends.append(writer)
-                mine.append(writer)
-            init = Init.create(self._bundle, self._task.container_id, (stdin, mine[0], mine[1]))
+            made = self.runtime.create(stdio)
         finally:
-            for fd in ends:
-                os.close(fd)
-        self._init = init
-        # What lasts is written while the command still waits: a shim that dies here leaves a
-        # process that ends by itself, or a state that names it.
-        started = self._write_state(init)
-        self._listen()
-        init.start()
-        self._send(self._first, protocol.message({"started": started}))
-        return init
+            self.process.close_theirs()
+        self.process.made(made.pid, made.pidfd, made.console, interactive=task.interactive)
+        if "door" not in groups:
+            groups["door"] = {"fd": listen(task.run_directory).detach()}
+        self.life.phase = lives.CREATED
+        self.life.pid, self.life.start_ticks = made.pid, self.process.identity.start_ticks
+        self.life.cgroup_paths = dict(self.runtime.state.cgroup_paths)
+        self.life.started = timestamp()
+        self.save()
+        kept = {name: groups[name] for name in ("door", "lease")}
+        self.keeper.keep(self.process.kept() | kept | {"channel": {"fd": made.channel_fd}})
+        # While the command still waits: a container that runs is one that engines can find.
+        self.publish()
+        return made
+
+    def _start(self, made: Made) -> None:
+        made.start()
+        self.life.phase = lives.RUNNING
+        self.life.began_s = time.monotonic()
+        self.life.is_light = False
+        self.save()
+        self.serve()
+        self.health.start()
+        self.expect_rest()
+        self.tell_started()
+
+    def _take_lease(self) -> None:
+        """Lock the container's directory: while shim or holder live, somebody keeps it."""
+        if "lease" not in self.keeper.groups:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            fd = os.open(self.task.directory, flags)
+            self.keeper.groups["lease"] = {"fd": fd}
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as err:
+                raise InvalidState("another shim keeps this container") from err
+
+    def release_lease(self) -> None:
+        """Let another shim keep the container from now on."""
+        lease = self.keeper.groups.get("lease")
+        if lease is not None:
+            # The holder's copy is the same lock.
+            fcntl.flock(lease["fd"], fcntl.LOCK_UN)
 
     def _fail(self, err: OcimagicError) -> None:
-        if self._init is not None:
-            # Its command may run already, when only the state could not be written.
-            self._signal(signal.SIGKILL)
-            os.waitid(os.P_PIDFD, self._init.pidfd, os.WEXITED)
-            with contextlib.suppress(OcimagicError):
-                destroy(self._init.state)
+        """See off a container that could not be started."""
+        self.process.signal(signal.SIGKILL)
+        self.process.close()
+        self.runtime.clean_up()
+        if self.life.told:  # it ran before: its end is a record, and perhaps another try
+            self.life.error = str(err)
+            self.life.ended(Ending(err.exit_code, None), timestamp())
+            self.finale.conclude()
+            return
         with contextlib.suppress(OSError):
-            remove_path(self._task.run_directory)
-        self._send(self._first, protocol.message({"error": pack(err)}))
-        self._flush_all()
+            os.unlink(os.path.join(self.task.directory, STATE_NAME))
+        with contextlib.suppress(OSError):
+            remove_path(self.task.run_directory)
+        self.life.failure = pack(err)
+        self.life.is_recorded = True
+        self.save()
+        self.release_lease()
+        self.say_failed()
 
-    def _write_state(self, init: Init) -> dict[str, object]:
-        me, it = identify(os.getpid()), identify(init.pid)
-        state: dict[str, object] = {
-            "version": protocol.VERSION,
-            "pid": it.pid,
-            "start_ticks": it.start_ticks,
-            "boot_id": it.boot_id,
-            "shim_pid": me.pid,
-            "shim_start_ticks": me.start_ticks,
-            "started": timestamp(),
-            "run_directory": self._task.run_directory,
-        }
-        self._started = str(state["started"])
-        _replace(os.path.join(self._task.directory, STATE_NAME), state, durable=False)
-        return state
+    def say_failed(self) -> None:
+        """Tell why the container could not be started, and be over."""
+        self.clients.tell({"error": self.life.failure})
+        self.over = True
 
-    def _listen(self) -> None:
-        door = listen(self._task.run_directory)
-        self._selector.register(door, selectors.EVENT_READ, self._accept)
+    # -- what is known ---------------------------------------------------------
 
-    def _keep(self, init: Init, log: LogWriter) -> os.waitid_result:
-        """Serve until the first process has ended and its streams are dry."""
-        for fd in self._streams:
-            self._selector.register(fd, selectors.EVENT_READ, self._read_output)
-        self._selector.register(init.pidfd, selectors.EVENT_READ, None)
-        self._log = log
-        status: os.waitid_result | None = None
-        deadline = 0.0
-        while status is None or (self._streams and time.monotonic() < deadline):
-            self._pace()
-            timeout = None if status is None else max(0.0, deadline - time.monotonic())
-            for key, events in self._selector.select(timeout):
-                if key.fd == init.pidfd:
-                    status = self._reap(init)
-                    deadline = time.monotonic() + _DRAIN_S
-                else:
-                    key.data(key.fileobj, events)
-        for fd in list(self._streams):
-            self._close_stream(fd)
-        self._close_stdin()
-        return status
+    def save(self) -> None:
+        """Make sure that the next shim would know what this one knows."""
+        self.life.save(self._blob)
 
-    def _reap(self, init: Init) -> os.waitid_result:
-        self._selector.unregister(init.pidfd)
-        status = os.waitid(os.P_PIDFD, init.pidfd, os.WEXITED)
-        init.close()
-        self._init = None
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
+    def publish(self) -> None:
+        """Save, and let engines know too."""
+        self.save()
+        if self.life.is_recorded:  # the files may be another shim's by now
+            return
+        with contextlib.suppress(OSError):  # a full disk; who asks us is still told
+            path = os.path.join(self.task.directory, STATE_NAME)
+            replace_file(path, self._state(), durable=False)
+
+    def _state(self) -> dict[str, object]:
+        return self.life.state(self.task.run_directory)
+
+    # -- what happens ----------------------------------------------------------
+
+    def on_output(self, process: Process, stream: int, data: bytes) -> None:
+        """Log what a process wrote and pass it on."""
+        if process is self.process:
+            self.log.write(stream, data, process.tape.head)
+        self.clients.pass_on(process.tape)
+
+    def on_stdin(self, process: Process) -> None:
+        """Say how much of a client's input has arrived, and listen to it as it is read."""
+        stdin = process.stdin
+        for client in self.clients.senders(process.exec_id):
+            is_open = stdin is not None and stdin.is_open
+            self.clients.hold(client, held=is_open and stdin is not None and stdin.is_full)
+            if stdin is None or stdin.sender != client.sender or client.queue:
                 continue
-        assert status is not None
-        return status
+            if client.acknowledged < stdin.delivered:
+                client.acknowledged = stdin.delivered
+                self.clients.say(client, {"stdin": stdin.delivered})
 
-    # -- streams ---------------------------------------------------------------
+    def on_quiet(self, process: Process) -> None:
+        """See a process off."""
+        if process is not self.process:
+            self.execs.on_quiet(process)
+        self.finale.on_quiet()
 
-    def _read_output(self, fd: int, _events: int) -> None:
-        try:
-            data = os.read(fd, _CHUNK)
-        except BlockingIOError:
-            return
-        if not data:
-            self._close_stream(fd)
-            return
-        stream = self._streams[fd]
-        self._log.write(stream, data)
-        kind = protocol.STDOUT if stream == "stdout" else protocol.STDERR
-        packet = protocol.frame(kind, data)
-        for client in list(self._clients):
-            if client.attached:
-                self._send(client, packet)
+    def is_quiet(self) -> bool:
+        """Say whether all processes have ended and all they wrote is there."""
+        return self.process.is_over and self.execs.are_quiet()
 
-    def _close_stream(self, fd: int) -> None:
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(fd)
-        del self._streams[fd]
-        os.close(fd)
+    def process_of(self, client: Client) -> Process | None:
+        """Return whom a client talks to; None when it is over."""
+        return self.execs.find(client.exec_id) if client.exec_id else self.process
 
-    def _pace(self) -> None:
-        """Stop reading while the client that started the container is far behind.
+    def kill_all(self) -> None:
+        """End the container at once."""
+        self.process.signal(signal.SIGKILL)
+        self.thaw()
 
-        Its output is what the user is looking at: it must be whole.  Any other client that
-        does not keep up is dropped, so it can hold up neither the log nor the others.
+    def thaw(self) -> None:
+        """Let a paused container go on; frozen, it could not even die."""
+        if self.life.is_paused:
+            self.runtime.resume()
+            self.life.is_paused = False
+            self.publish()
+
+    def close_process(self) -> None:
+        """Close what belonged to a process that has ended."""
+        self.health.stop()
+        for process in self.execs.running():
+            process.silence()
+            self.execs.conclude(process)
+        self.process.close()
+        self.log.flush()
+        self.runtime.clean_up()
+        self.life.is_cleaned = True
+        self.save()
+
+    def _accept(self, door: socket.socket) -> None:
+        self.clients.accept(door)
+        self.note_audience()
+
+    def _gone(self, client: Client) -> None:
+        if client is self.first:
+            self.first = None
+            self.leave_first()
+        process = self.process_of(client)
+        if client.exec_id and client.sends_stdin and process is not None and process.stdin:
+            process.stdin.feed(client.sender, b"")
+        self.note_audience()
+
+    def first_returns(self, client: Client) -> None:
+        """Wait again for the client that asked for the container: it knows us now."""
+        self.first = client
+        client.patient = self.task.attached
+        self.clients.first_is_back()
+        self.note_audience()
+
+    def leave_first(self) -> None:
+        """Do what is to be done when the client that asked for the container is gone."""
+        if self.task.tied:
+            self.kill_all()
+        once = self.task.attached and not self.task.terminal
+        if once and self.process.stdin is not None:
+            self.process.stdin.feed(0, b"")
+
+    def note_audience(self) -> None:
+        """Remember how many the next shim should wait for."""
+        # Who was cut off by a killed shim counts until it is back, or is not expected any more.
+        before = self.life.audience if self.clients.are_expected else 0
+        self.life.audience = max(before, len(self.clients))
+        self.life.is_followed = self.first is not None
+        self.save()
+
+    def expect_rest(self) -> None:
+        """Give memory back when there is nothing to do for a while.
+
+        Making a container writes to many pages that shim and holder could share.  A shim that
+        the holder forks anew has written to hardly any.
         """
-        crowded = self._first.patient and len(self._first.out) > _BACKLOG
-        if crowded == self._paused:
+        if self._rest is not None:
+            self._rest.cancel()
+        self._rest = self.loop.at(time.monotonic() + _REST_S, self._renew)
+
+    def _renew(self) -> None:
+        stdin = self.process.stdin
+        is_quiet = not len(self.clients) and not self.execs.running()
+        is_quiet = is_quiet and (stdin is None or not stdin.is_waiting)
+        if self.life.phase != lives.RUNNING or self.life.is_light or self.task.health:
             return
-        self._paused = crowded
-        for fd in self._streams:
-            if crowded:
-                self._selector.unregister(fd)
-            else:
-                self._selector.register(fd, selectors.EVENT_READ, self._read_output)
-
-    def _write_stdin(self, _fileobj: object = None, _events: int = 0) -> None:
-        try:
-            while self._stdin_data:
-                del self._stdin_data[: os.write(self._stdin, self._stdin_data[:_CHUNK])]
-        except BlockingIOError:
-            self._watch_stdin(wanted=True)
-            self._hold_back()
+        if not is_quiet:
+            self.expect_rest()
             return
-        except BrokenPipeError:
-            self._close_stdin()
-            return
-        self._watch_stdin(wanted=False)
-        self._hold_back()
-        if self._stdin_closing:
-            self._close_stdin()
+        self.life.is_light = True
+        self.save()
+        os._exit(RENEW)
 
-    def _watch_stdin(self, *, wanted: bool) -> None:
-        watched = self._stdin in self._selector.get_map()
-        if wanted and not watched:
-            self._selector.register(self._stdin, selectors.EVENT_WRITE, self._write_stdin)
-        elif watched and not wanted:
-            self._selector.unregister(self._stdin)
+    def _holder_died(self) -> None:
+        self.loop.forget(self.keeper.pidfd)
+        self.keeper.succeed(self._leave)
+        self.loop.watch(self.keeper.pidfd, READ, lambda _: self._holder_died())
+        self.publish()
 
-    def _close_stdin(self) -> None:
-        if self._stdin >= 0:
-            self._watch_stdin(wanted=False)
-            os.close(self._stdin)
-            self._stdin = -1
-        self._stdin_data.clear()
-        self._hold_back()
-
-    # -- clients ---------------------------------------------------------------
-
-    def _accept(self, door: socket.socket, _events: int) -> None:
-        with contextlib.suppress(OSError):
-            connection = door.accept()[0]
-            crowded = len(self._clients) >= _MAX_CLIENTS  # the exit record needs descriptors too
-            if crowded or not is_ours(connection):
-                connection.close()
-                return
-            self._admit(Client(connection))
-
-    def _admit(self, client: Client) -> None:
-        client.door.setblocking(False)
-        self._clients.add(client)
-        self._watch(client)
-
-    def _watch(self, client: Client) -> None:
-        """Wait for what is wanted of a client just now; it may be nothing."""
-        wanted = selectors.EVENT_WRITE if client.out else 0
-        if not (self._stdin_full and client.sends_stdin):
-            wanted |= selectors.EVENT_READ
-        key = self._selector.get_map().get(client.door)
-        if key is not None and key.events != wanted:
-            self._selector.unregister(client.door)
-        if wanted and (key is None or key.events != wanted):
-            self._selector.register(
-                client.door, wanted, lambda _f, events: self._serve(client, events)
-            )
-
-    def _serve(self, client: Client, events: int) -> None:
-        if events & selectors.EVENT_WRITE:
-            self._flush(client)
-        if events & selectors.EVENT_READ and client in self._clients:
-            try:
-                data = client.door.recv(_CHUNK)
-                if not data:
-                    self._drop(client)
-                    return
-                for kind, payload in client.frames.feed(data):
-                    self._obey(client, kind, payload)
-            except BlockingIOError:
-                return
-            except (OSError, protocol.ProtocolError):
-                self._drop(client)
-
-    def _obey(self, client: Client, kind: bytes, payload: bytes) -> None:
-        if kind == protocol.STDIN:
-            self._take_stdin(client, payload)
-        elif kind == protocol.MESSAGE:
-            request = protocol.parse_message(payload)
-            if request.get("op") == "attach":
-                client.attached = True
-                # Whoever reads the log file besides now knows that nothing falls in between.
-                self._send(client, protocol.message({"attached": {}}))
-            elif request.get("op") == "kill":
-                number = request.get("signal")
-                if isinstance(number, int) and 0 < number < signal.NSIG:
-                    self._signal(number)
-
-    def _signal(self, number: int) -> None:
-        if self._init is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._init.pidfd, number)
-
-    def _take_stdin(self, client: Client, payload: bytes) -> None:
-        if self._stdin < 0:
-            return
-        client.sends_stdin = True
-        self._stdin_data += payload
-        self._stdin_closing |= not payload
-        self._write_stdin()
-
-    def _hold_back(self) -> None:
-        """Listen no more to who writes faster than the container reads, as a pipe would."""
-        full = len(self._stdin_data) > _BACKLOG
-        if full != self._stdin_full:
-            self._stdin_full = full
-            for client in self._clients:
-                if client.sends_stdin:
-                    self._watch(client)
-
-    def _send(self, client: Client, packet: bytes) -> None:
-        if not client.patient and len(client.out) > _BACKLOG:
-            self._drop(client)
-            return
-        client.out += packet
-        self._flush(client)
-
-    def _tell(self, packet: bytes) -> None:
-        for client in list(self._clients):
-            self._send(client, packet)
-
-    def _flush(self, client: Client) -> None:
-        try:
-            while client.out:
-                del client.out[: client.door.send(client.out)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._drop(client)
-            return
-        self._watch(client)
-
-    def _flush_all(self) -> None:
-        """Give slow clients a bounded time to take the rest."""
-        for client in list(self._clients):
-            client.door.settimeout(30.0 if client.patient else _DRAIN_S)
-            with contextlib.suppress(OSError):
-                client.door.sendall(client.out)
-            client.door.close()
-
-    def _drop(self, client: Client) -> None:
-        if client in self._clients:
-            self._clients.discard(client)
-            client.attached = client.patient = False
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(client.door)
-            client.out.clear()
-            client.door.close()
-            if self._task.tied and client is self._first:
-                self._signal(signal.SIGKILL)
-
-    # -- the end ---------------------------------------------------------------
-
-    def _write_exit(self, record: dict[str, object]) -> None:
-        path = os.path.join(self._task.directory, EXIT_NAME)
-        with contextlib.suppress(OSError):  # a full disk; clients are still told
-            _replace(path, record, durable=not self._task.remove)
-        with contextlib.suppress(OSError):
-            remove_path(self._task.run_directory)
-
-    def _remove_all(self) -> None:
-        with contextlib.suppress(OSError):  # what is left is taken by the next engine
-            # At once gone for whoever looks, then bit by bit.
-            gone = f"{self._task.directory}.gone"
-            os.rename(self._task.directory, gone)
-            remove_path(gone)
-
-
-def remove_path(path: str) -> None:
-    """Remove a directory tree by its parent's descriptor.
-
-    Raises:
-        OSError: something in it cannot be removed.
-    """
-    head, tail = os.path.split(path)
-    parent = os.open(head, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        while _is_there(tail, parent):
-            # Somebody else may be removing it as well.
-            with contextlib.suppress(FileNotFoundError):
-                remove_tree(tail, parent)
-    finally:
-        os.close(parent)
-
-
-def _is_there(name: str, directory: int) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _exit_record(status: os.waitid_result, started: str, dropped: int) -> dict[str, object]:
-    killed = status.si_code != os.CLD_EXITED
-    return {
-        "code": 128 + status.si_status if killed else status.si_status,
-        "signal": status.si_status if killed else None,
-        "started": started,
-        "finished": timestamp(),
-        "dropped_log_records": dropped,
-    }
-
-
-def _replace(path: str, content: dict[str, object], *, durable: bool) -> None:
-    temporary = f"{path}.{os.getpid()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, json.dumps(content).encode())
-        if durable:
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)
+    def _leave(self) -> None:
+        """Close, as the holder to be, what only a shim has."""
+        self.clients.abandon()
+        if self._door is not None:
+            self._door.close()

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from ocimagic.linux import syscalls
+from ocimagic.linux import mounting, syscalls
 from ocimagic.shim import userns
 
 if TYPE_CHECKING:
@@ -111,11 +111,11 @@ def _ids() -> int:
 def _mount_proc(enter: Callable[[], None]) -> None:
     enter()
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
-    syscalls.mount(None, "/", None, syscalls.MS_PRIVATE | syscalls.MS_REC)
+    mounting.mount(None, "/", None, mounting.MS_PRIVATE | mounting.MS_REC)
 
     def mount() -> None:
-        flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-        syscalls.mount("proc", "/proc", "proc", flags)
+        flags = mounting.MS_NOSUID | mounting.MS_NODEV | mounting.MS_NOEXEC
+        mounting.mount("proc", "/proc", "proc", flags)
 
     if words := _told(mount):
         raise OSError(1, words)
@@ -125,17 +125,17 @@ def _overlay(directory: str, enter: Callable[[], None], *, userxattr: bool) -> s
     def mount() -> None:
         enter()
         syscalls.unshare(syscalls.CLONE_NEWNS)
-        syscalls.mount(None, "/", None, syscalls.MS_PRIVATE | syscalls.MS_REC)
+        mounting.mount(None, "/", None, mounting.MS_PRIVATE | mounting.MS_REC)
         base = tempfile.mkdtemp(dir=directory)
         try:
             for name in ("lower", "upper", "work", "root"):
                 os.mkdir(f"{base}/{name}")
             options = f"lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work"
             options += ",userxattr" if userxattr else ""
-            syscalls.mount("overlay", f"{base}/root", "overlay", 0, options)
+            mounting.mount("overlay", f"{base}/root", "overlay", 0, options)
             with open(f"{base}/root/written", "wb"):
                 pass
-            syscalls.umount(f"{base}/root")
+            mounting.umount(f"{base}/root")
         finally:
             shutil.rmtree(base, ignore_errors=True)
 

@@ -11,10 +11,10 @@ from ocimagic.layers.compress import decompressed
 from ocimagic.layers.diff import diff_upper
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.layers.toc import toc_to_bytes
-from ocimagic.linux import syscalls
+from ocimagic.linux import mounting, syscalls
 from ocimagic.model.rootfs import OverlayRootfs
 from ocimagic.runtime.rootfs import make_private, mount_overlay
-from ocimagic.shim.monitor import remove_path
+from ocimagic.shim.removal import remove_path
 from ocimagic.spec.codec import Fields
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _apply(
     finally:
         os.close(fd)
     if style is WhiteoutStyle.MERGE:
-        syscalls.umount(root)
+        mounting.umount(root)
         os.rmdir(root)
         remove_path(f"{directory}/work")
     return applied

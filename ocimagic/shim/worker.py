@@ -13,15 +13,21 @@ import os
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import DiskFull, OcimagicError, StorageError, pack
-from ocimagic.linux import syscalls
+from ocimagic.linux import mounting, syscalls
 from ocimagic.shim import protocol
-from ocimagic.shim.monitor import remove_path
+from ocimagic.shim.removal import remove_path
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
 Request = dict[str, object]
+
+
+def refuse(reply: socket.socket, err: OcimagicError) -> None:
+    """Answer that a job cannot be done."""
+    with contextlib.suppress(OSError):  # the engine is gone: nobody asks any more
+        reply.sendall(protocol.message({"error": pack(err)}))
 
 
 def run(request: Request, reply: socket.socket, fds: list[int]) -> None:
@@ -81,7 +87,7 @@ def _probe(request: Request, _fds: list[int]) -> Request:
     import tempfile
 
     syscalls.unshare(syscalls.CLONE_NEWNS)
-    syscalls.mount(None, "/", None, syscalls.MS_PRIVATE | syscalls.MS_REC)
+    mounting.mount(None, "/", None, mounting.MS_PRIVATE | mounting.MS_REC)
     directory = tempfile.mkdtemp(dir=str(request["directory"]))
     try:
         for name in ("lower", "upper", "work", "root"):
@@ -90,10 +96,10 @@ def _probe(request: Request, _fds: list[int]) -> Request:
         if request["userxattr"]:
             options += ",userxattr"
         try:
-            syscalls.mount("overlay", f"{directory}/root", "overlay", 0, options)
+            mounting.mount("overlay", f"{directory}/root", "overlay", 0, options)
         except OSError as err:
             return {"overlay": False, "why": err.strerror}
-        syscalls.umount(f"{directory}/root")
+        mounting.umount(f"{directory}/root")
         return {"overlay": True, "why": ""}
     finally:
         remove_path(directory)

@@ -196,6 +196,7 @@ def test_warnings(options, place, said):
         ({"shm_size_bytes": -1}, "negative"),
         ({"stop_timeout_s": -1.0}, "negative"),
         ({"log": LogOptions(driver="syslog")}, "syslog"),
+        ({"log": LogOptions(compress=True, max_size_bytes=5)}, "max-file"),
         ({"detach": True, "attach": ("stdout",)}, "-d"),
         ({"annotations": {"dev.ocimagic.user": "0"}}, "engine's own"),
         ({"resources": ResourceOptions(cgroup_parent="/a/../../b")}, "leads out"),
@@ -296,6 +297,9 @@ class TestHealth:
     def test_what_cannot_be(self, asked):
         with pytest.raises(InvalidOption):
             health_check(None, asked)
+
+    def test_a_malformed_one_can_be_left_out(self):
+        assert health_check({"Test": 5}, HealthOptions(test=("NONE",))) is None
 
     @pytest.mark.parametrize(
         "image", [{"Test": "true"}, {"Test": ["CMD", 5]}, {"Interval": "5s"}, {"Retries": -1}]

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from ocimagic import Engine
+from ocimagic.linux.identity import identify
 from ocimagic.model.state import Status
 from ocimagic.shim.client import Started
 
@@ -86,18 +87,27 @@ def test_a_killed_launcher_is_started_again_and_containers_do_not_notice(shared)
     shared.containers.remove(made.name, force=True)
 
 
-def test_a_killed_shim_is_told_as_255_and_never_as_success(shared):
-    made = shared.containers.run("busybox", ["sleep", "100"], network="none", detach=True)
+def started_of(shared, made):
     state = shared.containers.directory(made.container_id) / "state.json"
-    started = Started.from_message(json.loads(state.read_bytes()))
-    os.kill(started.shim.pid, signal.SIGKILL)
+    return Started.from_message(json.loads(state.read_bytes()))
+
+
+def kill_for_good(*identities):
+    """Kill processes and wait until they are dead: the next kill is another accident."""
+    for each in identities:
+        os.kill(each.pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while started.shim.is_alive() and time.monotonic() < deadline:
+    while any(each.is_alive() for each in identities) and time.monotonic() < deadline:
         pass
+
+
+def test_a_container_without_shim_and_holder_is_told_as_255_and_never_as_success(shared):
+    made = shared.containers.run("busybox", ["sleep", "100"], network="none", detach=True)
+    started = started_of(shared, made)
+    kill_for_good(started.holder, started.shim)
     after = shared.containers.get(made.name)
     assert (after.status, after.exit.code) == (Status.EXITED, 255)
-    # Whoever adopts it: the container's own process is still there and must not stay.
-    os.kill(made.pid, signal.SIGKILL)
+    assert not started.init.is_alive(), "nobody would read its streams"
     shared.containers.remove(made.name)
 
 
@@ -116,11 +126,15 @@ def test_rm_is_done_by_the_shim_when_no_engine_is_there(shared):
     assert "brief" not in [each.name for each in shared.containers.list(all=True)]
 
 
-def test_a_reboot_is_noticed(shared, monkeypatch):
+def test_a_reboot_is_noticed(shared):
     made = shared.containers.run("busybox", ["sleep", "100"], network="none", detach=True)
-    monkeypatch.setattr("ocimagic.shim.identity.boot_id", lambda: "another boot")
-    assert shared.containers.get(made.name).exit.code == 255
-    monkeypatch.undo()
+    started = started_of(shared, made)
+    kill_for_good(started.holder, started.shim, started.init)
+    path = shared.containers.directory(made.container_id) / "state.json"
+    mine = identify(os.getpid())
+    state = json.loads(path.read_bytes()) | {"pid": mine.pid, "start_ticks": mine.start_ticks}
+    path.write_text(json.dumps(state | {"boot_id": "another boot"}))
+    assert shared.containers.get(made.name).exit.code == 255, "and this process is not killed"
     shared.containers.remove(made.name, force=True)
 
 

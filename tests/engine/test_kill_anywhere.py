@@ -16,11 +16,11 @@ from rootfs import MadeImage, tar_of
 from ocimagic import Engine
 from ocimagic.engine.names import new_name
 from ocimagic.errors import ContainerNotFound, NameInUse, OcimagicError
+from ocimagic.linux.identity import identify
 from ocimagic.model.event import LayerProgress, Output
 from ocimagic.model.options import BuildOptions, RunOptions
 from ocimagic.model.state import Status
 from ocimagic.shim.client import Started
-from ocimagic.shim.identity import identify
 from ocimagic.spec.reference import Reference
 
 VICTIM = """
@@ -84,7 +84,7 @@ def test_a_killed_engine_leaves_nothing_the_next_does_not_take(shared, host, tmp
 
 
 def shim_of(engine):
-    """Return a listener that kills the shim of the one container that writes something."""
+    """Return a listener that kills shim and holder of the one container that writes something."""
 
     def kill(event):
         if isinstance(event, Output):
@@ -93,6 +93,8 @@ def shim_of(engine):
             states = [Started.from_message(json.loads(path.read_bytes())) for path in found]
             seen.extend(state.init for state in states)
             for state in states:
+                # Both: of one alone nobody would notice anything.
+                os.kill(state.holder.pid, signal.SIGKILL)
                 os.kill(state.shim.pid, signal.SIGKILL)
 
     seen = []

@@ -4,14 +4,19 @@ import contextlib
 import json
 import os
 import re
+import shutil
+import signal
 import socket
 import stat
 import time
+from pathlib import Path
 
 import pytest
+from rootfs import MadeImage
 
 from ocimagic import Engine
 from ocimagic.engine.record import Document
+from ocimagic.engine.supervision import supervision
 from ocimagic.errors import (
     ContainerNotFound,
     HostLacks,
@@ -29,6 +34,7 @@ from ocimagic.model.options import (
     TmpfsMount,
     VolumeMount,
 )
+from ocimagic.model.policy import HealthOptions, LogOptions, RestartName, RestartPolicy
 from ocimagic.model.resources import (
     DeviceMapping,
     ResourceOptions,
@@ -36,6 +42,7 @@ from ocimagic.model.resources import (
     Ulimit,
 )
 from ocimagic.model.result import ContainerSummary, RunResult
+from ocimagic.model.state import Status
 
 MIB = 1 << 20
 V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
@@ -117,6 +124,20 @@ def test_memory_and_its_kin(sh, limited):
         assert "oom_kill_disable 1" in sh("cat /sys/fs/cgroup/memory/memory.oom_control", **asked)
 
 
+def test_memory_that_runs_out_kills(shared, limited):
+    made = shared.containers.run(
+        "busybox",
+        ["tail", "/dev/zero"],
+        network="none",
+        detach=True,
+        **limits(memory_bytes=20 * MIB, memory_swap_bytes=20 * MIB),
+    )
+    ended = shared.containers.wait(made.name)
+    assert (ended.code, ended.signal) == (137, 9)
+    assert shared.containers.get(made.name).exit.oom_killed
+    shared.containers.remove(made.name)
+
+
 def test_cpus(sh, limited):
     found = knob(sh, "cpu/cpu.cfs_quota_us", "cpu.max", **limits(nano_cpus=500_000_000))
     assert found == ("50000 100000" if V2 else "50000")
@@ -156,8 +177,14 @@ def test_cgroup_parent(shared, limited, sleeper):
     with open(f"/proc/{made.pid}/cgroup", encoding="ascii") as file:
         assert f"/ocimagic-test-parent/{made.container_id}" in file.read()
     shared.containers.remove(made.name, force=True)
-    for path in ("/sys/fs/cgroup", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/unified"):
-        assert not os.path.exists(f"{path}/ocimagic-test-parent/{made.container_id}")
+    parents = [
+        *Path("/sys/fs/cgroup").glob("ocimagic-test-parent"),
+        *Path("/sys/fs/cgroup").glob("*/ocimagic-test-parent"),
+    ]
+    assert parents
+    for parent in parents:
+        assert [each for each in parent.iterdir() if each.is_dir()] == []
+        parent.rmdir()
 
 
 def test_cgroup_is_the_engines(limited, sleeper):
@@ -410,6 +437,21 @@ def test_namespaces_of_another_container(sh, sleeper, kind, options):
         assert sh("hostname; grep -c donor /etc/hosts", **chosen) == "donor\n1\n"
 
 
+def test_a_network_that_the_other_container_has_from_a_third(sh, sleeper):
+    owner = sleeper(hostname="owner")
+    between = sleeper(network=f"container:{owner.name}")
+    script = "cat /etc/hostname; readlink /proc/self/ns/net"
+    seen = sh(script, network=f"container:{between.name}")
+    assert seen.split() == ["owner", os.readlink(f"/proc/{owner.pid}/ns/net")]
+
+
+def test_what_the_other_container_has_from_the_machine(sh, sleeper):
+    donor = sleeper(network="host", pid="host")
+    asked = {"network": f"container:{donor.name}", "pid": f"container:{donor.name}"}
+    assert same(sh, "net", "self", **asked)
+    assert same(sh, "pid", "self", **asked)
+
+
 def test_shared_memory_of_another_container(shared, sh, sleeper):
     donor = sleeper(ipc="shareable")
     joined = f"container:{donor.name}"
@@ -445,8 +487,6 @@ def test_a_container_finds_its_donor_again_after_both_restarted(shared, sleeper)
 
 
 def test_another_engine_joins_a_container_of_this_one(shared, sleeper):
-    if os.geteuid() != 0:
-        pytest.skip("needs root: each engine of an ordinary user has a user namespace of its own")
     """An ordinary user's two launchers have two user namespaces."""
     donor = sleeper(ipc="shareable")
     other = Engine(shared.home.data)
@@ -469,6 +509,40 @@ def test_cgroup_namespace(sh, limited):
 # The life of a container.
 
 
+def test_a_terminal(shared):
+    done = shared.containers.run(
+        "busybox",
+        ["sh", "-c", "test -t 0 && test -t 1 && stty size; echo $TERM"],
+        network="none",
+        remove=True,
+        tty=True,
+        console_size=(31, 97),
+    )
+    assert done.stdout == b"31 97\r\nxterm\r\n"
+
+
+def test_init(sh):
+    assert sh("echo $$").strip() == "1"
+    script = "echo $$; (sleep 0.05 &) ; sleep 0.3; ps -o comm | grep -c '^sleep'"
+    pid, zombies = sh(script, init=True).split()
+    assert int(pid) > 1
+    assert zombies == "0"
+
+
+def test_restart_on_failure(shared):
+    policy = RestartPolicy(name=RestartName.ON_FAILURE, maximum_retry_count=2)
+    made = shared.containers.run(
+        "busybox", ["sh", "-c", "echo try; exit 3"], network="none", detach=True, restart=policy
+    )
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and len(list(shared.containers.logs(made.name))) < 3:
+        pass
+    found = _wait_for(shared, made.name, Status.EXITED)
+    assert (found.exit.code, found.restart_count) == (3, 2)
+    assert [data for _, _, data in shared.containers.logs(made.name)] == [b"try\n"] * 3
+    shared.containers.remove(made.name)
+
+
 def _wait_for(shared, name, status):
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -476,6 +550,52 @@ def _wait_for(shared, name, status):
         if found.status is status:
             return found
     pytest.fail(f"{name} is {found.status}")
+
+
+def test_health(shared):
+    check = HealthOptions(test=("CMD-SHELL", "test -e /ok"), interval_s=0.1, retries=2)
+    made = shared.containers.run(
+        "busybox",
+        ["sh", "-c", "sleep 0.5; touch /ok; sleep 100"],
+        network="none",
+        detach=True,
+        health=check,
+    )
+    seen = []
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and "healthy" not in seen:
+        state = shared.containers.get(made.name).health
+        if state and state.status not in seen:
+            seen.append(state.status)
+    assert seen[-1] == "healthy"
+    assert "unhealthy" in seen or "starting" in seen
+    shared.containers.remove(made.name, force=True)
+
+
+def test_log_that_is_rotated(shared):
+    made = shared.containers.run(
+        "busybox",
+        ["sh", "-c", "i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); done"],
+        network="none",
+        detach=True,
+        log=LogOptions(max_size_bytes=5000, max_files=2),
+    )
+    shared.containers.wait(made.name)
+    path = shared.containers.inspect(made.name).log_path
+    names = sorted(each for each in os.listdir(os.path.dirname(path)) if ".log" in each)
+    assert len(names) == 2
+    assert os.path.getsize(path) <= 5200
+    shared.containers.remove(made.name)
+
+
+def test_no_log(shared):
+    made = shared.containers.run(
+        "busybox", ["echo", "unseen"], network="none", detach=True, log=LogOptions(driver="none")
+    )
+    shared.containers.wait(made.name)
+    path = shared.containers.inspect(made.name).log_path
+    assert not os.path.exists(path) or os.path.getsize(path) == 0
+    shared.containers.remove(made.name)
 
 
 def test_stop_timeout_of_the_options(shared):
@@ -541,12 +661,79 @@ def test_warnings_are_events(shared):
         assert any("AppArmor" in each.text for each in heard if isinstance(each, Notice))
 
 
+@pytest.mark.parametrize("name", ["runc", "crun"])
+def test_another_runtime(shared, run, name):
+    if not shutil.which(name):
+        pytest.skip(f"{name} is not installed")
+    if not ROOT:
+        pytest.skip("needs root: its cgroups are not delegated")
+    done = run("sh", "-c", "echo out; id -u; exit 3", runtime=name, user="alice")
+    assert (done.exit_code, done.stdout) == (3, b"out\n1000\n")
+
+
+def test_a_runtime_that_is_not_there(run):
+    with pytest.raises(InvalidOption, match="did you mean runc"):
+        run("true", runtime="rucn")
+    with pytest.raises(HostLacks, match="no runtime /nosuch"):
+        run("true", runtime="/nosuch")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"remove": True, "restart": RestartPolicy(name=RestartName.ALWAYS)},
+        {"devices": (DeviceMapping(source="/dev/nosuch", target="/dev/nosuch"),)},
+        {"runtime": "rucn"},
+        limits(memory_bytes=1),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_fetched(shared, options):
+    with pytest.raises(InvalidOption):
+        shared.containers.run("127.0.0.1:1/not/there", ["true"], **options)
+
+
 def test_a_device_that_is_not_there_leaves_nothing(shared, run):
     before = shared.containers.list(all=True)
     missing = DeviceMapping(source="/dev/nosuch", target="/dev/nosuch")
     with pytest.raises(InvalidOption, match="no device"):
         run("true", devices=(missing,))
     assert shared.containers.list(all=True) == before
+
+
+def test_what_the_image_says_is_kept(shared, registry, busybox_layer):
+    config = {
+        "Cmd": ["sleep", "1000"],
+        "Env": ["PATH=/bin", "A=image", "B=image"],
+        "Labels": {"a": "image", "b": "image"},
+        "StopSignal": "SIGUSR1",
+        "ExposedPorts": {"80/tcp": {}},
+        "Volumes": {"/data": {}},
+        "Shell": ["/bin/busybox", "sh", "-c"],
+        "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 7_000_000_000},
+    }
+    MadeImage([busybox_layer], config).serve(registry.source, "app", "latest")
+    asked = RunOptions(
+        image=f"{registry.host}/app",
+        network=NetworkMode.NONE,
+        labels={"a": "mine"},
+        env=("A=mine", "B"),
+        health=HealthOptions(retries=9),
+        exposed_ports=("90/udp",),
+    )
+    made = shared.containers.create(asked)
+    record = shared.containers.find(made.container_id)
+    document = Document.decode(record.document)
+    assert document.labels == {"a": "mine", "b": "image"}
+    assert document.stop_signal == signal.SIGUSR1
+    assert document.exposed_ports == ("80/tcp", "90/udp")
+    assert (document.health.interval_s, document.health.retries) == (7.0, 9)
+    told = supervision(document)
+    assert told["health"]["test"] == ["CMD", "/bin/busybox", "sh", "-c", "true"]
+    assert (told["stop_signal"], told["restart"]["name"]) == (signal.SIGUSR1, "no")
+    env = shared.containers.inspect(made.name).runtime_config["process"]["env"]
+    assert "A=mine" in env
+    assert not any(each.startswith("B=") for each in env), "-e B takes it out"
+    shared.containers.remove(made.name)
 
 
 def test_documents_of_older_versions_are_read():

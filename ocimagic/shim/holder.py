@@ -1,0 +1,227 @@
+"""The holder: the shim's parent, which keeps what must not die with it.
+
+It sleeps until its shim dies.  Then it forks another from its own memory, which finds the
+container's descriptors here, already open, and what the last shim knew in shared memory.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import os
+import select
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from ocimagic.linux import syscalls
+from ocimagic.shim.forks import fork_child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MAX_MESSAGE = 1 << 17
+_MAX_FDS = 253  # SCM_MAX_FD
+_RIGHTS = socket.CMSG_SPACE(_MAX_FDS * 4)
+_SOON_S = 1.0  # a shim that died this soon has perhaps a defect
+_FORGIVEN = 4
+_CALM_S = 0.25
+_MAX_CALM_S = 10.0
+RENEW = 3  # exit code of a shim that wants another one in its place
+
+Groups = dict[str, dict[str, int]]
+
+
+class Holder:
+    """The life of a holder.
+
+    Args:
+        serve: the life of a shim, given its end of our socket.
+        on_asked: called when the shim knows what to keep.
+
+    Attributes:
+        pidfd: of the holder, opened by itself: its child would perhaps be too late.
+        request: what the shim was asked to keep; empty until it is asked.
+        groups: the descriptors kept, by what they belong to and by name.
+    """
+
+    def __init__(
+        self, serve: Callable[[Holder, socket.socket], None], on_asked: Callable[[], None]
+    ) -> None:
+        self._serve = serve
+        self._on_asked = on_asked
+        self.pidfd = -1
+        self.request: dict[str, object] = {}
+        self.groups: Groups = {}
+
+    def run(self) -> None:
+        """Fork a shim, and another whenever it dies; return when one has done its work."""
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+        self.pidfd = os.pidfd_open(os.getpid())
+        hasty = 0
+        while True:
+            began = time.monotonic()
+            mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            pid = fork_child(lambda m=mine, t=theirs: self._begin(m, t))  # type: ignore[misc]
+            theirs.close()
+            syscalls.set_process_name("ocimagic-hold")
+            code = self._watch(mine, pid)
+            if code == 0:
+                return
+            is_hasty = code != RENEW and time.monotonic() - began < _SOON_S
+            hasty = hasty + 1 if is_hasty else 0
+            if hasty > _FORGIVEN:
+                select.select([], [], [], min(_CALM_S * 2 ** (hasty - _FORGIVEN), _MAX_CALM_S))
+
+    def take_over(self, pid: int, link: socket.socket) -> None:
+        """Go on as ``run`` does with a shim that is there already."""
+        syscalls.set_process_name("ocimagic-hold")
+        if self._watch(link, pid) != 0:
+            os.close(self.pidfd)
+            self.run()
+
+    def _begin(self, holders: socket.socket, link: socket.socket) -> None:
+        holders.close()
+        self._serve(self, link)
+
+    def _watch(self, link: socket.socket, pid: int) -> int:
+        """Keep what the shim gives until it ends; return its exit code: 0 for work done."""
+        pidfd = os.pidfd_open(pid)
+        sleep = select.poll()
+        for each in (pidfd, link.fileno()):
+            sleep.register(each, select.POLLIN)
+        link.setblocking(False)
+        ended, speaks = False, True
+        while not ended:
+            # Asked for before the socket is read: its last words are read after its death.
+            ended = any(fd == pidfd for fd, _ in sleep.poll())
+            if speaks and not self._listen(link):
+                sleep.unregister(link.fileno())
+                speaks = False
+        link.close()
+        os.close(pidfd)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def _listen(self, link: socket.socket) -> bool:
+        """Read what the shim said; say whether it may say more."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                try:
+                    packet, extra, _, _ = link.recvmsg(
+                        MAX_MESSAGE, _RIGHTS, socket.MSG_CMSG_CLOEXEC
+                    )
+                except ConnectionResetError:
+                    return False
+                if not packet:
+                    return False
+                fds = array.array("i")
+                for _, _, data in extra:
+                    fds.frombytes(data)
+                self._obey(json.loads(packet), list(fds))
+        return True
+
+    def _obey(self, message: Mapping[str, object], fds: list[int]) -> None:
+        if isinstance(request := message.get("request"), dict):
+            self.request = request
+            self._on_asked()
+        groups = message.get("groups")
+        assert isinstance(groups, dict)
+        for group, names in groups.items():
+            close_group(self.groups, group)
+            if names:
+                self.groups[group] = dict(zip(names, fds, strict=False))
+                del fds[: len(names)]
+        for pid in message.get("reap", ()):  # type: ignore[attr-defined]
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def close_group(groups: Groups, group: str) -> None:
+    """Close and forget descriptors that are kept."""
+    for fd in groups.pop(group, {}).values():
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+class Keeper:
+    """A shim's way to its holder: what it gives away is safe.
+
+    Args:
+        holder: the holder as it was when this shim was forked: its copy in our memory.
+        link: our end of the socket.
+        on_alone: called when the holder is dead.
+    """
+
+    def __init__(self, holder: Holder, link: socket.socket) -> None:
+        self._holder = holder
+        self._link = link
+
+    @property
+    def pidfd(self) -> int:
+        """Return what is readable once the holder is dead."""
+        return self._holder.pidfd
+
+    @property
+    def groups(self) -> Groups:
+        """Return what is kept, by what it belongs to and by name; the numbers are ours."""
+        return self._holder.groups
+
+    def drop(self, *groups: str) -> None:
+        """Close descriptors here and at the holder's."""
+        ours = [fd for group in groups for fd in self.groups.get(group, {}).values()]
+        self.keep({group: {} for group in groups})
+        for fd in ours:
+            os.close(fd)
+
+    def keep(
+        self,
+        groups: Mapping[str, Mapping[str, int]],
+        *,
+        request: Mapping[str, object] | None = None,
+        reap: tuple[int, ...] = (),
+    ) -> None:
+        """Give copies of descriptors to the holder.
+
+        Args:
+            groups: replace those of the same name; of an empty one the holder closes its own.
+                What is kept is closed here only by ``drop``.
+            request: what the shim was asked to keep.
+            reap: children of an earlier shim that have ended.
+        """
+        message: dict[str, object] = {
+            "groups": {group: list(names) for group, names in groups.items()},
+            "reap": reap,
+        }
+        if request is not None:
+            message["request"] = self._holder.request = dict(request)
+        for group, names in groups.items():
+            self._holder.groups.pop(group, None)
+            if names:
+                self._holder.groups[group] = dict(names)
+        fds = [fd for names in groups.values() for fd in names.values()]
+        # A holder that is dead: its pidfd says so, and we become the holder.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            socket.send_fds(self._link, [json.dumps(message).encode()], fds)
+
+    def succeed(self, leave: Callable[[], None]) -> None:
+        """Take the place of a holder that is dead, and go on in a child.
+
+        Returns in the child only.  The parent sleeps from then on; its children, the container
+        among them, keep their parent.
+
+        Args:
+            leave: closes, in the parent, what only a shim should have.
+        """
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._link.close()
+        os.close(self.pidfd)
+        self._holder.pidfd = os.pidfd_open(os.getpid())
+        pid = os.fork()  # noqa: TID251  one thread
+        if pid:
+            theirs.close()
+            leave()
+            self._holder.take_over(pid, mine)
+            os._exit(0)
+        mine.close()
+        self._link = theirs
