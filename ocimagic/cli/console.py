@@ -48,35 +48,40 @@ class TerminalConsole:
 
     def drive(self, _attachment: AttachmentAPI, terminal: TerminalAPI) -> bool:
         """Show what it writes and send what is typed, until its output ends."""
-        over, end = os.pipe()
+        news, teller = os.pipe()
+        os.set_blocking(teller, False)
         keys = threading.Thread(
-            target=self._send_keys, args=(terminal, over), name="ocimagic-keys", daemon=True
+            target=self._send_keys, args=(terminal, news), name="ocimagic-keys", daemon=True
         )
         try:
-            with self._raw(), self._following_size(terminal):
+            with self._raw(), self._hearing_of_size(teller):
                 keys.start()
                 for data in terminal.output():
                     self._write(data)
         finally:
-            os.close(end)
+            os.close(teller)
             if keys.ident is not None:
                 keys.join()
-            os.close(over)
+            os.close(news)
         return False
 
-    def _send_keys(self, terminal: TerminalAPI, over: int) -> None:
-        """Send what is typed until the other end of ``over`` is closed."""
+    def _send_keys(self, terminal: TerminalAPI, news: int) -> None:
+        """Send what is typed, and the size when there is news, until there is an end of news."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._stdin, selectors.EVENT_READ)
-            selector.register(over, selectors.EVENT_READ)
+            selector.register(news, selectors.EVENT_READ)
             while True:
                 ready = {key.fd for key, _ in selector.select()}
-                if over in ready:
-                    return
-                data = os.read(self._stdin, _CHUNK)
-                if not data or terminal.detached:
-                    return
-                terminal.write(data)
+                if news in ready:
+                    if not os.read(news, _CHUNK):
+                        return
+                    if size := self.size():
+                        terminal.resize(*size)
+                elif self._stdin in ready:
+                    data = os.read(self._stdin, _CHUNK)
+                    if not data or terminal.detached:
+                        return
+                    terminal.write(data)
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -93,20 +98,20 @@ class TerminalConsole:
             termios.tcsetattr(self._stdin, termios.TCSANOW, before)
 
     @contextlib.contextmanager
-    def _following_size(self, terminal: TerminalAPI) -> Iterator[None]:
-        """Tell the container when the window changes; only the main thread can hear of it."""
+    def _hearing_of_size(self, teller: int) -> Iterator[None]:
+        """Write to ``teller`` when the window changes; only the main thread can hear of it."""
+
+        def changed(_number: int, _frame: FrameType | None) -> None:
+            # Nothing more: what this interrupts may hold the lock that sending needs.
+            with contextlib.suppress(BlockingIOError):
+                os.write(teller, b"w")
+
+        changed(signal.SIGWINCH, None)  # it may have changed while the container was being made
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-
-        def changed(_number: int, _frame: FrameType | None) -> None:
-            if size := self.size():
-                terminal.resize(*size)
-
         before = signal.signal(signal.SIGWINCH, changed)
         try:
-            # It may have changed while the container was being made.
-            changed(signal.SIGWINCH, None)
             yield
         finally:
             signal.signal(signal.SIGWINCH, before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ocimagic.cli.quantities import human_size, within
+from ocimagic.cli.quantities import human_size, truth, within
 from ocimagic.errors import InvalidOption, NotBuiltYet, nearest
 from ocimagic.model.policy import HealthOptions, LogOptions, RestartName, RestartPolicy
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 _DRIVERS = ("json-file", "none", "cri")
 # What docker's drivers take and ours does not do: naming them beats ignoring them.
-_OTHER_LOG_OPTIONS = ("compress", "labels", "labels-regex", "env", "env-regex", "tag")
+_LOG_OPTIONS = ("max-size", "max-file", "compress")
+_OTHER_LOG_OPTIONS = ("labels", "labels-regex", "env", "env-regex", "tag")
 _HEALTH = ("health_cmd", "health_interval", "health_timeout", "health_start_period",
            "health_start_interval", "health_retries")  # fmt: skip
 
@@ -88,6 +89,7 @@ def log_options(driver: str | None, texts: Sequence[str]) -> LogOptions:
         driver=driver,
         max_size_bytes=None if size is None else human_size("--log-opt max-size", size),
         max_files=within(1, 1000)("--log-opt max-file", files),
+        compress=truth("--log-opt compress", options.get("compress", "false")),
     )
 
 
@@ -97,9 +99,9 @@ def _log_option(text: str) -> tuple[str, str]:
         return key, value  # no line is ever dropped here
     if key in {*_OTHER_LOG_OPTIONS, "mode", "max-buffer-size"}:
         raise NotBuiltYet(f"--log-opt {key} is not built yet", hint="max-size and max-file are")
-    if key not in {"max-size", "max-file"}:
-        near = nearest(key, ("max-size", "max-file"))
-        hint = f"did you mean {near}?" if near else "there are max-size and max-file"
+    if key not in _LOG_OPTIONS:
+        near = nearest(key, _LOG_OPTIONS)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(_LOG_OPTIONS)}"
         raise InvalidOption(f"unknown --log-opt: {text!r}", hint=hint)
     if not equals or not value:
         raise InvalidOption(f"--log-opt {key} has no value", hint=f"write --log-opt {key}=VALUE")

@@ -110,7 +110,7 @@ _OPTIONS = (
     click.option("--label-file", multiple=True, metavar="FILE", help="Read labels from a file"),
     click.option("--log-driver", metavar="DRIVER", help="Log as json-file, cri or none"),
     click.option("--log-opt", multiple=True, metavar="KEY=VALUE",
-                 help="Option of the log: max-size, max-file"),
+                 help="Option of the log: max-size, max-file, compress"),
     click.option("--mount", multiple=True, metavar="KEY=VALUE,...",
                  help="Mount a directory (type=bind) or memory (type=tmpfs)"),
     click.option("--name", metavar="NAME", help="Name the container"),

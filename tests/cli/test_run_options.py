@@ -242,6 +242,7 @@ GOOD = [
     ("--log-driver cri", {"log": LogOptions(driver="cri")}),
     ("--log-opt max-size=10m --log-opt max-file=3 --log-opt mode=blocking",
      {"log": LogOptions(max_size_bytes=10_000_000, max_files=3)}),
+    ("--log-opt compress=true", {"log": LogOptions(compress=True)}),
 ]  # fmt: skip
 
 
@@ -398,7 +399,7 @@ BAD = [
     ("--log-opt max-size=0", InvalidOption, "more than nothing"),
     ("--log-opt max-file=0", InvalidOption, "1 to"),
     ("--log-opt max_size=1m", InvalidOption, "did you mean max-size?"),
-    ("--log-opt compress=true", NotBuiltYet, "max-size and max-file are"),
+    ("--log-opt tag=x", NotBuiltYet, "max-size and max-file are"),
     ("--pid container:", InvalidOption, "names no container"),
     ("--pid hots", InvalidOption, "did you mean host?"),
     ("--ipc sharable", InvalidOption, "did you mean shareable?"),
