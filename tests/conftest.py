@@ -77,9 +77,11 @@ def debian_registry(tmp_path_factory):
         "http": {"addr": host},
     }
     (room / "config.yml").write_text(json.dumps(config))
+    # REGISTRY_… would change its configuration, REGISTRY_AUTH_FILE of skopeo and podman too.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
     with (room / "log").open("wb") as log:
         process = subprocess.Popen(
-            [program, "serve", str(room / "config.yml")], stdout=log, stderr=log
+            [program, "serve", str(room / "config.yml")], stdout=log, stderr=log, env=clean
         )
     try:
         _wait_for(host, process)
