@@ -194,10 +194,11 @@ def registry(scratch: Path) -> Iterator[str]:
         f"storage: {{filesystem: {{rootdirectory: {base}/data}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
     )
+    # REGISTRY_… would change its configuration, REGISTRY_AUTH_FILE of skopeo and podman too.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
+    command = [find("docker-registry"), "serve", str(base / "config.yml")]
     with (base / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [find("docker-registry"), "serve", str(base / "config.yml")], stdout=log, stderr=log
-        )
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=clean)
     host = f"127.0.0.1:{port}"
     try:
         for name, tar in (("debian", debian(base)), ("busybox", busybox_root(base))):

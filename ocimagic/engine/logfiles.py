@@ -13,7 +13,7 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from ocimagic.shim.logs import parse_record
+from ocimagic.shim.records import parse_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

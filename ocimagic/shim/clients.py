@@ -48,6 +48,7 @@ class Client:
         exec_id: of the command it talks to; "" for the container itself.
         sends_stdin: it has.
         held: it is not listened to, for what it sends is not read.
+        is_deaf: it has closed its end; what it sent before that is still taken.
         sender: what it calls itself when it sends stdin.
         acknowledged: how much of its stdin it was told to have arrived.
         queue: messages, each with the position of the tape it comes after.
@@ -61,6 +62,7 @@ class Client:
     exec_id: str = ""
     sends_stdin: bool = False
     held: bool = False
+    is_deaf: bool = False
     sender: int = 0
     acknowledged: int = 0
     frames: protocol.Frames = field(default_factory=protocol.Frames)
@@ -143,6 +145,8 @@ class Clients:
 
     def say(self, client: Client, content: Mapping[str, object]) -> None:
         """Send a message, after the output that came before it."""
+        if client.is_deaf:
+            return
         if len(client.queue) >= _MAX_QUEUE:
             self.drop(client)
             return
@@ -220,6 +224,10 @@ class Clients:
                 continue
         except BlockingIOError:
             pass
+        except (BrokenPipeError, ConnectionResetError):
+            client.is_deaf = True
+            client.queue.clear()
+            client.tape, client.patient = None, False
         except OSError:
             self.drop(client)
             return

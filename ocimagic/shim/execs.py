@@ -18,7 +18,7 @@ from ocimagic.linux.identity import ProcessIdentity, boot_id
 from ocimagic.shim import life as lives
 from ocimagic.shim.process import Process
 from ocimagic.shim.records import timestamp
-from ocimagic.shim.task import parse_size
+from ocimagic.shim.task import number_in, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,7 +80,7 @@ class Execs:
         if not exec_id or not isinstance(document, dict):
             raise InvalidState("a command needs an id and a process")
         client.exec_id = exec_id
-        client.sender = int(str(request.get("sender", 0)))
+        client.sender = number_in(request, "sender")
         detach = bool(request.get("detach"))
         try:
             process = self.begin(exec_id, document, self._monitor, request)

@@ -100,10 +100,11 @@ class Launcher:
         self._filters: Filters = {}
         self._spare: socket.socket | None = None
         self._pairs: dict[int, socket.socket] = {}  # asked for a container just now
+        self._in_hand: list[int] = []  # descriptors of the request that is being obeyed
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         # Before this process forgets how to load code.
-        self._workshop = Workshop(control.close)
+        self._workshop = Workshop(self._leave)
 
     def forbid_imports(self) -> None:
         """Load no code any more."""
@@ -115,7 +116,7 @@ class Launcher:
             # A spare pair is made when nothing else is to be done: not beside a start.
             ready = self._poll.poll(_IDLE_MS if self._spare is None else None)
             if not ready:
-                self._spare = open_pair(self._leave, self._filters)
+                self._spare = open_pair(self._leave_all, self._filters)
             for fd, _ in ready:
                 if fd == self._control.fileno():
                     self._take_request()
@@ -141,6 +142,7 @@ class Launcher:
             self._pairs.pop(fd).close()
 
     def _obey(self, request: dict[str, object], data: bytes, fds: list[int]) -> None:
+        self._in_hand = fds
         try:
             if request is _TOO_LONG:
                 why = f"{MAX_REQUEST} bytes"
@@ -154,6 +156,7 @@ class Launcher:
         except OSError as err:
             _answer(fds[0], StorageError("the launcher cannot do this", why=str(err)))
         finally:
+            self._in_hand = []
             for fd in fds:
                 os.close(fd)
 
@@ -166,15 +169,21 @@ class Launcher:
                 pair.close()
                 pair = None
         if pair is None:
-            pair = open_pair(self._leave, self._filters)
+            pair = open_pair(self._leave_all, self._filters)
             socket.send_fds(pair, [data], fds)
         self._pairs[pair.fileno()] = pair
         self._poll.register(pair, select.POLLIN)
 
-    def _leave(self) -> None:
-        """Close, in a child, what is ours."""
-        self._control.close()
+    def _leave_all(self) -> None:
+        """Close, in a pair, what is ours and the workshop's door."""
+        self._leave()
         self._workshop.close()
+
+    def _leave(self) -> None:
+        """Close, in the workshop, what is ours."""
+        for fd in self._in_hand:  # or a client's end would never be seen: a holder lives long
+            os.close(fd)
+        self._control.close()
         for each in (*self._pairs.values(), self._spare):
             if each is not None:
                 each.close()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from ocimagic.linux.identity import ProcessIdentity
 from ocimagic.shim import protocol
 from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ocimagic.linux.identity import ProcessIdentity
 
 STATE_NAME = "state.json"
 EXIT_NAME = "exit.json"
@@ -34,6 +35,7 @@ class Started:
     @classmethod
     def from_message(cls, state: Mapping[str, object]) -> Self:
         """Read a shim's state."""
+        from ocimagic.linux.identity import ProcessIdentity  # the engine loads without Linux
 
         def who(prefix: str) -> ProcessIdentity:
             pid, ticks = (int(str(state[f"{prefix}{key}"])) for key in ("pid", "start_ticks"))

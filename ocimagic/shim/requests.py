@@ -14,7 +14,7 @@ from ocimagic.shim import life as lives
 from ocimagic.shim import protocol
 from ocimagic.shim.records import timestamp
 from ocimagic.shim.tape import STREAMS
-from ocimagic.shim.task import parse_restart, parse_size
+from ocimagic.shim.task import number_in, parse_restart, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,7 +91,7 @@ class Requests:
         """Send output: from now on, or from where somebody was whose shim died."""
         monitor = self._monitor
         client.exec_id = str(request.get("exec_id", ""))
-        client.sender = int(str(request.get("sender", 0)))
+        client.sender = number_in(request, "sender")
         process = monitor.process_of(client)
         record = monitor.execs.record(client.exec_id)
         if process is None:
@@ -104,7 +104,7 @@ class Requests:
             client.tape, client.position = process.tape, process.tape.head
             offsets = request.get("offsets")
             if isinstance(offsets, dict):
-                had = {name: int(offsets.get(name, 0)) for name in STREAMS}
+                had = {name: number_in(offsets, name) for name in STREAMS}
                 client.position, rest, attached["missed"] = process.tape.resume(had)
                 attached |= had
         if request.get("first") and monitor.first is None:

@@ -37,7 +37,8 @@ class Stdin:
         sieve: read end and write end of a pipe that nothing else uses.
         cell: of ``FORM``: zeros, or what an earlier one left there.
         is_terminal: it ends with a key, not by being closed.
-        on_progress: called when the process has got more, or does not listen any more.
+        on_progress: called when the process has got more, does not listen any more, or is too
+            slow for its clients.
         close_all: closes the descriptors, everywhere.
 
     Attributes:
@@ -119,7 +120,7 @@ class Stdin:
             self.close()
         if self._ending and not self._waiting and not self._under_way:
             self.close()
-        if self.delivered != before or self._fd < 0:
+        if self.delivered != before or self.is_full or self._fd < 0:
             self._on_progress()
 
     def close(self) -> None:

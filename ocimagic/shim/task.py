@@ -137,6 +137,18 @@ class Task:
         )
 
 
+def number_in(request: Mapping[str, object], key: str) -> int:
+    """Return a whole number that a client says, 0 if it says none.
+
+    Raises:
+        InvalidDocument: it is something else, or does not fit into 64 bits.
+    """
+    value = request.get(key, 0)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 64:
+        raise InvalidDocument(f"{key} is a number", why=repr(value)[:60])
+    return value
+
+
 def parse_size(value: object) -> tuple[int, int]:
     """Understand ``[rows, columns]``.
 

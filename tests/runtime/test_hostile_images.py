@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -647,13 +648,29 @@ def dial(shared, made):
     return connect(shared.home.run / made.container_id[:12])
 
 
+def shim_pid(shared, made):
+    path = shared.containers.directory(made.container_id) / "state.json"
+    return json.loads(path.read_bytes())["shim_pid"]
+
+
 def test_hostile_clients_do_not_hurt_a_shim(shared, sleeper):
+    before = shim_pid(shared, sleeper)
     poison = [
         b"\xff" * 4096,
         protocol.HEADER.pack(b"M", 1 << 31),
         protocol.frame(protocol.MESSAGE, b"[" * 500_000),
         protocol.frame(protocol.MESSAGE, b'{"op":' + b'{"a":' * 100_000),
         protocol.message({"op": ["attach"]}),
+        protocol.message({"op": "attach", "sender": "me"}),
+        protocol.message({"op": "attach", "sender": [], "offsets": {"stdout": {}}}),
+        protocol.message({"op": "attach", "offsets": {"stdout": 10**40, "stderr": -1}}),
+        protocol.message({"op": "execute", "exec_id": "x", "process": {}, "sender": None}),
+        protocol.message({"op": "execute", "exec_id": [], "process": []}),
+        protocol.message({"op": "resize", "size": [10**30, "1"]}),
+        protocol.message({"op": "stop", "signal": 15, "grace_s": float("nan")}),
+        protocol.message({"op": "stop", "signal": 15, "grace_s": -1}),
+        protocol.message({"op": "update", "resources": {"memory": {"limit": []}}, "id": 1}),
+        protocol.message({"op": "update", "restart": {"name": "now"}, "id": []}),
         protocol.message({"op": "kill", "signal": "KILL"}),
         protocol.message({"op": "kill", "signal": 10**30}),
         protocol.message({"op": "kill", "signal": -9}),
@@ -663,7 +680,7 @@ def test_hostile_clients_do_not_hurt_a_shim(shared, sleeper):
     ]
     for packet in poison:
         with dial(shared, sleeper) as connection, contextlib.suppress(OSError):
-            connection._send(packet)
+            connection._door.sendall(packet)
     crowd = []
     try:
         for _ in range(300):
@@ -673,6 +690,7 @@ def test_hostile_clients_do_not_hurt_a_shim(shared, sleeper):
     finally:
         for connection in crowd:
             connection.close()
+    assert shim_pid(shared, sleeper) == before, "the shim died, and is another one now"
     assert shared.containers.get(sleeper.name).status.value == "running"
     lines = shared.containers.logs(sleeper.name, follow=True)
     assert next(lines)[2] == b"tick\n"
@@ -686,12 +704,27 @@ def test_a_flood_of_stdin_does_not_fill_the_shim(shared, sleeper):
         with contextlib.suppress(TimeoutError):
             for _ in range(400):
                 connection._door.sendall(packet)
-        state = json.loads(
-            (shared.containers.directory(sleeper.container_id) / "state.json").read_bytes()
-        )
-        with open(f"/proc/{state['shim_pid']}/status", encoding="ascii") as file:
+        pid = shim_pid(shared, sleeper)
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
             resident = int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])
         assert resident < 60_000, "KiB"
+
+
+def test_what_was_typed_arrives_though_nobody_waits_for_an_answer(shared):
+    """The shim found its client gone, and let go of what it had not read of it."""
+    made = shared.containers.run(
+        "busybox", ["sh", "-c", "head -c 150000 | wc -c"], network="none", detach=True,
+        interactive=True,
+    )  # fmt: skip
+    pid = shim_pid(shared, made)
+    os.kill(pid, signal.SIGSTOP)
+    with dial(shared, made) as connection:
+        connection.attach()
+        connection.send_stdin(bytes(150_000))
+    os.kill(pid, signal.SIGCONT)
+    assert shared.containers.wait(made.name).code == 0
+    assert [line[2] for line in shared.containers.logs(made.name)] == [b"150000\n"]
+    shared.containers.remove(made.name)
 
 
 def test_much_stdin_and_as_much_output_do_not_lock(run, make_image):
