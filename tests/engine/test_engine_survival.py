@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from keepers import kill_keepers
 
 from ocimagic import Engine
 from ocimagic.linux.identity import identify
@@ -92,19 +93,10 @@ def started_of(shared, made):
     return Started.from_message(json.loads(state.read_bytes()))
 
 
-def kill_for_good(*identities):
-    """Kill processes and wait until they are dead: the next kill is another accident."""
-    for each in identities:
-        os.kill(each.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while any(each.is_alive() for each in identities) and time.monotonic() < deadline:
-        pass
-
-
 def test_a_container_without_shim_and_holder_is_told_as_255_and_never_as_success(shared):
     made = shared.containers.run("busybox", ["sleep", "100"], network="none", detach=True)
     started = started_of(shared, made)
-    kill_for_good(started.holder, started.shim)
+    kill_keepers(started)
     after = shared.containers.get(made.name)
     assert (after.status, after.exit.code) == (Status.EXITED, 255)
     assert not started.init.is_alive(), "nobody would read its streams"
@@ -129,7 +121,8 @@ def test_rm_is_done_by_the_shim_when_no_engine_is_there(shared):
 def test_a_reboot_is_noticed(shared):
     made = shared.containers.run("busybox", ["sleep", "100"], network="none", detach=True)
     started = started_of(shared, made)
-    kill_for_good(started.holder, started.shim, started.init)
+    kill_keepers(started)
+    started.init.kill()
     path = shared.containers.directory(made.container_id) / "state.json"
     mine = identify(os.getpid())
     state = json.loads(path.read_bytes()) | {"pid": mine.pid, "start_ticks": mine.start_ticks}

@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+from keepers import kill_keepers
 from rootfs import MadeImage, tar_of
 
 from ocimagic import Engine
@@ -94,9 +95,7 @@ def shim_of(engine):
             states = [Started.from_message(json.loads(path.read_bytes())) for path in found]
             seen.extend(state.init for state in states)
             for state in states:
-                # Both: of one alone nobody would notice anything.
-                os.kill(state.holder.pid, signal.SIGKILL)
-                os.kill(state.shim.pid, signal.SIGKILL)
+                kill_keepers(state)
 
     seen = []
     return kill, seen
