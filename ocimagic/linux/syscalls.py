@@ -19,8 +19,6 @@ if sys.platform != "linux":
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
-_held = ctypes.PyDLL(None, use_errno=True)  # keeps the lock of the interpreter over a call
-_held.syscall.restype = ctypes.c_long
 
 _NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {"mount": 165, "umount2": 166, "fstatfs": 138, "pivot_root": 155,
@@ -151,9 +149,8 @@ def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
         flags: CLONE_NEW*; CLONE_PARENT to give the child to the caller's own parent.
         cgroup_fd: of a version 2 directory the child is born in, with CLONE_INTO_CGROUP.
 
-    Returns ``(pid, pidfd)`` in the parent and ``(0, -1)`` in the child, which goes on as after
-    ``os.fork``.  A caller with several threads risks what it risks there: locks of theirs, held
-    for ever.
+    Returns ``(pid, pidfd)`` in the parent and ``(0, -1)`` in the child.  The caller must have
+    one thread only: the child goes on in a copy of this interpreter without fork handlers.
     """
     pidfd = ctypes.c_int(-1)
     pointer = ctypes.addressof(pidfd)
@@ -165,32 +162,13 @@ def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
     args = struct.pack("11Q", flags | CLONE_PIDFD, pointer, 0, 0, told, 0, 0, 0, 0, 0, cgroup)
     try:
         # Without the last three it is what the first kernels with clone3 know.
-        pid = _fork("clone3", args, len(args) if flags & CLONE_INTO_CGROUP else 64)
+        pid = call("clone3", args, len(args) if flags & CLONE_INTO_CGROUP else 64)
     except OSError as err:
         is_filtered = err.errno == errno.ENOSYS  # docker's seccomp profile keeps glibc on clone()
         if not is_filtered or flags & CLONE_INTO_CGROUP:
             raise
-        pid = _fork("clone", flags | CLONE_PIDFD | told, 0, pointer, 0, 0)
+        pid = call("clone", flags | CLONE_PIDFD | told, 0, pointer, 0, 0)
     return (pid, pidfd.value) if pid else (0, -1)
-
-
-def _fork(name: str, *args: int | bytes) -> int:
-    """Make a system call that returns twice, with the interpreter as ready for it as it can be.
-
-    The lock of the interpreter is held over the call and made anew in the child: that of
-    another thread could never be let go there.
-    """
-    wide = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
-    ctypes.pythonapi.PyOS_BeforeFork()
-    result = int(_held.syscall(ctypes.c_long(number(name)), *wide))
-    if result == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
-        return 0
-    code = ctypes.get_errno()
-    ctypes.pythonapi.PyOS_AfterFork_Parent()
-    if result < 0:
-        raise OSError(code, os.strerror(code))
-    return result
 
 
 def reset_signals() -> None:

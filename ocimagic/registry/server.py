@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import select
 import socket
 import socketserver
 import threading
@@ -75,12 +76,8 @@ class RegistryServer:
         bound = self._http.server_address[1]
         self.host = f"[{address}]:{bound}" if ":" in address else f"{address}:{bound}"
         self.url = f"http://{self.host}"
-        self._thread = threading.Thread(
-            target=self._http.serve_forever,
-            kwargs={"poll_interval": 0.05},
-            name=f"registry-{bound}",
-            daemon=True,
-        )
+        self._bell, self._ringer = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, name=f"registry-{bound}", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -96,15 +93,21 @@ class RegistryServer:
 
     def close(self) -> None:
         """Stop listening and end all connections; a second call does nothing."""
-        if self._thread.is_alive():
-            self._http.shutdown()
-            self._thread.join()
+        self._ringer.close()
+        self._thread.join()
         self._http.server_close()
         self._http.close_connections()
+
+    def _serve(self) -> None:
+        """Take requests until the bell rings; asleep in between, as ``serve_forever`` is not."""
+        with self._bell:
+            while self._bell not in select.select([self._http, self._bell], [], [])[0]:
+                self._http.handle_request()
 
 
 class _HTTPServer(ThreadingHTTPServer):
     daemon_threads = True
+    timeout = 0  # of ``handle_request``: there is one, or it has gone away again
     # On Windows this flag would let a second server take the port over.
     allow_reuse_address = os.name != "nt"
 
