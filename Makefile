@@ -2,6 +2,7 @@
 # make lab    opens JupyterLab on the notebooks
 # make test   runs the tests
 # make check  style, types and the rules between the rooms
+# make soak   kills what keeps containers, 200 times, and sees that nothing is lost
 # make bench  measures; the figures go to bench/
 # make clean  takes away what all of these made
 #
@@ -19,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help demo lab test check bench clean
+.PHONY: help demo lab test check soak bench clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
@@ -39,6 +40,9 @@ check: $(VENV)/.test
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports
+
+soak: $(VENV)/.class
+	@$(PY) tools/soak.py --result bench/soak.json
 
 bench: $(VENV)/.class
 	@$(PY) bench/run.py

@@ -173,7 +173,6 @@ class Register:
         state = read_json(directory / STATE_NAME)
         if state is None:
             return Status.CREATED, None
-        started = shim.Started.from_message(state)
         if shim.is_kept(directory):
             return Status(str(state.get("status", "running"))), None
         # Its shim was killed, or the machine went down: nobody saw the exit code.
@@ -184,7 +183,7 @@ class Register:
             when = datetime.fromtimestamp((directory / STATE_NAME).stat().st_mtime, UTC)
         except FileNotFoundError:
             return Status.CREATED, None  # it is being removed
-        started.init.kill()
+        shim.end_lost(directory)
         return Status.EXITED, ExitStatus(code=LOST, signal=None, finished=when)
 
     def runtime_config(self, record: ContainerRecord) -> RuntimeConfig:

@@ -101,13 +101,14 @@ class RegistryServer:
     def _serve(self) -> None:
         """Take requests until the bell rings; asleep in between, as ``serve_forever`` is not."""
         with self._bell:
-            while self._bell not in select.select([self._http, self._bell], [], [])[0]:
+            bell = self._bell.fileno()
+            while bell not in select.select([self._http.fileno(), bell], [], [])[0]:
                 self._http.handle_request()
 
 
 class _HTTPServer(ThreadingHTTPServer):
     daemon_threads = True
-    timeout = 0  # of ``handle_request``: there is one, or it has gone away again
+    timeout: float | None = 0  # of ``handle_request``: there is one, or it has gone away again
     # On Windows this flag would let a second server take the port over.
     allow_reuse_address = os.name != "nt"
 

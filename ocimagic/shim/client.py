@@ -20,48 +20,23 @@ from ocimagic.errors import HostLacks, OcimagicError, unpack
 from ocimagic.shim import protocol
 from ocimagic.shim.connection import Connection, connect
 from ocimagic.shim.launcher_start import START
-from ocimagic.shim.outcome import STATE_NAME, Exit, Started, exit_of, mapping
+from ocimagic.shim.lost import end_lost, is_kept
+from ocimagic.shim.outcome import Exit, Started, exit_of, mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF)
-__all__ = ["Connection", "Exit", "Launcher", "Started", "connect", "exit_of"]
-
-
-def is_kept(directory: Path) -> bool:
-    """Say whether a shim or its holder keeps the container of this directory.
-
-    They hold a lock on the directory, which the kernel lets go when both are dead.
-    """
-    import fcntl
-
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
-
-
-def end_lost(directory: Path) -> None:
-    """End a container that nobody keeps: its shim and its holder were killed.
-
-    Args:
-        directory: where the shim wrote its state.
-    """
-    try:
-        state = json.loads((directory / STATE_NAME).read_bytes())
-    except (OSError, ValueError):
-        return
-    if not is_kept(directory):
-        Started.from_message(state).init.kill()
+__all__ = [
+    "Connection",
+    "Exit",
+    "Launcher",
+    "Started",
+    "connect",
+    "end_lost",
+    "exit_of",
+    "is_kept",
+]
 
 
 class Launcher:

@@ -56,7 +56,11 @@ class Holder:
         self.groups: Groups = {}
 
     def run(self) -> None:
-        """Fork a shim, and another whenever it dies; return when one has done its work."""
+        """Fork a shim, and another whenever it dies; return when one has done its work.
+
+        Or when it is hopeless: each one dies at once, and the container has not begun.  Who asked
+        for it then sees its connection end.
+        """
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         self.pidfd = os.pidfd_open(os.getpid())
         hasty = 0
@@ -71,6 +75,8 @@ class Holder:
                 return
             is_hasty = code != RENEW and time.monotonic() - began < _SOON_S
             hasty = hasty + 1 if is_hasty else 0
+            if hasty > _FORGIVEN and "first" in self.groups:
+                return
             if hasty > _FORGIVEN:
                 select.select([], [], [], min(_CALM_S * 2 ** (hasty - _FORGIVEN), _MAX_CALM_S))
 

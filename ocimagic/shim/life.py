@@ -129,6 +129,7 @@ class Life:
             "holder_start_ticks": holder.start_ticks,
             "started": self.started,
             "run_directory": run_directory,
+            "cgroup_paths": self.cgroup_paths,
             "restart_count": self.restart_count,
             "health": self.health,
             "execs": self.execs,

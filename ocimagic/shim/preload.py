@@ -6,6 +6,7 @@ modules of the same names (CVE-2019-14271), these processes go on with what they
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import os
 import sys
@@ -22,6 +23,7 @@ _FOR_CONTAINERS = (
 _FOR_ORDINARY_USERS = ("shutil",)
 _FOR_FILES = ("ocimagic.shim.files", "ocimagic.shim.unpack", "ocimagic.layers.toc", "tempfile")
 _CODECS = ("isal.isal_zlib", "zstandard", "zlib")
+_ENCODINGS = ("ascii", "utf-8")  # open() loads the module of one when it first meets it
 
 
 def load_for_containers() -> None:
@@ -31,6 +33,8 @@ def load_for_containers() -> None:
     if os.geteuid():
         for name in _FOR_ORDINARY_USERS:
             importlib.import_module(name)
+    for name in _ENCODINGS:
+        codecs.lookup(name)
 
 
 def load_for_files() -> None:

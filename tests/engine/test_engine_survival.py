@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from keepers import kill_keepers
@@ -100,6 +101,7 @@ def test_a_container_without_shim_and_holder_is_told_as_255_and_never_as_success
     after = shared.containers.get(made.name)
     assert (after.status, after.exit.code) == (Status.EXITED, 255)
     assert not started.init.is_alive(), "nobody would read its streams"
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/ocimagic/{made.container_id}"))
     shared.containers.remove(made.name)
 
 

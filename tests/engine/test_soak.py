@@ -1,0 +1,20 @@
+"""A short round of ``make soak``: the same program, few rounds."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "tools" / "soak.py"
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_whoever_is_killed(shared):
+    """``shared`` skips where containers cannot run."""
+    if not shutil.which("busybox"):
+        pytest.skip("busybox-static is not installed")
+    words = [sys.executable, str(PROGRAM), "--rounds", "15", "--seed", "3"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
