@@ -14,6 +14,7 @@ import peers
 from peers import measure
 
 from ocimagic import Engine
+from ocimagic.model.request import ExecOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,9 @@ def exec_times(engine: Engine, image: str, others: list[peers.Peer], runs: int) 
     with asleep(engine, image, others) as names:
 
         def ours() -> None:
-            assert engine.containers.exec(names["ocimagic"], ["true"]).exit_code == 0
+            done = engine.containers.exec(names["ocimagic"], ExecOptions(command=("true",)))
+            assert done is not None
+            assert done.exit_code == 0
 
         ways = {"ocimagic": ours}
         for peer in others:

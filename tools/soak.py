@@ -272,18 +272,22 @@ class Round:
 
     def _strike(self, kernel: subprocess.Popen[str]) -> None:
         if self.kind == "kernel":
-            with suppress(ProcessLookupError):
-                os.killpg(kernel.pid, signal.SIGKILL)
+            os.killpg(kernel.pid, signal.SIGKILL)
+            self.soak.counts["killed"] += 1
             return
-        if self.kind == "launcher":
-            pids = [pid for pid, name in self.soak.processes().items() if name == "ocimagic-launch"]
-            pids = [pid for pid in pids if parent(pid) == kernel.pid]
-        else:
-            pids = self._pids_of_victim()
-        for pid in pids[:1]:
+        found: list[int] = []
+        until(lambda: found.extend(self._victims(kernel)) or found, 1)
+        for pid in found[:1]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 self.soak.counts["killed"] += 1
+
+    def _victims(self, kernel: subprocess.Popen[str]) -> list[int]:
+        if self.kind != "launcher":
+            return self._pids_of_victim()
+        found = self.soak.processes().items()
+        pids = [pid for pid, name in found if name == "ocimagic-launch"]
+        return [pid for pid in pids if parent(pid) == kernel.pid]
 
     def _pids_of_victim(self) -> list[int]:
         """Return whom to kill of one container; somebody of the room if it has not begun."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ocimagic.runtime.cgroup_processes import Entrance
     from ocimagic.runtime.channel import Channel, Message
     from ocimagic.runtime.seccomp_filter import SeccompFilter
-    from ocimagic.spec.process import Process
+    from ocimagic.spec.process import Process, User
     from ocimagic.spec.runtime import RuntimeConfig
 
 _SMALL_FILE = 1 << 20
@@ -150,30 +150,47 @@ def new_session(context: Context) -> None:
 def identify(context: Context) -> None:
     """Find out who the process is, by the container's own files."""
     process = context.process
-    passwd = _small_file(context, "etc/passwd")
-    if context.said_user is not None:
-        group = _small_file(context, "etc/group")
-        who = user.resolve(context.said_user, passwd, group)
-        more = user.resolve_groups(context.said_groups, group)
-        groups = tuple(sorted({*who.groups, *more}))
-        context.identity = user.Identity(who.uid, who.gid, groups, who.home)
-    else:
-        who = user.resolve(str(process.user.uid), passwd, "")
-        groups = process.user.additional_gids
-        context.identity = user.Identity(process.user.uid, process.user.gid, groups, who.home)
+    context.identity = identity_of(
+        process.user, context.said_user, context.said_groups, context.root_fd, context.own_proc
+    )
     context.environment = dict(each.partition("=")[::2] for each in process.env)
     if not context.environment.get("HOME"):
         context.environment["HOME"] = context.identity.home
 
 
-def _small_file(context: Context, path: str) -> str:
+def identity_of(
+    numbers: User, said_user: str | None, said_groups: str, root_fd: int, own_proc: int
+) -> user.Identity:
+    """Return who a process is: as said in words, or else by the numbers.
+
+    Args:
+        numbers: ``process.user``.
+        said_user: ``name[:group]``, or None.
+        said_groups: more of them, with commas between.
+        root_fd: the container's root.
+        own_proc: /proc/self of the machine.
+
+    Raises:
+        StartFailed: a name that the container does not know.
+    """
+    passwd = _small_file(root_fd, own_proc, "etc/passwd")
+    if said_user is None:
+        home = user.resolve(str(numbers.uid), passwd, "").home
+        return user.Identity(numbers.uid, numbers.gid, numbers.additional_gids, home)
+    group = _small_file(root_fd, own_proc, "etc/group")
+    who = user.resolve(said_user, passwd, group)
+    more = user.resolve_groups(said_groups, group)
+    return user.Identity(who.uid, who.gid, tuple(sorted({*who.groups, *more})), who.home)
+
+
+def _small_file(root_fd: int, own_proc: int, path: str) -> str:
     """Read a regular file, at most 1 MiB of it; anything else counts as absent.
 
     Looked at before it is opened: opening a device, or reading what is no file but the
     kernel's voice (/proc/kmsg), changes things.
     """
     try:
-        found = open_in_root(context.root_fd, path, os.O_PATH)
+        found = open_in_root(root_fd, path, os.O_PATH)
     except OSError:
         return ""
     try:
@@ -181,7 +198,7 @@ def _small_file(context: Context, path: str) -> str:
         if not stat.S_ISREG(os.fstat(found).st_mode) or is_kernels:
             return ""
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(f"fd/{found}", flags, dir_fd=context.own_proc)
+        fd = os.open(f"fd/{found}", flags, dir_fd=own_proc)
         try:
             return os.read(fd, _SMALL_FILE).decode(errors="replace")
         finally:

@@ -129,6 +129,7 @@ class Execs:
         except BaseException:
             process.close()
             self._monitor.keeper.drop(f"tape:{exec_id}")
+            self._monitor.reap_soon()
             raise
         finally:
             process.close_theirs()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import InvalidState, OcimagicError, StartFailed, pack
 from ocimagic.shim import life as lives
 from ocimagic.shim.clients import Client, Clients, listen
-from ocimagic.shim.ending import Ending
+from ocimagic.shim.ending import Ending, reap_strangers
 from ocimagic.shim.execs import Execs
 from ocimagic.shim.finale import Finale
 from ocimagic.shim.health import Health
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ocimagic.shim.task import Task
 
 _REST_S = 1.0
+_REAP_S = (0.0, 0.1, 0.5)
 _BLOB = 0
 _LOG = _BLOB + Blob.size(lives.BLOB_CAPACITY)
 _PROCESS = _LOG + LogWriter.size()
@@ -286,6 +287,17 @@ class Monitor:
             self.runtime.resume()
             self.life.is_paused = False
             self.publish()
+
+    def reap_soon(self) -> None:
+        """Wait for what a runtime that failed may have left to us: crun's child that found nothing.
+
+        As long as nobody has, the container's pid namespace cannot end.
+        """
+        for delay_s in _REAP_S:
+            self.loop.at(time.monotonic() + delay_s, self._reap)
+
+    def _reap(self) -> None:
+        reap_strangers({self.process.identity.pid, *self.execs.pids()})
 
     def close_process(self) -> None:
         """Close what belonged to a process that has ended."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import OcimagicError, pack
 from ocimagic.linux import syscalls
 from ocimagic.shim import protocol
+from ocimagic.shim.foreign import ForeignRuntime
 from ocimagic.shim.forks import fork_apart
 from ocimagic.shim.holder import Holder, Keeper
 from ocimagic.shim.memory import anonymous
@@ -83,7 +84,8 @@ class _Pair:
         except OcimagicError as err:
             _refuse(keeper, err)
             return
-        runtime = OwnRuntime(task, self._filters, self._teach)
+        kind = ForeignRuntime if task.runtime else OwnRuntime
+        runtime = kind(task, self._filters, self._teach)
         Monitor(task, runtime, keeper, self._memory).run()
 
     def _teach(self, learnt: Filters) -> None:

@@ -661,16 +661,6 @@ def test_warnings_are_events(shared):
         assert any("AppArmor" in each.text for each in heard if isinstance(each, Notice))
 
 
-@pytest.mark.parametrize("name", ["runc", "crun"])
-def test_another_runtime(shared, run, name):
-    if not shutil.which(name):
-        pytest.skip(f"{name} is not installed")
-    if not ROOT:
-        pytest.skip("needs root: its cgroups are not delegated")
-    done = run("sh", "-c", "echo out; id -u; exit 3", runtime=name, user="alice")
-    assert (done.exit_code, done.stdout) == (3, b"out\n1000\n")
-
-
 def test_a_runtime_that_is_not_there(run):
     with pytest.raises(InvalidOption, match="did you mean runc"):
         run("true", runtime="rucn")
