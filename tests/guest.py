@@ -255,5 +255,6 @@ def fetch() -> None:
 
 
 if __name__ == "__main__":
-    fetch()
+    if why_not():
+        fetch()
     print(why_not() or f"a guest can be run: {find_kernel()}")
