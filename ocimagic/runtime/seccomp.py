@@ -20,10 +20,9 @@ Spec: runtime-spec config-linux.md, "Seccomp"; seccomp(2).
 from __future__ import annotations
 
 import errno
-from enum import Enum
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import HostLacks, InvalidDocument
+from ocimagic.errors import HostLacks
 from ocimagic.runtime.bpf import (
     INSTRUCTION_BYTES,
     MAX_INSTRUCTIONS,
@@ -36,6 +35,15 @@ from ocimagic.runtime.bpf import (
     Return,
     Test,
     assemble,
+)
+from ocimagic.runtime.seccomp_profile import (
+    ERRNO,
+    KILL_PROCESS,
+    Clause,
+    Condition,
+    Operator,
+    Profile,
+    parse_profile,
 )
 from ocimagic.runtime.syscall_table import X32_BIT, syscall_numbers
 from ocimagic.spec.codec import Fields
@@ -50,31 +58,6 @@ _ARCH_OFFSET = 4
 _ARGUMENTS_OFFSET = 16
 
 _WORD = 0xFFFF_FFFF
-_MAX_ERRNO = 0xFFFF  # SECCOMP_RET_DATA
-
-# SECCOMP_RET_* by the runtime-spec's name; the low 16 bits are for an errno.
-_KILL_PROCESS = 0x8000_0000
-_ERRNO = 0x0005_0000
-ACTIONS = {
-    "SCMP_ACT_KILL": 0x0000_0000,  # the thread only, as libseccomp has it
-    "SCMP_ACT_KILL_THREAD": 0x0000_0000,
-    "SCMP_ACT_KILL_PROCESS": _KILL_PROCESS,
-    "SCMP_ACT_TRAP": 0x0003_0000,
-    "SCMP_ACT_ERRNO": _ERRNO,
-    "SCMP_ACT_NOTIFY": 0x7FC0_0000,
-    "SCMP_ACT_TRACE": 0x7FF0_0000,
-    "SCMP_ACT_LOG": 0x7FFC_0000,
-    "SCMP_ACT_ALLOW": 0x7FFF_0000,
-}
-_WITH_ERRNO = frozenset({"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"})
-# Under these a call newer than the profile goes on; a tracer has its own view of new calls.
-_LENIENT = frozenset({"SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"})
-
-# Architectures of the runtime-spec that no kernel of ours can run.
-_OTHER_ARCHES = """
-LOONGARCH64 M68K MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PARISC PARISC64 PPC PPC64
-PPC64LE RISCV64 S390 S390X SH SHEB
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,56 +82,10 @@ _ARM = _Abi("SCMP_ARCH_ARM", 0x4000_0028, bits=32, ageless_from=0xF_0000)
 # By platform.machine(), the kernel's own ABI first.  No kernel of these machines has others, so
 # there is no ABI that could be listed in a profile, be called, and have no table.
 _ABIS = {"x86_64": (_X86_64, _X86, _X32), "aarch64": (_AARCH64, _ARM)}
-ARCHES = frozenset(abi.arch for abis in _ABIS.values() for abi in abis) | {
-    f"SCMP_ARCH_{name}" for name in _OTHER_ARCHES.split()
-}
-
-
-class _Operator(Enum):
-    """How an argument compares with ``value``; the values are the runtime-spec's names."""
-
-    NE = "SCMP_CMP_NE"
-    LT = "SCMP_CMP_LT"
-    LE = "SCMP_CMP_LE"
-    EQ = "SCMP_CMP_EQ"
-    GE = "SCMP_CMP_GE"
-    GT = "SCMP_CMP_GT"
-    MASKED_EQ = "SCMP_CMP_MASKED_EQ"  # (argument & value) == valueTwo
-
-
-OPERATORS = {operator.value: operator for operator in _Operator}
-
-
-@dataclass(frozen=True, slots=True)
-class _Condition:
-    """What one argument, an unsigned 64-bit number, must be."""
-
-    index: int
-    operator: _Operator
-    value: int
-    value_two: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Clause:
-    """If all conditions hold, this is what the filter returns."""
-
-    conditions: tuple[_Condition, ...]
-    returns: int
 
 
 # Clauses in the order they are tried; the last has no conditions.
-_Verdict = tuple[_Clause, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Profile:
-    """A parsed ``linux.seccomp``: what rules say by name, and what holds for the rest."""
-
-    default: _Clause
-    newer: _Clause  # for calls newer than all that the rules name
-    arches: frozenset[str]
-    rules: tuple[tuple[tuple[str, ...], tuple[_Clause, ...]], ...]
+_Verdict = tuple[Clause, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +122,7 @@ def compile_filter(seccomp: Mapping[str, object], machine: str) -> bytes:
             f"no system call numbers for {machine!r} here, so no seccomp filter",
             hint="run without one (--security-opt seccomp=unconfined) if you trust the image",
         )
-    profile = _parse(Fields(seccomp, "seccomp profile"))
+    profile = parse_profile(Fields(seccomp, "seccomp profile"))
     code = assemble(_program(profile, _ABIS[machine]))
     count = len(code) // INSTRUCTION_BYTES
     if count > MAX_INSTRUCTIONS:
@@ -197,67 +134,10 @@ def compile_filter(seccomp: Mapping[str, object], machine: str) -> bytes:
     return code
 
 
-# The document.
-
-
-def _parse(document: Fields) -> _Profile:
-    default = _action(document, "defaultAction", "defaultErrnoRet")
-    lenient = document.text("defaultAction") in _LENIENT
-    arches = frozenset(document.texts("architectures"))
-    if unknown := arches - ARCHES:
-        raise InvalidDocument(f"{min(unknown)!r} is not an architecture the runtime-spec knows")
-    return _Profile(
-        default=_Clause((), default),
-        newer=_Clause((), default if lenient else _ERRNO | errno.ENOSYS),
-        arches=arches,
-        rules=tuple(_rule(rule) for rule in document.children("syscalls")),
-    )
-
-
-def _action(fields: Fields, action_key: str, errno_key: str) -> int:
-    """Return the filter's return value for an action and its errno."""
-    action = fields.text(action_key)
-    if action not in ACTIONS:
-        raise InvalidDocument(f"{action!r} is not a seccomp action", where=fields.what)
-    if action not in _WITH_ERRNO:
-        if errno_key in fields:
-            raise InvalidDocument(f"{action} takes no {errno_key}", where=fields.what)
-        return ACTIONS[action]
-    number = fields.number(errno_key, errno.EPERM)
-    if number > _MAX_ERRNO:
-        raise InvalidDocument(f"{errno_key} {number} is too large", where=fields.what)
-    return ACTIONS[action] | number
-
-
-def _rule(rule: Fields) -> tuple[tuple[str, ...], tuple[_Clause, ...]]:
-    names = rule.texts("names")
-    if not names:
-        raise InvalidDocument("this seccomp rule names no system call", where=rule.what)
-    returns = _action(rule, "action", "errnoRet")
-    conditions = tuple(_condition(arg) for arg in rule.children("args"))
-    if len({condition.index for condition in conditions}) < len(conditions):
-        return names, tuple(_Clause((condition,), returns) for condition in conditions)
-    return names, (_Clause(conditions, returns),)
-
-
-def _condition(arg: Fields) -> _Condition:
-    name = arg.text("op")
-    if name not in OPERATORS:
-        raise InvalidDocument(f"{name!r} is not an operator", where=arg.what)
-    condition = _Condition(
-        arg.number("index"), OPERATORS[name], arg.number("value"), arg.number("valueTwo", 0)
-    )
-    if condition.index > 5:
-        raise InvalidDocument("a system call has the arguments 0 to 5", where=arg.what)
-    if max(condition.value, condition.value_two) >= 1 << 64:
-        raise InvalidDocument("an argument has 64 bits, no more", where=arg.what)
-    return condition
-
-
 # The program, from the outside in.
 
 
-def _program(profile: _Profile, abis: Sequence[_Abi]) -> list[Item]:
+def _program(profile: Profile, abis: Sequence[_Abi]) -> list[Item]:
     native = abis[0]
     program: list[Item] = [Load(_ARCH_OFFSET)]
     bodies: list[Item] = []
@@ -268,21 +148,21 @@ def _program(profile: _Profile, abis: Sequence[_Abi]) -> list[Item]:
         program += [Test(Compare.EQ, abi.audit_arch, here, otherwise), otherwise]
         bodies += [here, Load(_NUMBER_OFFSET)]
         bodies += _x86_64_calls(profile) if abi is _X86_64 else _calls(profile, abi)
-    return [*program, Return(_KILL_PROCESS), *bodies]
+    return [*program, Return(KILL_PROCESS), *bodies]
 
 
-def _x86_64_calls(profile: _Profile) -> list[Item]:
+def _x86_64_calls(profile: Profile) -> list[Item]:
     """Part off x32, which has the audit arch of x86_64 and sets a bit of the number."""
     x32, x86_64 = Label(_X32.arch), Label(_X86_64.arch)
     if _X32.arch in profile.arches:
         x32_calls = _calls(profile, _X32)
     else:
-        x32_calls = [Return(_ERRNO | errno.ENOSYS)]
+        x32_calls = [Return(ERRNO | errno.ENOSYS)]
     fork: list[Item] = [Test(Compare.GE, X32_BIT, x32, x86_64), x86_64]
     return [*fork, *_calls(profile, _X86_64), x32, *x32_calls]
 
 
-def _calls(profile: _Profile, abi: _Abi) -> list[Item]:
+def _calls(profile: Profile, abi: _Abi) -> list[Item]:
     """Find the verdict on the number in the accumulator, and give it."""
     runs = _runs(profile, abi)
     ends: dict[int, Label] = {}
@@ -300,7 +180,7 @@ def _calls(profile: _Profile, abi: _Abi) -> list[Item]:
     return program
 
 
-def _runs(profile: _Profile, abi: _Abi) -> list[_Run]:
+def _runs(profile: Profile, abi: _Abi) -> list[_Run]:
     """Cut the numbers, from 0 to the largest, into the fewest runs of one verdict."""
     verdicts = _verdicts(profile, abi)
     newest = max((number for number in verdicts if number < abi.ageless_from), default=_WORD)
@@ -323,10 +203,10 @@ def _runs(profile: _Profile, abi: _Abi) -> list[_Run]:
     return runs
 
 
-def _verdicts(profile: _Profile, abi: _Abi) -> dict[int, _Verdict]:
+def _verdicts(profile: Profile, abi: _Abi) -> dict[int, _Verdict]:
     """Collect the verdicts on the numbers that rules name, and on all ageless ones."""
     numbers = syscall_numbers(abi.arch)
-    found: dict[int, list[_Clause]] = {}
+    found: dict[int, list[Clause]] = {}
     for number in numbers.values():
         if number >= abi.ageless_from:
             found[number] = []
@@ -337,9 +217,9 @@ def _verdicts(profile: _Profile, abi: _Abi) -> dict[int, _Verdict]:
     return {number: _verdict(clauses, profile.default) for number, clauses in found.items()}
 
 
-def _verdict(clauses: Sequence[_Clause], default: _Clause) -> _Verdict:
+def _verdict(clauses: Sequence[Clause], default: Clause) -> _Verdict:
     """Order the clauses for one call, without those that cannot change the outcome."""
-    kept: list[_Clause] = []
+    kept: list[Clause] = []
     for clause in (*clauses, default):
         kept.append(clause)
         if not clause.conditions:
@@ -381,37 +261,37 @@ def _judge(verdict: _Verdict, abi: _Abi, ends: dict[int, Label]) -> tuple[Label,
     return begin, program
 
 
-def _end(clause: _Clause, ends: dict[int, Label]) -> Label:
+def _end(clause: Clause, ends: dict[int, Label]) -> Label:
     return ends.setdefault(clause.returns, Label(f"{clause.returns:#x}"))
 
 
 # One argument: 64 bits in two words, since BPF has 32.
 
 
-def _examine(condition: _Condition, abi: _Abi, yes: Label, no: Label) -> list[Item]:
+def _examine(condition: Condition, abi: _Abi, yes: Label, no: Label) -> list[Item]:
     """Go to ``yes`` or ``no`` as the condition holds or does not.
 
     In a 32-bit call an argument is its low word: 64-bit code can enter by ``int 0x80`` with
     anything in the upper halves, which the filter would see and the call would not.
     """
     match condition.operator:
-        case _Operator.EQ | _Operator.MASKED_EQ:
+        case Operator.EQ | Operator.MASKED_EQ:
             return _equal(condition, abi, yes, no)
-        case _Operator.NE:
+        case Operator.NE:
             return _equal(condition, abi, no, yes)
-        case _Operator.GT:
+        case Operator.GT:
             return _greater(condition, abi, Compare.GT, yes, no)
-        case _Operator.LE:
+        case Operator.LE:
             return _greater(condition, abi, Compare.GT, no, yes)
-        case _Operator.GE:
+        case Operator.GE:
             return _greater(condition, abi, Compare.GE, yes, no)
-        case _Operator.LT:
+        case Operator.LT:
             return _greater(condition, abi, Compare.GE, no, yes)
 
 
-def _equal(condition: _Condition, abi: _Abi, yes: Label, no: Label) -> list[Item]:
+def _equal(condition: Condition, abi: _Abi, yes: Label, no: Label) -> list[Item]:
     mask, wanted = (1 << 64) - 1, condition.value
-    if condition.operator is _Operator.MASKED_EQ:
+    if condition.operator is Operator.MASKED_EQ:
         mask, wanted = condition.value, condition.value_two
     program: list[Item] = []
     if abi.bits == 64 and mask >> 32:
@@ -429,7 +309,7 @@ def _word_equal(offset: int, mask: int, wanted: int, yes: Label, no: Label) -> l
 
 
 def _greater(
-    condition: _Condition, abi: _Abi, compare: Compare, yes: Label, no: Label
+    condition: Condition, abi: _Abi, compare: Compare, yes: Label, no: Label
 ) -> list[Item]:
     """Compare by the high words; by the low ones where those are equal."""
     high, low = condition.value >> 32, condition.value & _WORD
@@ -443,9 +323,9 @@ def _greater(
     return [*program, Load(_low(condition)), Test(compare, low, yes, no)]
 
 
-def _low(condition: _Condition) -> int:
+def _low(condition: Condition) -> int:
     return _ARGUMENTS_OFFSET + 8 * condition.index
 
 
-def _high(condition: _Condition) -> int:
+def _high(condition: Condition) -> int:
     return _low(condition) + 4

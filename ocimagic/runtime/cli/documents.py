@@ -14,8 +14,8 @@ from ocimagic.bundle.directory import CONFIG_NAME
 from ocimagic.errors import InvalidOption, StorageError
 from ocimagic.runtime.cli.words import Flag
 from ocimagic.runtime.mount_options import KNOWN_WORDS
-from ocimagic.runtime.seccomp import ACTIONS, ARCHES, OPERATORS
 from ocimagic.runtime.seccomp_filter import FLAGS
+from ocimagic.runtime.seccomp_profile import ACTIONS, ARCHES, OPERATORS
 from ocimagic.spec.capability import CAPABILITY_NAMES
 from ocimagic.spec.hooks import HOOK_KINDS
 from ocimagic.spec.isolation import NAMESPACES
