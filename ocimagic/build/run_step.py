@@ -156,7 +156,12 @@ class _Sandbox:
         files = write_host_files(box, HOSTNAME, own_network=own_network)
         options = self._options(box)
         where = find_place(
-            options, rootless=rootless, hostname=HOSTNAME, files=files, container_id=container_id
+            options,
+            rootless=rootless,
+            shares_processes=self.bench.unpacker.shares_processes,
+            hostname=HOSTNAME,
+            files=files,
+            container_id=container_id,
         )
         config = runtime_config(replace(self.state.config, env=()), options, where)
         rootfs = self.bench.store.snapshots.rootfs(below, place, userxattr=rootless, volatile=True)

@@ -128,7 +128,8 @@ def _sysctls(options: RunOptions, place: Place, namespaces: Mapping[str, str]) -
     """Return docker's settings of a new network, then what was asked for."""
     check_sysctls(options, namespaces)
     usual = {}
-    if namespaces.get("network") == "":
+    # Where /proc is that of a container around this one, its settings are read-only.
+    if namespaces.get("network") == "" and not place.shares_processes:
         usual = {
             # A group that is not in the user namespace cannot be written.
             name: value

@@ -32,6 +32,7 @@ def find_place(
     *,
     rootless: bool,
     container_id: str,
+    shares_processes: bool = False,
     hostname: str = "",
     files: tuple[tuple[str, str], ...] = (),
     shm_path: str = "",
@@ -45,6 +46,7 @@ def find_place(
     return Place(
         machine=platform.machine(),
         rootless=rootless,
+        shares_processes=shares_processes,
         hostname=hostname,
         files=files,
         container_id=container_id,

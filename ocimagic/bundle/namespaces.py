@@ -38,8 +38,11 @@ def _shares(options: RunOptions, place: Place) -> dict[str, Share]:
         cgroup = Share.PRIVATE if place.cgroup_v2 else Share.HOST
     network = {NetworkMode.NONE: Share.PRIVATE, NetworkMode.CONTAINER: Share.CONTAINER}
     namespace_choice("userns", options.userns)
+    pid = namespace_choice("pid", options.pid).share
+    if pid is Share.DEFAULT and place.shares_processes:
+        pid = Share.HOST
     return {
-        "pid": namespace_choice("pid", options.pid).share,
+        "pid": pid,
         "ipc": namespace_choice("ipc", options.ipc).share,
         "uts": namespace_choice("uts", options.uts).share,
         "network": network.get(options.network, Share.HOST),

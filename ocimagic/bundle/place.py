@@ -38,6 +38,7 @@ class Place:
     Attributes:
         machine: platform.machine().
         rootless: in a user namespace.
+        shares_processes: nobody here may mount a /proc, so there is no pid namespace to be had.
         hostname: of the container.
         files: container path to a file of the host that is shown there.
         container_id: names its cgroup; "" asks for none.
@@ -55,6 +56,7 @@ class Place:
 
     machine: str
     rootless: bool
+    shares_processes: bool = False
     hostname: str
     files: tuple[tuple[str, str], ...] = ()
     container_id: str = ""

@@ -256,6 +256,7 @@ def _place(containers: Lifecycle, donors: Donors, container_id: str) -> Place:
     place = find_place(
         donors.options,
         rootless=containers.unpacker.rootless,
+        shares_processes=containers.unpacker.shares_processes,
         container_id=container_id,
         shm_path=donors.shm_path,
     )

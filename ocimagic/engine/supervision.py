@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks, InvalidOption, nearest
-from ocimagic.model.namespace import Share, namespace_choice
 from ocimagic.shim import client as shim
 
 if TYPE_CHECKING:
@@ -65,14 +64,13 @@ def stop_signal(options: RunOptions, of_image: str) -> int:
 def supervision(document: Document) -> dict[str, object]:
     """Return the fields of a launch request that say how to look after a container."""
     options = document.options
-    own_pids = namespace_choice("pid", options.pid).share is Share.DEFAULT
     return {
         "terminal": options.tty,
         "console_size": options.console_size,
         "restart": restart_request(options.restart),
         "health": _health(document),
         "log": asdict(options.log),
-        "init": options.init and own_pids,
+        "init": options.init,
         "runtime": document.runtime or None,
         "stop_signal": document.stop_signal or stop_signal(options, ""),
         "stop_timeout_s": options.stop_timeout_s,

@@ -99,6 +99,12 @@ class System:
             )
         if ids == 0:
             return "full", lacks
+        if not launcher.has_own_processes:
+            lacks.append(
+                "containers see the processes around them: parts of /proc are hidden here, so "
+                "none of their own may be mounted"
+            )
+            return "nested", lacks
         return ("rootless-1" if ids == 1 else "rootless"), lacks
 
     def _store_bytes(self) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidState, OcimagicError
 from ocimagic.linux.identity import wait_end
+from ocimagic.linux.processes import descendants, namespace_pids
 from ocimagic.runtime.beginning import destroy, ignore
 
 if TYPE_CHECKING:
@@ -148,19 +149,8 @@ def processes(state: ContainerState) -> list[int]:
         raise InvalidState(f"container {state.container_id} is not running")
     if state.cgroup_paths:
         return state.cgroup.processes()
-    return namespace_pids(state.process.pid) if state.has_own_pids else [state.process.pid]
-
-
-def namespace_pids(pid: int) -> list[int]:
-    """Return all processes of the pid namespace that a process is in, sorted."""
-    found = []
-    with contextlib.suppress(OSError):
-        wanted = os.stat(f"/proc/{pid}/ns/pid")
-        for name in filter(str.isdecimal, os.listdir("/proc")):
-            with contextlib.suppress(OSError):  # it has just ended, or is not ours
-                if os.path.samestat(os.stat(f"/proc/{name}/ns/pid"), wanted):
-                    found.append(int(name))
-    return sorted(found)
+    pid = state.process.pid
+    return namespace_pids(pid) if state.has_own_pids else [pid, *descendants(pid)]
 
 
 def stats(state: ContainerState) -> Stats:

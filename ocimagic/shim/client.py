@@ -54,12 +54,19 @@ class Launcher:
         self._door: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._ids = 0
+        self._has_own_processes = True
 
     @property
     def ids(self) -> int:
         """Return how many ids containers have: 0 means all of the machine's, as for root."""
         self._connected()
         return self._ids
+
+    @property
+    def has_own_processes(self) -> bool:
+        """Say whether containers may have a pid namespace with a /proc that shows it."""
+        self._connected()
+        return self._has_own_processes
 
     @property
     def pid(self) -> int:
@@ -168,7 +175,9 @@ class Launcher:
         except OSError:
             answer = {}
         if "ready" in answer:
-            self._door, self._ids = mine, answer["ready"]["ids"]
+            ready = answer["ready"]
+            self._door, self._ids = mine, ready["ids"]
+            self._has_own_processes = ready["own_processes"]
             return
         mine.close()
         self._process.wait()

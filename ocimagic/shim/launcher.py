@@ -56,7 +56,9 @@ def main() -> NoReturn:
     gc.freeze()
     launcher = Launcher(control)
     launcher.forbid_imports()
-    control.send(json.dumps({"ready": {"ids": ids, "pid": os.getpid()}}).encode())
+    hides = not ids or userns.can_hide_processes()
+    ready = {"ids": ids, "pid": os.getpid(), "own_processes": hides}
+    control.send(json.dumps({"ready": ready}).encode())
     launcher.run()
 
 

@@ -9,6 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks, OcimagicError
+from ocimagic.linux.processes import descendants, namespace_pids
 from ocimagic.runtime.beginning import begin, destroy
 from ocimagic.runtime.bundle import load_bundle
 from ocimagic.runtime.cgroup import place
@@ -16,6 +17,7 @@ from ocimagic.runtime.channel import Channel
 from ocimagic.runtime.create import Init
 from ocimagic.runtime.execute import execute
 from ocimagic.runtime.state import ContainerState
+from ocimagic.shim.family import kill_containers_own
 from ocimagic.shim.firstprocess import with_init
 from ocimagic.spec.codec import Fields
 from ocimagic.spec.process import Process
@@ -187,7 +189,8 @@ class OwnRuntime:
         """Return the pids of all processes, as the machine sees them."""
         if self.state.cgroup.paths:
             return self.state.cgroup.processes()
-        return namespace_pids(self.state.process.pid) if self.state.has_own_pids else []
+        pid = self.state.process.pid
+        return namespace_pids(pid) if self.state.has_own_pids else [pid, *descendants(pid)]
 
     def oom_kills(self) -> int:
         """Return how many of its processes were killed for want of memory."""
@@ -195,9 +198,13 @@ class OwnRuntime:
 
     def kill_others(self) -> None:
         """Kill what does not end with the first process, since it shares its pid namespace."""
-        if not self.state.has_own_pids:
-            with contextlib.suppress(OcimagicError):  # without a cgroup nobody knows them
+        if self.state.has_own_pids:
+            return
+        if self.state.cgroup.paths:
+            with contextlib.suppress(OcimagicError):
                 self.state.cgroup.kill(signal.SIGKILL)
+        else:
+            kill_containers_own(os.getppid())
 
     # -- the end -----------------------------------------------------------------
 
@@ -242,18 +249,7 @@ class OwnRuntime:
         if self._loaded is None:
             known = set(self._filters)
             loaded = load_bundle(self._task.bundle_path, self._filters)
-            self._loaded = with_init(loaded) if self._task.init else loaded
+            has_own_pids = loaded.config.namespaces.get("pid") == ""
+            self._loaded = with_init(loaded) if self._task.init and has_own_pids else loaded
             self._on_loaded({key: self._filters[key] for key in self._filters.keys() - known})
         return self._loaded
-
-
-def namespace_pids(pid: int) -> list[int]:
-    """Return all processes of the pid namespace that a process is in."""
-    found = []
-    with contextlib.suppress(OSError):
-        wanted = os.stat(f"/proc/{pid}/ns/pid")
-        for name in filter(str.isdecimal, os.listdir("/proc")):
-            with contextlib.suppress(OSError):  # it has just ended, or is not ours
-                if os.path.samestat(os.stat(f"/proc/{name}/ns/pid"), wanted):
-                    found.append(int(name))
-    return sorted(found)

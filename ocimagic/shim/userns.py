@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ocimagic.errors import HostLacks
-from ocimagic.linux import syscalls
+from ocimagic.linux import mounting, syscalls
 from ocimagic.spec.record import dataclass
 
 
@@ -84,6 +84,26 @@ def enter(names: tuple[str, ...]) -> int:
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
     return 1 + sum(each.count for each in uids) if many else 1
+
+
+def can_hide_processes() -> bool:
+    """Say whether a container may have a /proc of its own processes: tried in a child.
+
+    In a container whose runtime has hidden parts of /proc the kernel lets nobody mount another
+    procfs, in which they would show (``mount_too_revealing``).
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
+            grandchild = os.fork()
+            if grandchild == 0:
+                mounting.mount("proc", "/proc", "proc", mounting.MS_NOSUID)
+                os._exit(0)
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
+        except OSError:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def join(pid: int) -> int:

@@ -274,6 +274,11 @@ class Unpacker:
         """Say whether the launcher is root only in a user namespace."""
         return self.launcher is not None and self.launcher.ids != 0
 
+    @property
+    def shares_processes(self) -> bool:
+        """Say whether containers have to see all processes there are: a container in another."""
+        return self.launcher is not None and not self.launcher.has_own_processes
+
     def unpacking(self, layer: Layer, parent: Sequence[str] | None = None) -> Unpacking:
         """Begin to unpack a layer.
 
