@@ -48,6 +48,8 @@ def main() -> NoReturn:
     except OcimagicError as err:
         control.send(json.dumps(pack(err)).encode())
         os._exit(0)
+    # Before children are waited for by a signal handler: who waits here would come too late.
+    hides = not ids or userns.can_hide_processes()
     preload.load_for_containers()
     signal.signal(signal.SIGCHLD, _reap)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -56,7 +58,6 @@ def main() -> NoReturn:
     gc.freeze()
     launcher = Launcher(control)
     launcher.forbid_imports()
-    hides = not ids or userns.can_hide_processes()
     ready = {"ids": ids, "pid": os.getpid(), "own_processes": hides}
     control.send(json.dumps({"ready": ready}).encode())
     launcher.run()
