@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import select
 import shutil
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 
 import nbformat
@@ -66,15 +69,13 @@ def page(chromium, lab):
     until(lambda: urllib.request.urlopen(f"{address}/api", timeout=1).status == 200)
     opened.goto(f"{address}/lab/tree/terminal.ipynb")
     opened.wait_for_selector(".jp-Notebook .cm-content")
-    opened.wait_for_selector(".jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator[data-status=idle]")
+    # Keys are lost while the kernel is not there yet.
+    opened.wait_for_function("document.body.textContent.includes('| Idle')")
     yield opened
     context.close()
 
 
 def until(is_so):
-    import select
-    import time
-
     deadline = time.monotonic() + PATIENCE_MS / 1000
     while time.monotonic() < deadline:
         try:
@@ -87,8 +88,11 @@ def until(is_so):
 
 
 def run_cell(page, number):
-    page.locator(".jp-CodeCell .cm-content").nth(number).click()
+    """Execute a cell and wait until it has been."""
+    cell = page.locator(".jp-CodeCell").nth(number)
+    cell.locator(".cm-content").click()
     page.keyboard.press("Control+Enter")
+    until(lambda: re.search("[0-9]", cell.locator(".jp-InputPrompt").inner_text()))
 
 
 def shows(page, text):
