@@ -134,7 +134,7 @@ def outcome(run, *words, **options):
     except OcimagicError as err:
         refusal = err
     finally:
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20, "it hung; a slow disk takes a few seconds"
     assert "Error(" not in (refusal.why or ""), "an exception nobody thought of"
     return refusal
 
