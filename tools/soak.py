@@ -3,10 +3,11 @@
 A round: another Python, in a process group of its own as Jupyter's kernels are, starts three
 containers; this one runs a fourth, attached, and stops one of the three.  Meanwhile somebody is
 killed with SIGKILL: that Python with its whole group (``kernel``), its launcher, or a shim, a
-holder or a first process of one of the four.  Then every container that was told to have begun
-has to be there, with the exit code it ought to have and each byte it wrote in its log once, and
-once with who is attached; and after their removal no mount, process, cgroup, descriptor, lock or
-file may be left.
+holder or a first process of one of the four, while it begins, runs or ends.  Then every
+container that was told to have begun has to be there, with the exit code it ought to have and
+each byte it wrote in its log once, and once with who is attached; and after their removal no
+mount, process, zombie, cgroup, descriptor, lock or file may be left.  No network namespace is
+either: it lives only as long as a process, a descriptor or a mount.
 
 The same ``--seed`` makes the same choices, not the same moments.
 """
@@ -34,6 +35,7 @@ from typing import TYPE_CHECKING
 from ocimagic import Engine
 from ocimagic.errors import OcimagicError
 from ocimagic.model.options import BuildOptions
+from ocimagic.shim.client import Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,11 +43,13 @@ if TYPE_CHECKING:
 CLONE = Path(__file__).resolve().parent.parent
 IMAGE = "soak"
 KINDS = ("kernel", "launcher", "shim", "holder", "init")
+MOMENTS = ("beginning", "running", "ending")
+LONGEST_WAIT_S = {"beginning": 0.04, "running": 0.25, "ending": 0.03}
 LINES = 150
 WRITTEN = b"".join(b"line %d of this container\n" % number for number in range(LINES))
 WRITE = (
     f"i=0; while [ $i -lt {LINES} ]; do echo line $i of this container; "
-    "[ $((i % 4)) = 0 ] && usleep 1000; i=$((i+1)); done; exit 7"
+    "[ $((i % 4)) = 0 ] && usleep 8000; i=$((i+1)); done; exit 7"
 )
 WAIT_TO_STOP = "trap 'exit 9' TERM; echo up; while :; do usleep 5000; done"
 COMMANDS = {
@@ -90,10 +94,17 @@ def main() -> int:
         finally:
             soak.close()
     soak.counts["seconds"] = round(time.monotonic() - began)
-    told = {"date": datetime.now(UTC).date().isoformat(), "seed": asked.seed, **soak.counts}
+    told: dict[str, object] = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
+        "seed": asked.seed,
+        **dict(sorted(soak.counts.items())),
+    }
     print(json.dumps(told, indent=1))
     for each in soak.wrong:
-        print("WRONG", each)
+        print(f"WRONG (seed {asked.seed})", each)
+    if soak.wrong:
+        print("launcher.log ends so:", soak.defects, sep="\n")
     if asked.result:
         asked.result.write_text(json.dumps(told | {"wrong": soak.wrong}, indent=1) + "\n")
     return 1 if soak.wrong else 0
@@ -105,6 +116,7 @@ class Soak:
     Attributes:
         counts: what was done, by name.
         wrong: what should not be, in words.
+        defects: the end of what launchers and shims wrote to their log.
     """
 
     def __init__(self, directory: Path, seed: int) -> None:
@@ -112,16 +124,21 @@ class Soak:
         self.seed = seed
         self.counts: collections.Counter[str] = collections.Counter()
         self.wrong: list[str] = []
+        self.defects = ""
         self.engine = Engine(self.root)
         self._make_image(directory / "context")
         # One run and one file job: all that lives as long as the engine is there now.
-        self.engine.containers.run(IMAGE, ["true"], network="none", remove=True)
+        self.engine.containers.run(IMAGE, ["sleep", "1000"], network="none", detach=True)
+        if not self.inside():
+            sys.exit("a container's process is not seen: one that is left would not be, either")
+        self.engine.containers.remove(self.engine.containers.list()[0].container_id, force=True)
         with Engine(self.root):  # sqlite keeps its descriptor until ours is closed
             pass
         pause(0.2)
         self.mounts = Path("/proc/self/mountinfo").read_text()
         self.fds = len(os.listdir("/proc/self/fd"))
         self.usual = len(self.processes())
+        self.launcher_fds = self._launcher_fds()
 
     def _make_image(self, context: Path) -> None:
         (context / "bin").mkdir(parents=True)
@@ -141,6 +158,7 @@ class Soak:
             for each in self.engine.containers.list(all=True):
                 self.engine.containers.remove(each.container_id, force=True)
             self.engine.containers.unpacker.remove_trees([self.engine.home.snapshots])
+        self.defects = (self.engine.home.own / "launcher.log").read_text(errors="replace")[-4000:]
         self.engine.close()
 
     def round(self, number: int) -> None:
@@ -165,6 +183,33 @@ class Soak:
                     found[int(entry.name)] = (entry / "comm").read_text().strip()
         return found
 
+    def inside(self) -> list[int]:
+        """Return all processes that have a file system of this data root: our containers'."""
+        found = []
+        mine = os.readlink("/proc/self/ns/mnt")
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                is_other = entry.name.isdigit() and os.readlink(entry / "ns/mnt") != mine
+                if is_other and str(self.root) in (entry / "mountinfo").read_text():
+                    found.append(int(entry.name))
+        return found
+
+    def _zombies(self) -> list[str]:
+        """Return what has ended and has not been waited for by this process or one of ours."""
+        ours = {os.getpid(), *self.processes()}
+        found = []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit():
+                    head, _, rest = (entry / "stat").read_text().rpartition(")")
+                    state, above, *_ = rest.split()
+                    if state == "Z" and int(above) in ours:
+                        found.append(f"{head}) below {above}")
+        return found
+
+    def _launcher_fds(self) -> int:
+        return len(os.listdir(f"/proc/{self.engine.containers.launcher.pid}/fd"))
+
     def _expect_nothing_left(self, number: int) -> None:
         home = self.engine.home
         with Engine(self.root):  # takes away what a killed one had begun to make
@@ -172,6 +217,9 @@ class Soak:
         looks: dict[str, Callable[[], object]] = {
             "mounts": lambda: Path("/proc/self/mountinfo").read_text() != self.mounts,
             "processes": lambda: len(self.processes()) > self.usual and self.processes(),
+            "processes of containers": self.inside,
+            "zombies": self._zombies,
+            "the launcher's descriptors": lambda: self._launcher_fds() > self.launcher_fds,
             "descriptors": lambda: len(os.listdir("/proc/self/fd")) > self.fds,
             "files of containers": lambda: names(home.containers),
             "files of runs": lambda: names(home.run),
@@ -182,6 +230,7 @@ class Soak:
         for what, look in looks.items():
             if not until(lambda look=look: not look()):
                 self.complain(number, f"left over: {what}: {look()}")
+            self.counts[f"looked for {what}"] += 1
 
     def _cgroups(self) -> Iterator[str]:
         for name in self.ids:
@@ -202,6 +251,8 @@ class Round:
         self.names = {kind: f"{kind}-{number}" for kind in COMMANDS}
         self.kind = chance.choice(KINDS)
         self.victim = chance.choice(list(COMMANDS))
+        self.moment = chance.choice(MOMENTS)
+        self.stopping = threading.Event()
         self.told: list[str] = []  # names that were said to have begun
         self.killed = ""  # whose first process was killed
         self.attached: object = None
@@ -214,9 +265,8 @@ class Round:
         stopper = threading.Thread(target=self._stop_one)
         for each in (reader, runner, stopper):
             each.start()
-        pause(self.chance.uniform(0, 0.4))
+        self._await_moment()
         self._strike(kernel)
-        self.soak.counts[self.kind] += 1
         for each in (runner, stopper):
             each.join(PATIENCE_S)
             if each.is_alive():
@@ -232,7 +282,7 @@ class Round:
         self._remove()
 
     def _complain(self, text: str) -> None:
-        self.soak.complain(self.number, f"({self.kind} of {self.victim}) {text}")
+        self.soak.complain(self.number, f"({self.kind} of {self.victim}, {self.moment}) {text}")
 
     # -- what goes on ------------------------------------------------------------
 
@@ -267,45 +317,71 @@ class Round:
     def _stop_one(self) -> None:
         name = self.names["stopped"]
         if until(lambda: name in self.told, 5) and until(lambda: self._log(name) == b"up\n", 5):
+            self.stopping.set()
             self.engine.containers.stop(name, grace_s=20)
             self.soak.counts["stopped while somebody was killed"] += 1
 
+    def _await_moment(self) -> None:
+        """Wait for about the moment at which somebody is to die."""
+        name = self.names[self.victim]
+        until(lambda: self._is_there(name))
+        if self.kind == "init" or self.moment != "beginning":
+            until(lambda: self._started(name) is not None)
+        if self.moment == "ending" and self.victim == "stopped":
+            self.stopping.wait(5)
+        elif self.moment == "ending" and self.victim != "sleeper":
+            until(lambda: len(self._log(name)) > len(WRITTEN) * 0.96 or not self._lives(name))
+        pause(self.chance.uniform(0, LONGEST_WAIT_S[self.moment]))
+
     def _strike(self, kernel: subprocess.Popen[str]) -> None:
-        if self.kind == "kernel":
-            os.killpg(kernel.pid, signal.SIGKILL)
-            self.soak.counts["killed"] += 1
-            return
-        found: list[int] = []
-        until(lambda: found.extend(self._victims(kernel)) or found, 1)
-        for pid in found[:1]:
-            with suppress(ProcessLookupError):
+        is_hit = False
+        with suppress(ProcessLookupError):
+            if self.kind == "kernel":
+                os.killpg(kernel.pid, signal.SIGKILL)
+                is_hit = True
+            elif self.kind == "launcher":
+                is_hit = self._kill_launcher(kernel)
+            else:
+                is_hit = self._kill_keeper()
+        done = f"killed {self.kind}, {self.moment}" if is_hit else "came too late to kill"
+        self.soak.counts[done] += 1
+
+    def _kill_launcher(self, kernel: subprocess.Popen[str]) -> bool:
+        for pid, name in self.soak.processes().items():
+            if name == "ocimagic-launch" and parent(pid) == kernel.pid:
                 os.kill(pid, signal.SIGKILL)
-                self.soak.counts["killed"] += 1
+                return True
+        return False
 
-    def _victims(self, kernel: subprocess.Popen[str]) -> list[int]:
-        if self.kind != "launcher":
-            return self._pids_of_victim()
-        found = self.soak.processes().items()
-        pids = [pid for pid, name in found if name == "ocimagic-launch"]
-        return [pid for pid in pids if parent(pid) == kernel.pid]
-
-    def _pids_of_victim(self) -> list[int]:
-        """Return whom to kill of one container; somebody of the room if it has not begun."""
-        state = self._state(self.names[self.victim])
-        if state is not None:
-            key = {"shim": "shim_pid", "holder": "holder_pid", "init": "pid"}[self.kind]
+    def _kill_keeper(self) -> bool:
+        """Kill who keeps the victim, or its first process; one of the room if it is not known."""
+        started = self._started(self.names[self.victim])
+        if started is not None:
+            getattr(started, self.kind).send(signal.SIGKILL)
             if self.kind == "init":
                 self.killed = self.names[self.victim]
-            return [state[key]]
+            return True
         word = {"shim": "ocimagic-shim", "holder": "ocimagic-hold"}.get(self.kind)
-        return [pid for pid, name in self.soak.processes().items() if name == word]
+        found = [pid for pid, name in self.soak.processes().items() if name == word]
+        if not found:
+            return False
+        os.kill(self.chance.choice(found), signal.SIGKILL)
+        return True
 
-    def _state(self, name: str) -> dict[str, int] | None:
+    def _is_there(self, name: str) -> bool:
+        with suppress(OcimagicError):
+            return bool(self.engine.containers.get(name))
+        return False
+
+    def _lives(self, name: str) -> bool:
+        started = self._started(name)
+        return started is not None and started.init.is_alive()
+
+    def _started(self, name: str) -> Started | None:
         with suppress(OcimagicError, OSError, ValueError):
             found = self.engine.containers.get(name).container_id
             path = self.engine.containers.directory(found) / "state.json"
-            state: dict[str, int] = json.loads(path.read_bytes())
-            return state
+            return Started.from_message(json.loads(path.read_bytes()))
         return None
 
     def _log(self, name: str) -> bytes:
@@ -389,6 +465,13 @@ def names(directory: Path) -> list[str]:
     with suppress(FileNotFoundError):
         return sorted(each.name for each in directory.iterdir())
     return []
+
+
+def commit() -> str:
+    """Return which state of the sources this is, with a + if they were changed since."""
+    words = ("describe", "--always", "--dirty=+", "--exclude=*")
+    done = subprocess.run(("git", *words), cwd=CLONE, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def parent(pid: int) -> int:
