@@ -6,9 +6,11 @@ is gone before it was asked for anything ends.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import gc
 import json
+import os
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 Filters = dict[bytes, bytes]
 MAX_LESSON = 1 << 17
+_RIGHTS = socket.CMSG_SPACE(8 * 4)
 _LESSON = struct.Struct("=I")
 
 
@@ -99,11 +102,22 @@ class _Pair:
 
     def _wait(self, keeper: Keeper) -> bool:
         """Take the request, and give it to the holder at once; False if none will come."""
-        data, fds, _, _ = socket.recv_fds(self._inbox, MAX_REQUEST, 8)
+        # Taken out only when the holder has it: a shim that is killed before leaves it to the next.
+        data, fds = self._receive(socket.MSG_PEEK)
         if not data:
             return False
         keeper.keep({"first": {"fd": fds[0]}}, request=json.loads(data))
+        for fd in (*fds[1:], *self._receive()[1]):
+            os.close(fd)
         return True
+
+    def _receive(self, flags: int = 0) -> tuple[bytes, list[int]]:
+        # Not recv_fds: that of Python 3.11 forgets its flags.
+        data, extra, _, _ = self._inbox.recvmsg(MAX_REQUEST, _RIGHTS, flags)
+        fds = array.array("i")
+        for _, _, rights in extra:
+            fds.frombytes(rights)
+        return data, list(fds)
 
 
 def _refuse(keeper: Keeper, err: OcimagicError) -> None:
