@@ -135,7 +135,7 @@ class Soak:
         with Engine(self.root):  # sqlite keeps its descriptor until ours is closed
             pass
         pause(0.2)
-        self.mounts = Path("/proc/self/mountinfo").read_text()
+        self.mounts = mounts()
         self.fds = len(os.listdir("/proc/self/fd"))
         self.usual = len(self.processes())
         self.launcher_fds = self._launcher_fds()
@@ -215,7 +215,7 @@ class Soak:
         with Engine(self.root):  # takes away what a killed one had begun to make
             pass
         looks: dict[str, Callable[[], object]] = {
-            "mounts": lambda: Path("/proc/self/mountinfo").read_text() != self.mounts,
+            "mounts": lambda: sorted(mounts() - self.mounts),
             "processes": lambda: len(self.processes()) > self.usual and self.processes(),
             "processes of containers": self.inside,
             "zombies": self._zombies,
@@ -362,7 +362,11 @@ class Round:
                 self.killed = self.names[self.victim]
             return True
         word = {"shim": "ocimagic-shim", "holder": "ocimagic-hold"}.get(self.kind)
-        found = [pid for pid, name in self.soak.processes().items() if name == word]
+        there = self.soak.processes()
+        # A first process has its shim's name until it takes its own.
+        found = [
+            pid for pid, name in there.items() if name == word and there.get(parent(pid)) != word
+        ]
         if not found:
             return False
         os.kill(self.chance.choice(found), signal.SIGKILL)
@@ -465,6 +469,11 @@ def names(directory: Path) -> list[str]:
     with suppress(FileNotFoundError):
         return sorted(each.name for each in directory.iterdir())
     return []
+
+
+def mounts() -> set[str]:
+    """Return the lines of this mount namespace's mounts."""
+    return set(Path("/proc/self/mountinfo").read_text().splitlines())
 
 
 def commit() -> str:
