@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import select
 import shutil
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,7 +98,7 @@ def keeper_memory(root: Path, image: str, others: list[peers.Peer]) -> dict[str,
     with Engine(root, environment={}) as engine:
         mine = engine.containers.run(image, SLEEP, network="none", detach=True, name="weighed")
         directory = Path(engine.containers.inspect("weighed").log_path).parent
-    state = json.loads((directory / "state.json").read_bytes())
+    state = _at_rest(directory / "state.json")
     found = {"ocimagic": sum(pss_bytes(state[key]) for key in ("shim_pid", "holder_pid"))}
     for peer in others:
         name = peer.call("run", "-d", "--network", "none", image, *SLEEP).strip()
@@ -105,6 +107,17 @@ def keeper_memory(root: Path, image: str, others: list[peers.Peer]) -> dict[str,
     with Engine(root, environment={}) as engine:
         engine.containers.remove(mine.container_id, force=True)
     return {who: float(size) for who, size in found.items()}
+
+
+def _at_rest(path: Path) -> dict[str, int]:
+    """Return who keeps a container once its shim has given back what making it took."""
+    first = json.loads(path.read_bytes())
+    deadline = time.monotonic() + 5
+    state: dict[str, int] = first
+    while state["shim_pid"] == first["shim_pid"] and time.monotonic() < deadline:
+        select.select([], [], [], 0.05)
+        state = json.loads(path.read_bytes())
+    return state
 
 
 def pss_bytes(pid: int) -> int:
