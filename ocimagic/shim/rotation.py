@@ -37,16 +37,6 @@ def shift(path: str, max_files: int) -> None:
     os.rename(path, _name(path, 1))
 
 
-def rotated(path: str) -> list[str]:
-    """Return the older files of a log, oldest first; compressed ones end in ``.gz``."""
-    found: list[str] = []
-    number = 1
-    while names := _present(path, number):
-        found.append(names[0])
-        number += 1
-    return found[::-1]
-
-
 def _name(path: str, number: int) -> str:
     return f"{path}.{number}"
 

@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 from ocimagic.shim import rotation
 from ocimagic.shim.logs import LogWriter
 from ocimagic.shim.records import PIECE, cri_records, json_records, parse_record, pieces
-from ocimagic.shim.rotation import compress, rotated, shift
+from ocimagic.shim.rotation import compress, shift
 from ocimagic.shim.task import LogOptions
+
+
+def rotated(path):
+    """Return the older files of a log, oldest first."""
+    found = []
+    while names := [each for each in (f"{path}.{len(found) + 1}", f"{path}.{len(found) + 1}.gz")
+                    if os.path.exists(each)]:  # fmt: skip
+        found.append(names[0])
+    return found[::-1]
 
 
 def writer(path, memory=None, **options):
