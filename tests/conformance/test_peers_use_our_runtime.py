@@ -31,8 +31,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 class Peer:
     """An engine's command line; container names are its own."""
 
-    def __init__(self, name, command, environment=None):
+    def __init__(self, name, command, room, environment=None):
         self.name = name
+        self.room = room  # conmon leaves a file named oom where it was started
         self.command = command
         self.environment = os.environ | (environment or {})
         self.is_docker = name == "docker"
@@ -40,7 +41,7 @@ class Peer:
     def call(self, *words, check=True, stdin=subprocess.DEVNULL):
         done = subprocess.run(
             [*self.command, *map(str, words)], stdin=stdin, capture_output=True, text=True,
-            timeout=60, env=self.environment, check=False,
+            timeout=60, env=self.environment, check=False, cwd=self.room,
         )  # fmt: skip
         if check:
             assert done.returncode == 0, f"{words[0]}: {done.stderr}"
@@ -144,7 +145,7 @@ def podman(room):
     )
     store = ["--root", room / "podman", "--runroot", room / "podman-run"]
     command = ["podman", *map(str, store), "--runtime", str(room / "ours"), "--log-level", "error"]
-    peer = Peer("podman", command, {"CONTAINERS_CONF": str(room / "containers.conf")})
+    peer = Peer("podman", command, room, {"CONTAINERS_CONF": str(room / "containers.conf")})
     peer.call("import", room / "rootfs.tar", IMAGE)
     yield peer
     peer.call("rm", "--all", "--force", "--time", "0", check=False)
@@ -158,7 +159,7 @@ def docker(room):
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed")
     subprocess.run(["ip", "netns", "add", NETNS], check=True)
-    peer = Peer("docker", ["docker", "--host", f"unix://{room}/docker.sock"])
+    peer = Peer("docker", ["docker", "--host", f"unix://{room}/docker.sock"], room)
     words = [
         "nsenter", f"--net=/run/netns/{NETNS}", "dockerd", "--data-root", room / "docker",
         "--exec-root", room / "exec", "--host", f"unix://{room}/docker.sock",
