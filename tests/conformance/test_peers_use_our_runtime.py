@@ -73,6 +73,7 @@ class Peer:
         """Run a command on a terminal; returns what it wrote and its exit code."""
         pid, master = pty.fork()
         if pid == 0:
+            os.chdir(self.room)
             os.execvpe(self.command[0], [*self.command, *map(str, words)], self.environment)
         told = b""
         with contextlib.suppress(OSError):
