@@ -17,7 +17,7 @@ from ocimagic.runtime.namespaces import write_offsets
 from ocimagic.runtime.protection import open_null
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ocimagic.runtime.namespaces import Namespaces
     from ocimagic.runtime.program import Ctx
@@ -46,10 +46,15 @@ def bear(
     """
     if -1 in context.stdio:
         context.null = open_null()
-    flags = 0 if spaces.needs_stage else spaces.flags("cgroup")
     mine, context.channel = Channel.pair()
+    needs_stage = spaces.needs_stage or ("pid" in spaces.joined and not _may_return())
     try:
-        pid, pidfd = _clone(context, flags, is_stage=spaces.needs_stage)
+        if needs_stage:
+            pid, pidfd = _clone(context, 0, is_stage=True)
+        elif spaces.joined:
+            pid, pidfd = _clone_beside(context, spaces)
+        else:
+            pid, pidfd = _clone(context, spaces.flags("cgroup"), is_stage=False)
     except BaseException:
         mine.close()
         context.channel.close()
@@ -57,8 +62,10 @@ def bear(
     if pid == 0:
         mine.close()
         syscalls.set_process_name(_NAME)
-        if spaces.needs_stage:
+        if needs_stage:
             _pass_stage(spaces, context, become_mapped)
+        elif spaces.joined:
+            _join(spaces, context)
         program.run_phases(phases, context)
     context.channel.close()
     if context.null >= 0:
@@ -85,12 +92,63 @@ def _clone(context: program.Context, flags: int, *, is_stage: bool) -> tuple[int
         ) from err
 
 
-def _pass_stage(
-    spaces: Namespaces, context: Ctx, become_mapped: Callable[[Ctx], None] | None
-) -> None:
-    """Join, then clone the process itself as a child of this one's parent; returns in it only."""
+def _may_return() -> bool:
+    """Say whether this process's children, sent to another pid namespace, could be had back.
+
+    Who is root of a user namespace only is not allowed to: the machine's owns the way home.
+    """
+    home = _open_home()
     try:
-        pid, pidfd = _from_stage(spaces, context, become_mapped)
+        syscalls.setns(home, syscalls.CLONE_NEWPID)
+    except OSError:
+        return False
+    finally:
+        os.close(home)
+    return True
+
+
+def _open_home() -> int:
+    return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _clone_beside(context: program.Context, spaces: Namespaces) -> tuple[int, int]:
+    """Clone, where there is one to join, into a pid namespace; the child joins the others."""
+    # Nobody in there may look at what is open here (CVE-2016-9962), from the first moment on.
+    is_dumpable = syscalls.prctl(syscalls.PR_GET_DUMPABLE) == 1
+    door = spaces.joined.get("pid", -1)
+    home = _open_home() if door >= 0 else -1
+    pid = -1
+    try:
+        if is_dumpable:
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+        if door >= 0:
+            syscalls.setns(door, syscalls.CLONE_NEWPID)
+        pid, pidfd = _clone(context, spaces.flags("cgroup"), is_stage=False)
+    except OSError as err:
+        raise HostLacks("cannot enter the container", why=f"setns: {err.strerror}") from err
+    finally:
+        if home >= 0 and pid != 0:
+            syscalls.setns(home, syscalls.CLONE_NEWPID)
+        if home >= 0:
+            os.close(home)
+        if is_dumpable and pid != 0:
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
+    return pid, pidfd
+
+
+def _join(spaces: Namespaces, context: Ctx) -> None:
+    """Go where the others are; the pid namespace is the right one already."""
+    with _reported(context):
+        context.proc = os.open("/proc", program.PROC_FLAGS)
+        spaces.join()
+    spaces.close()
+
+
+@contextlib.contextmanager
+def _reported(context: program.Context) -> Iterator[None]:
+    """Tell the creator what goes wrong, and end."""
+    try:
+        yield
     except OcimagicError as err:
         program.report(context.channel, "join", err)
         os._exit(125)
@@ -98,6 +156,14 @@ def _pass_stage(
         failure = StartFailed("cannot enter the namespaces", why=err.strerror)
         program.report(context.channel, "join", failure)
         os._exit(125)
+
+
+def _pass_stage(
+    spaces: Namespaces, context: Ctx, become_mapped: Callable[[Ctx], None] | None
+) -> None:
+    """Join, then clone the process itself as a child of this one's parent; returns in it only."""
+    with _reported(context):
+        pid, pidfd = _from_stage(spaces, context, become_mapped)
     if pid:
         context.channel.say("born", pidfd, pid=pid)
         os._exit(0)

@@ -1,7 +1,9 @@
 """The namespaces of a process: new ones it is born into, others' that it joins.
 
-Where nothing is joined one clone does it all.  Else a second process, the *stage*, joins and
-clones the first process as a child of its own parent, so that the creator keeps it.
+One clone does it all where no user namespace and no clocks are in play, and the creator is the
+machine's root: what is joined, its next child is born into (pid) or joins by itself.  Else a second
+process, the *stage*, joins and clones the first process as a child of its own parent, so that
+the creator keeps it.
 
 Spec: runtime-spec config-linux.md, "Namespaces", "Offset for Time Namespace".
 """
@@ -33,6 +35,7 @@ CLONE_FLAGS = {
     "time": syscalls.CLONE_NEWTIME,
     "mount": syscalls.CLONE_NEWNS,
 }
+_PRIVILEGED = ("user", "time")
 FILES = {kind: {"network": "net", "mount": "mnt"}.get(kind, kind) for kind in CLONE_FLAGS}
 _CLOCK_FILE = "/proc/self/timens_offsets"
 
@@ -107,7 +110,9 @@ class Namespaces:
     @property
     def needs_stage(self) -> bool:
         """Say whether one clone is not enough."""
-        return bool(self.joined) or bool(self.offsets)
+        order_matters = not self.joined.keys().isdisjoint(_PRIVILEGED)
+        order_matters |= bool(self.joined) and not self.new.isdisjoint(_PRIVILEGED)
+        return order_matters or bool(self.offsets)
 
     def flags(self, *without: str) -> int:
         """Return the CLONE_NEW flags of the new ones."""

@@ -21,7 +21,7 @@ from ocimagic.shim import protocol
 from ocimagic.shim.foreign import ForeignRuntime
 from ocimagic.shim.forks import fork_apart
 from ocimagic.shim.holder import Holder, Keeper
-from ocimagic.shim.memory import anonymous
+from ocimagic.shim.memory import anonymous, own_pages
 from ocimagic.shim.monitor import MEMORY_BYTES, Monitor
 from ocimagic.shim.own import OwnRuntime
 from ocimagic.shim.task import Task
@@ -36,7 +36,9 @@ _RIGHTS = socket.CMSG_SPACE(8 * 4)
 _LESSON = struct.Struct("=I")
 
 
-def open_pair(leave: Callable[[], None], filters: Filters) -> socket.socket:
+def open_pair(
+    leave: Callable[[], None], filters: Filters, *, is_spare: bool = False
+) -> socket.socket:
     """Fork a pair; return the socket that takes one request, with the client's socket.
 
     What comes back over it is for ``learn``.
@@ -44,13 +46,14 @@ def open_pair(leave: Callable[[], None], filters: Filters) -> socket.socket:
     Args:
         leave: closes, in the pair, what is the launcher's.
         filters: compiled seccomp filters by their JSON.
+        is_spare: nobody waits for it yet.
     """
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def live() -> None:
         leave()
         mine.close()
-        _Pair(theirs, filters).run()
+        _Pair(theirs, filters, is_spare=is_spare).run()
 
     fork_apart(live)
     theirs.close()
@@ -65,8 +68,9 @@ def learn(lesson: bytes, filters: Filters) -> None:
 
 
 class _Pair:
-    def __init__(self, inbox: socket.socket, filters: Filters) -> None:
+    def __init__(self, inbox: socket.socket, filters: Filters, *, is_spare: bool) -> None:
         self._inbox = inbox
+        self._is_spare = is_spare
         self._filters = filters
         self._memory = anonymous(MEMORY_BYTES)
 
@@ -79,8 +83,11 @@ class _Pair:
         gc.enable()  # what was there before is frozen
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         keeper = Keeper(holder, link)
-        if not holder.request and not self._wait(keeper):
-            return
+        if not holder.request:
+            if self._is_spare:
+                own_pages()
+            if not self._wait(keeper):
+                return
         request = holder.request
         try:
             task = Task.parse(request)

@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,10 @@ from ocimagic.errors import (
     InvalidDocument,
     InvalidOption,
     InvalidState,
+    OcimagicError,
     StartFailed,
 )
+from ocimagic.linux import syscalls
 from ocimagic.linux.identity import ProcessIdentity, identify
 from ocimagic.runtime import container
 from ocimagic.runtime.execute import execute
@@ -366,3 +369,20 @@ def test_statuses_in_the_course_of_a_life(box, tmp_path):
 def test_a_state_from_before_a_reboot(box, running):
     old = ProcessIdentity(running.pid, running.state.process.start_ticks, "another boot")
     assert replace(running.state, process=old).status() == "stopped"
+
+
+def test_who_executes_keeps_its_own_pid_namespace(box, running):
+    """Its children were sent to the container's for a moment; and it can be looked at again."""
+    before = syscalls.prctl(syscalls.PR_GET_DUMPABLE)
+    assert run(box, running, "true")[0] == 0
+    assert os.readlink("/proc/self/ns/pid_for_children") == os.readlink("/proc/self/ns/pid")
+    assert syscalls.prctl(syscalls.PR_GET_DUMPABLE) == before
+
+
+def test_into_a_pid_namespace_that_has_ended(box, running):
+    """No child can be born there: said in words, and the next can be born here."""
+    os.kill(running.pid, signal.SIGKILL)
+    os.waitid(os.P_PIDFD, running.pidfd, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(OcimagicError):
+        execute(running.state, process("true"), (-1, -1, -1))
+    assert subprocess.run(["true"], check=False).returncode == 0
