@@ -117,15 +117,14 @@ class Launcher:
         """Serve until the engine lets go."""
         while True:
             ready = self._poll.poll(_IDLE_MS if self._spare is None else None)
-            begun = False
+            # When nothing else is to be done: not beside a start.
+            if not ready:
+                self._spare = open_pair(self._leave_all, self._filters, is_spare=True)
             for fd, _ in ready:
                 if fd == self._control.fileno():
                     self._take_request()
                 else:
-                    begun |= self._take_lesson(fd)
-            # When nothing else is to be done, or the last start is beyond what a fork delays.
-            if self._spare is None and (not ready or (begun and not self._pairs)):
-                self._spare = open_pair(self._leave_all, self._filters, is_spare=True)
+                    self._take_lesson(fd)
 
     def _take_request(self) -> None:
         data, fds, flags, _ = socket.recv_fds(self._control, MAX_REQUEST, MAX_FDS)
@@ -134,8 +133,8 @@ class Launcher:
         whole = not flags & socket.MSG_TRUNC
         self._obey(json.loads(data) if whole else _TOO_LONG, data, fds)
 
-    def _take_lesson(self, fd: int) -> bool:
-        """Hear what a pair has learnt; say whether that was all."""
+    def _take_lesson(self, fd: int) -> None:
+        """Hear what a pair has learnt; nothing is its end."""
         lesson = b""
         with contextlib.suppress(ConnectionResetError):
             lesson = self._pairs[fd].recv(MAX_LESSON)
@@ -144,7 +143,6 @@ class Launcher:
         else:
             self._poll.unregister(fd)
             self._pairs.pop(fd).close()
-        return not lesson
 
     def _obey(self, request: dict[str, object], data: bytes, fds: list[int]) -> None:
         self._in_hand = fds

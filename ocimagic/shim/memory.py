@@ -9,10 +9,15 @@ from __future__ import annotations
 import contextlib
 import mmap
 import struct
+from typing import TYPE_CHECKING
 
 from ocimagic.linux import syscalls
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _FLAGS = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+_PIECE_BYTES = 1 << 18
 Buffer = mmap.mmap | bytearray
 
 
@@ -21,20 +26,27 @@ def anonymous(size: int) -> mmap.mmap:
     return mmap.mmap(-1, size, flags=_FLAGS)
 
 
-def own_pages() -> None:
+def own_pages(is_wanted: Callable[[], bool]) -> None:
     """Copy now what this process shares with the one it was forked from.
 
     Python writes to nearly all it reads, the counts of references; page by page, in the middle
-    of a start, that costs a fifth of the start.
+    of a start, that costs a tenth of the start.
+
+    Args:
+        is_wanted: asked between the pieces: this process has something better to do.
     """
     with open("/proc/self/maps", "rb") as file:
         lines = file.read().splitlines()
     for line in lines:
         where, rights = line.split(None, 2)[:2]
-        if rights == b"rw-p":
-            first, end = (int(each, 16) for each in where.split(b"-"))
+        if rights != b"rw-p":
+            continue
+        first, end = (int(each, 16) for each in where.split(b"-"))
+        for address in range(first, end, _PIECE_BYTES):
+            if is_wanted():
+                return
             with contextlib.suppress(OSError):  # an older kernel, or no room: page by page then
-                syscalls.populate(first, end - first)
+                syscalls.populate(address, min(_PIECE_BYTES, end - address))
 
 
 class Cell:

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import json
 import os
+import select
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -85,7 +86,7 @@ class _Pair:
         keeper = Keeper(holder, link)
         if not holder.request:
             if self._is_spare:
-                own_pages()
+                own_pages(self._is_asked)
             if not self._wait(keeper):
                 return
         request = holder.request
@@ -117,6 +118,9 @@ class _Pair:
         for fd in (*fds[1:], *self._receive()[1]):
             os.close(fd)
         return True
+
+    def _is_asked(self) -> bool:
+        return bool(select.select([self._inbox], [], [], 0)[0])
 
     def _receive(self, flags: int = 0) -> tuple[bytes, list[int]]:
         # Not recv_fds: that of Python 3.11 forgets its flags.

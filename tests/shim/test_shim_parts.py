@@ -1,5 +1,7 @@
 """The shim's parts by themselves: frames, who a process is, signals."""
 
+import os
+import re
 import subprocess
 import sys
 import time
@@ -65,3 +67,40 @@ def test_signals(text, number):
 def test_bad_signals(text):
     with pytest.raises(InvalidOption):
         signal_number(text)
+
+
+FORKED = """
+import mmap, os, sys
+from ocimagic.shim.memory import own_pages
+mine = mmap.mmap(-1, 4 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+mine.write(b"x" * (4 << 20))
+
+def private_kb():
+    with open("/proc/self/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Private_Dirty"))
+
+reader, writer = os.pipe()
+if os.fork() == 0:
+    before = private_kb()
+    own_pages(lambda: True)
+    unwanted = private_kb() - before
+    own_pages(lambda: False)
+    os.write(writer, f"{unwanted} {private_kb() - before} {mine[:1]}".encode())
+    os._exit(0)
+os.close(writer)
+print(os.read(reader, 100).decode())
+os.wait()
+"""
+
+
+def test_a_fork_takes_its_pages_before_it_writes_to_them():
+    """And stops as soon as there is something better to do."""
+    if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (5, 14):
+        pytest.skip("MADV_POPULATE_WRITE is of Linux 5.14")
+    told = subprocess.run(
+        [sys.executable, "-c", FORKED], capture_output=True, text=True, check=True
+    )
+    unwanted, taken, kept = told.stdout.split()
+    assert int(unwanted) < 512
+    assert int(taken) >= 4096
+    assert kept == "b'x'"
