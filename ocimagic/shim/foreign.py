@@ -30,7 +30,7 @@ from ocimagic.errors import (
 )
 from ocimagic.linux import syscalls
 from ocimagic.linux.identity import identify, wait_end
-from ocimagic.runtime.cgroup import Cgroup
+from ocimagic.runtime.cgroup import Cgroup, place
 from ocimagic.runtime.program import identity_of
 from ocimagic.runtime.rootfs import make_private, mount_overlay
 from ocimagic.runtime.state import ContainerState
@@ -136,6 +136,11 @@ class ForeignRuntime(OwnRuntime):
                 root,
             ),
         }
+        linux = config["linux"]
+        assert isinstance(linux, dict)
+        if not place(bundle.config.cgroups_path, self._task.container_id).paths:
+            # Asked for a cgroup that cannot be made runc refuses; not asked it does without.
+            linux.pop("cgroupsPath", None)
         with open(os.path.join(self._directory, "config.json"), "w", encoding="utf-8") as file:
             json.dump(config, file)
 

@@ -36,6 +36,24 @@ def runtime(request, tmp_path_factory):
     return str(path)
 
 
+def test_runc_as_an_ordinary_user(shared):
+    """Without a cgroup that is delegated there are no limits, but containers all the same."""
+    if os.geteuid() == 0:
+        pytest.skip("root can have cgroups; run as an ordinary user")
+    if not shutil.which("runc"):
+        pytest.skip("runc is not installed")
+    options = {"network": "none", "runtime": "runc"}
+    words = ["sh", "-c", "echo out; echo err >&2; exit 3"]
+    done = shared.containers.run("busybox", words, remove=True, **options)
+    assert (done.exit_code, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+    made = shared.containers.run("busybox", ["sleep", "100"], detach=True, **options)
+    try:
+        assert execute(shared, made.name, "echo", "inside").stdout == b"inside\n"
+        assert shared.containers.stop(made.name, grace_s=0).code == 128 + signal.SIGKILL
+    finally:
+        shared.containers.remove(made.name, force=True)
+
+
 @pytest.fixture
 def start(shared, runtime):
     """Start a container in the background; it is removed afterwards."""
