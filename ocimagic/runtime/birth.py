@@ -6,6 +6,7 @@ What is here runs on both sides of the clone; the child never comes back from ``
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -47,17 +48,18 @@ def bear(
     if -1 in context.stdio:
         context.null = open_null()
     mine, context.channel = Channel.pair()
-    needs_stage = spaces.needs_stage or ("pid" in spaces.joined and not _may_return())
     try:
+        home = _way_home() if "pid" in spaces.joined and not spaces.needs_stage else -1
+        needs_stage = spaces.needs_stage or ("pid" in spaces.joined and home < 0)
         if needs_stage:
             pid, pidfd = _clone(context, 0, is_stage=True)
         elif spaces.joined:
-            pid, pidfd = _clone_beside(context, spaces)
+            pid, pidfd = _clone_beside(context, spaces, home)
         else:
             pid, pidfd = _clone(context, spaces.flags("cgroup"), is_stage=False)
     except BaseException:
         mine.close()
-        context.channel.close()
+        _let_go(context)
         raise
     if pid == 0:
         mine.close()
@@ -67,10 +69,15 @@ def bear(
         elif spaces.joined:
             _join(spaces, context)
         program.run_phases(phases, context)
+    _let_go(context)
+    return pid, pidfd, mine
+
+
+def _let_go(context: program.Context) -> None:
+    """Close what only the child needs."""
     context.channel.close()
     if context.null >= 0:
         os.close(context.null)
-    return pid, pidfd, mine
 
 
 def _clone(context: program.Context, flags: int, *, is_stage: bool) -> tuple[int, int]:
@@ -85,6 +92,12 @@ def _clone(context: program.Context, flags: int, *, is_stage: bool) -> tuple[int
     try:
         return syscalls.clone3(flags)
     except OSError as err:
+        if err.errno == errno.ENOMEM and not flags & syscalls.CLONE_NEWPID:
+            # What the kernel says of a pid namespace without its first process.
+            raise StartFailed(
+                "no process can be made there",
+                why="the container has ended, or the machine has no memory left",
+            ) from err
         raise HostLacks(
             "this machine does not allow containers",
             why=f"clone3 into new namespaces: {err.strerror}",
@@ -92,48 +105,60 @@ def _clone(context: program.Context, flags: int, *, is_stage: bool) -> tuple[int
         ) from err
 
 
-def _may_return() -> bool:
-    """Say whether this process's children, sent to another pid namespace, could be had back.
+def _way_home() -> int:
+    """Open this process's own pid namespace, to have its later children back; -1 if it cannot.
 
     Who is root of a user namespace only is not allowed to: the machine's owns the way home.
     """
-    home = _open_home()
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
         syscalls.setns(home, syscalls.CLONE_NEWPID)
     except OSError:
-        return False
-    finally:
         os.close(home)
-    return True
+        return -1
+    return home
 
 
-def _open_home() -> int:
-    return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+def _clone_beside(context: program.Context, spaces: Namespaces, home: int) -> tuple[int, int]:
+    """Clone, where there is one to join, into a pid namespace; the child joins the others.
 
-
-def _clone_beside(context: program.Context, spaces: Namespaces) -> tuple[int, int]:
-    """Clone, where there is one to join, into a pid namespace; the child joins the others."""
+    Args:
+        context: what it knows.
+        spaces: where it is to be.
+        home: of ``_way_home``, closed here; -1 without a pid namespace to join.
+    """
     # Nobody in there may look at what is open here (CVE-2016-9962), from the first moment on.
     is_dumpable = syscalls.prctl(syscalls.PR_GET_DUMPABLE) == 1
-    door = spaces.joined.get("pid", -1)
-    home = _open_home() if door >= 0 else -1
     pid = -1
     try:
         if is_dumpable:
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-        if door >= 0:
-            syscalls.setns(door, syscalls.CLONE_NEWPID)
+        if home >= 0:
+            _enter_pid_namespace(spaces.joined["pid"])
         pid, pidfd = _clone(context, spaces.flags("cgroup"), is_stage=False)
-    except OSError as err:
-        raise HostLacks("cannot enter the container", why=f"setns: {err.strerror}") from err
     finally:
         if home >= 0 and pid != 0:
-            syscalls.setns(home, syscalls.CLONE_NEWPID)
+            _return_to(home)
         if home >= 0:
             os.close(home)
         if is_dumpable and pid != 0:
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
     return pid, pidfd
+
+
+def _enter_pid_namespace(door: int) -> None:
+    try:
+        syscalls.setns(door, syscalls.CLONE_NEWPID)
+    except OSError as err:
+        raise HostLacks("cannot enter the container", why=f"setns: {err.strerror}") from err
+
+
+def _return_to(home: int) -> None:
+    """Have later children here again; who cannot must end, or they were the container's."""
+    try:
+        syscalls.setns(home, syscalls.CLONE_NEWPID)
+    except OSError:
+        os._exit(125)
 
 
 def _join(spaces: Namespaces, context: Ctx) -> None:

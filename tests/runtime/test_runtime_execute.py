@@ -24,7 +24,7 @@ from ocimagic.errors import (
 )
 from ocimagic.linux import syscalls
 from ocimagic.linux.identity import ProcessIdentity, identify
-from ocimagic.runtime import container
+from ocimagic.runtime import birth, container
 from ocimagic.runtime.execute import execute
 from ocimagic.runtime.state import ContainerState
 from ocimagic.spec.codec import Fields
@@ -379,10 +379,16 @@ def test_who_executes_keeps_its_own_pid_namespace(box, running):
     assert syscalls.prctl(syscalls.PR_GET_DUMPABLE) == before
 
 
-def test_into_a_pid_namespace_that_has_ended(box, running):
-    """No child can be born there: said in words, and the next can be born here."""
-    os.kill(running.pid, signal.SIGKILL)
-    os.waitid(os.P_PIDFD, running.pidfd, os.WEXITED | os.WNOWAIT)
-    with pytest.raises(OcimagicError):
+def test_into_a_pid_namespace_that_has_ended(box, running, monkeypatch):
+    """It ends just before: no child can be born there; the next one can be born here."""
+    find_way = birth._way_home
+
+    def end_first():
+        os.kill(running.pid, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, running.pidfd, os.WEXITED | os.WNOWAIT)
+        return find_way()
+
+    monkeypatch.setattr(birth, "_way_home", end_first)
+    with pytest.raises(OcimagicError, match="no process can be made there"):
         execute(running.state, process("true"), (-1, -1, -1))
     assert subprocess.run(["true"], check=False).returncode == 0
