@@ -20,6 +20,7 @@ T = TypeVar("T")
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_CONFIG_BYTES = 8 << 20
 MAX_DEPTH = 64
+_TO_BRACKET = re.compile(r'(?:[^\[\]{}"]++|"(?:[^"\\]++|\\.)*+")*+[\[\]{}]')
 
 TYPE_NAMES = {
     dict: "an object",
@@ -80,10 +81,11 @@ def _refuse_constant(name: str) -> object:
 
 def _refuse_depth(text: str, what: str) -> None:
     """Refuse deep nesting before the decoder recurses into it."""
-    depth = 0
-    for token in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
-        mark = token[0]
-        depth += (mark in "[{") - (mark in "]}")
+    depth = at = 0
+    # By match, not by search: what the decoder will refuse anyway is not looked through twice.
+    while found := _TO_BRACKET.match(text, at):
+        at = found.end()
+        depth += 1 if text[at - 1] in "[{" else -1
         if depth > MAX_DEPTH:
             raise InvalidDocument(f"this {what} is nested too deeply", why=f"limit {MAX_DEPTH}")
 
