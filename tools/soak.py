@@ -58,19 +58,19 @@ COMMANDS = {
     "sleeper": (["sleep", "1000"], 137),
     "attached": (["sh", "-c", WRITE], 7),
 }
-KILLED = 137
+KILLED, TERMINATED = 137, 143
 PATIENCE_S = 30
 KERNEL = """
 import json, sys
 from ocimagic import Engine
 from ocimagic.errors import OcimagicError
 
-root, image, asked = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+root, image, network, asked = *sys.argv[1:4], json.loads(sys.argv[4])
 engine = Engine(root)
 print("ready", engine.containers.launcher.ids, flush=True)
 for name, command in asked.items():
     try:
-        engine.containers.run(image, command, name=name, network="none", detach=True)
+        engine.containers.run(image, command, name=name, network=network, detach=True)
         print("started", name, flush=True)
     except OcimagicError as err:
         print("failed", name, err, flush=True)
@@ -126,9 +126,11 @@ class Soak:
         self.wrong: list[str] = []
         self.defects = ""
         self.engine = Engine(self.root)
+        # Where containers are changed roots, they have the machine's network only.
+        self.network = "host" if self.engine.system.info().isolation == "chroot" else "none"
         self._make_image(directory / "context")
         # One run and one file job: all that lives as long as the engine is there now.
-        self.engine.containers.run(IMAGE, ["sleep", "1000"], network="none", detach=True)
+        self.engine.containers.run(IMAGE, ["sleep", "1000"], network=self.network, detach=True)
         if not self.inside():
             sys.exit("a container's process is not seen: one that is left would not be, either")
         self.engine.containers.remove(self.engine.containers.list()[0].container_id, force=True)
@@ -189,8 +191,11 @@ class Soak:
         mine = os.readlink("/proc/self/ns/mnt")
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
-                is_other = entry.name.isdigit() and os.readlink(entry / "ns/mnt") != mine
-                if is_other and str(self.root) in (entry / "mountinfo").read_text():
+                if not entry.name.isdigit():
+                    continue
+                is_other = os.readlink(entry / "ns/mnt") != mine
+                is_other = is_other and str(self.root) in (entry / "mountinfo").read_text()
+                if is_other or os.readlink(entry / "root").startswith(str(self.root)):
                     found.append(int(entry.name))
         return found
 
@@ -289,7 +294,15 @@ class Round:
     def _open_kernel(self) -> subprocess.Popen[str]:
         asked = {name: COMMANDS[kind][0] for kind, name in self.names.items() if kind != "attached"}
         process = subprocess.Popen(
-            [sys.executable, "-c", KERNEL, str(self.soak.root), IMAGE, json.dumps(asked)],
+            [
+                sys.executable,
+                "-c",
+                KERNEL,
+                str(self.soak.root),
+                IMAGE,
+                self.soak.network,
+                json.dumps(asked),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -310,7 +323,9 @@ class Round:
         command, _ = COMMANDS["attached"]
         name = self.names["attached"]
         try:
-            self.attached = self.engine.containers.run(IMAGE, command, name=name, network="none")
+            self.attached = self.engine.containers.run(
+                IMAGE, command, name=name, network=self.soak.network
+            )
         except OcimagicError as err:
             self._complain(f"{name}: {err} {err.why}")
 
@@ -414,6 +429,8 @@ class Round:
             self.engine.containers.kill(name)
         code = self._exit_code(name)
         wanted = {COMMANDS[kind][1]}
+        if kind == "sleeper" and self.soak.network == "host":
+            wanted.add(TERMINATED)  # only the first process of a pid namespace ignores SIGTERM
         if name == self.killed or (kind == "stopped" and name not in self.told):
             wanted.add(KILLED)
         if code not in wanted:

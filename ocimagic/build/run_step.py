@@ -18,7 +18,7 @@ from ocimagic.build.history import argv
 from ocimagic.build.limits import frame
 from ocimagic.bundle.convert import runtime_config
 from ocimagic.bundle.directory import write_bundle
-from ocimagic.bundle.hostfiles import write_host_files
+from ocimagic.bundle.hostfiles import PLACED, write_host_files
 from ocimagic.bundle.machine import find_place
 from ocimagic.dockerfile.instructions import Run, Script
 from ocimagic.errors import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from ocimagic.build.bench import Bench
     from ocimagic.build.state import StageState
+    from ocimagic.model.rootfs import Rootfs
     from ocimagic.shim.client import Connection, Launcher
     from ocimagic.spec.runtime import RuntimeConfig
 
@@ -138,34 +139,53 @@ class _Sandbox:
         try:
             # Not around the command: a listener's OSError is not the disk's.
             with storage_errors(store.home.data):
-                config = self._write(place, below, run_directory.name)
+                config = self._write(launcher, place, below, run_directory.name)
             self._execute(launcher, place, run_directory)
             with storage_errors(store.home.data):
-                _remove_stubs(place / "fs", self._lower(below), config)
-                return self._keep(launcher, place)
+                if not unpacker.copies:
+                    _remove_stubs(place / "fs", self._lower(below), config)
+                return self._keep(launcher, place, below)
         finally:
             shim.end_lost(place / "box")
             unpacker.remove_trees([path for path in (place, run_directory) if path.exists()])
 
-    def _write(self, place: Path, below: Sequence[str], container_id: str) -> RuntimeConfig:
-        """Make the bundle."""
+    def _copied(self, below: Sequence[str], place: Path) -> Rootfs:
+        """Return the root where nothing can be mounted."""
+        rootfs = self.bench.store.snapshots.copied_rootfs(below, place)
+        return replace(rootfs, upper=str(place / "fs"))
+
+    def _write(
+        self, launcher: Launcher, place: Path, below: Sequence[str], container_id: str
+    ) -> RuntimeConfig:
+        """Make the bundle, and the root if it is a copy."""
         box = place / "box"
         box.mkdir(mode=0o700)
         rootless = self.bench.unpacker.rootless
         own_network = self.network is NetworkMode.NONE
         files = write_host_files(box, HOSTNAME, own_network=own_network)
         options = self._options(box)
+        copies = self.bench.unpacker.copies
+        if copies:
+            files = (*files, *((each.target, each.source) for each in options.volumes))
+            options = replace(options, volumes=())
         where = find_place(
             options,
             rootless=rootless,
             shares_processes=self.bench.unpacker.shares_processes,
+            bare=copies,
             hostname=HOSTNAME,
             files=files,
             container_id=container_id,
         )
         config = runtime_config(replace(self.state.config, env=()), options, where)
-        rootfs = self.bench.store.snapshots.rootfs(below, place, userxattr=rootless, volatile=True)
-        os.rmdir(rootfs.upper)
+        snapshots = self.bench.store.snapshots
+        if copies:
+            rootfs = self._copied(below, place)
+            request = {"op": "files", "job": "populate", "rootfs": rootfs.to_json()}
+            launcher.work(request | {"files": files})
+        else:
+            rootfs = snapshots.rootfs(below, place, userxattr=rootless, volatile=True)
+            os.rmdir(rootfs.upper)
         write_bundle(box / "bundle", config, replace(rootfs, upper=str(place / "fs")))
         return config
 
@@ -284,21 +304,40 @@ class _Sandbox:
         """Return the layer directories, top first."""
         return [self.bench.store.snapshots.directory(name) / "fs" for name in reversed(below)]
 
-    def _keep(self, launcher: Launcher, place: Path) -> LayerRecord:
-        """Write the changes as a blob, and make the directory the layer's snapshot."""
+    def _changes(self, place: Path, below: Sequence[str]) -> dict[str, object]:
+        """Return what has a worker write the changes as a tar."""
+        toc = str(place / "toc")
+        if self.bench.unpacker.copies:
+            script = self.run.command
+            placed = (*PLACED, *([script.path.strip("/")] if isinstance(script, Script) else ()))
+            rootfs = self._copied(below, place).to_json()
+            return {
+                "op": "files",
+                "job": "pack",
+                "rootfs": rootfs,
+                "bundle": str(place / "box" / "bundle"),
+                "stubs": placed,
+                "toc": toc,
+            }
+        return {
+            "op": "diff",
+            "upper": str(place / "fs"),
+            "userxattr": self.bench.unpacker.rootless,
+            "clamp_mtime": None,
+            "toc": toc,
+        }
+
+    def _keep(self, launcher: Launcher, place: Path, below: Sequence[str]) -> LayerRecord:
+        """Write the changes as a blob, and make the directory the layer's snapshot.
+
+        A copy has files of the machine in it, so that the snapshot is unpacked when it is needed.
+        """
         store = self.bench.store
         path = store.home.ingest / f"build-{os.getpid()}-{os.urandom(6).hex()}.tar"
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                request = {
-                    "op": "diff",
-                    "upper": str(place / "fs"),
-                    "userxattr": self.bench.unpacker.rootless,
-                    "clamp_mtime": None,
-                    "toc": str(place / "toc"),
-                }
-                result = launcher.work(request, [fd])
+                result = launcher.work(self._changes(place, below), [fd])
             finally:
                 os.close(fd)
             diff_id = Digest.parse(str(result["diff_id"]))
@@ -306,11 +345,12 @@ class _Sandbox:
             store.blobs.adopt_file(path, diff_id, size)
         finally:
             path.unlink(missing_ok=True)
-        (place / "size").write_text(str(unpacked))
-        self._remove_work(place / "work")
         record = LayerRecord(diff_id, diff_id, size, size, unpacked)
         store.images.add_layer(record)
-        store.snapshots.commit(place, diff_id)
+        if not self.bench.unpacker.copies:
+            (place / "size").write_text(str(unpacked))
+            self._remove_work(place / "work")
+            store.snapshots.commit(place, diff_id)
         return record
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.bundle.resources import check_resources, resource_warnings
 from ocimagic.bundle.security import security_warnings
-from ocimagic.errors import InvalidOption, NotBuiltYet
+from ocimagic.errors import HostLacks, InvalidOption, NotBuiltYet
 from ocimagic.model.namespace import CONTAINER_PREFIX, Share, namespace_choice
 from ocimagic.model.options import NetworkMode
 from ocimagic.model.policy import RestartName
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ocimagic.model.options import RunOptions
 
 RESERVED = "dev.ocimagic."
+NOT_ISOLATED = (
+    "not isolated: only its files are its own; processes, network and users are the machine's"
+)
 LOG_DRIVERS = ("json-file", "cri", "none")
 
 
@@ -31,8 +34,11 @@ def check_options(options: RunOptions, place: Place) -> None:
     Raises:
         InvalidOption: says what contradicts what.
         NotBuiltYet: docker can do it and this version cannot.
+        HostLacks: this machine lets nobody do it.
     """
     _check_names(options)
+    if place.bare:
+        _check_bare(options)
     _check_policies(options)
     _check_numbers(options)
     check_resources(options.resources, place)
@@ -67,6 +73,31 @@ def _check_names(options: RunOptions) -> None:
         if value:
             raise InvalidOption(
                 f"{name} contradicts {shared}", why="names are those of the other container"
+            )
+
+
+def _check_bare(options: RunOptions) -> None:
+    """Refuse what needs a mount or a namespace: weaker than it was asked for, nothing is run."""
+    kinds = ("pid", "ipc", "uts", "cgroupns", "userns")
+    apart = [
+        kind
+        for kind in kinds
+        if namespace_choice(kind, getattr(options, kind)).share not in (Share.DEFAULT, Share.HOST)
+    ]
+    asked = {
+        "--network": options.network not in (NetworkMode.DEFAULT, NetworkMode.HOST),
+        "--volume and --mount": bool(options.volumes),
+        "--tmpfs": bool(options.tmpfs),
+        "--read-only": options.read_only,
+        "--hostname": bool(options.hostname or options.domainname),
+    } | {f"--{kind}": True for kind in apart}
+    for name, is_asked in asked.items():
+        if is_asked:
+            raise HostLacks(
+                f"{name} cannot be had here",
+                why="this machine lets nobody mount or make namespaces: a container is a "
+                "directory that is its root (chroot), and no more",
+                hint="leave it out; %container_cp copies files in and out",
             )
 
 
@@ -130,10 +161,13 @@ def check_sysctls(options: RunOptions, namespaces: Mapping[str, str]) -> None:
 
 def warnings(options: RunOptions, place: Place) -> Iterator[str]:
     """Yield what will not be quite as asked for, a sentence each."""
+    if place.bare:
+        yield NOT_ISOLATED
     yield from resource_warnings(options.resources, place)
     yield from security_warnings(options, place)
     for device in options.devices if place.rootless else ():
         if device.permissions != "rwm":
             yield f"who may open {device.source} is what its mode says, not {device.permissions!r}"
-    if options.init and namespace_choice("pid", options.pid).share is not Share.DEFAULT:
+    is_own = namespace_choice("pid", options.pid).share is Share.DEFAULT
+    if options.init and (place.shares_processes or not is_own):
         yield "--init does nothing in a PID namespace that has an init already"

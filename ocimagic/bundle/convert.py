@@ -25,6 +25,7 @@ from ocimagic.spec.config import DEFAULT_PATH
 from ocimagic.spec.process import Rlimit
 from ocimagic.spec.runtime import (
     CAPABILITY_SETS,
+    CONFINE_ANNOTATION,
     GROUPS_ANNOTATION,
     USER_ANNOTATION,
     Device,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Place", "command_line", "environment", "runtime_config", "working_dir"]
 
 ENGINE_CGROUP = "/ocimagic"
+_WAYS_OUT = ("CAP_SYS_CHROOT", "CAP_MKNOD")  # of a root that was only changed
 _LARGEST_ID = (1 << 32) - 2
 _UNLIMITED = (1 << 64) - 1
 
@@ -59,7 +61,9 @@ def runtime_config(config: ContainerConfig, options: RunOptions, place: Place) -
     capabilities = resolve_capabilities(
         options.cap_add, options.cap_drop, privileged=options.privileged
     )
-    masked, readonly = hidden_paths(options)
+    if place.bare:
+        capabilities = tuple(each for each in capabilities if each not in _WAYS_OUT)
+    masked, readonly = ((), ()) if place.bare else hidden_paths(options)
     return RuntimeConfig(
         process=_process(config, options, place, capabilities),
         root_readonly=options.read_only,
@@ -87,7 +91,7 @@ def runtime_config(config: ContainerConfig, options: RunOptions, place: Place) -
         ),
         rootfs_propagation=_propagation(options),
         mount_label=selinux_label(options, place),
-        annotations={**options.annotations, **_who(config, options)},
+        annotations={**options.annotations, **_who(config, options), **_confined(place)},
     )
 
 
@@ -107,7 +111,8 @@ def _process(
             name: tuple(capabilities) if name in held else () for name in CAPABILITY_SETS
         },
         rlimits=tuple(_rlimits(options)),
-        no_new_privileges=options.no_new_privileges,
+        # Without a privilege nobody is confined who could have more than he has.
+        no_new_privileges=options.no_new_privileges or place.bare,
         oom_score_adj=options.oom_score_adj or None,
         apparmor_profile=apparmor_profile(options, place),
         selinux_label=selinux_label(options, place),
@@ -158,6 +163,10 @@ def _who(config: ContainerConfig, options: RunOptions) -> dict[str, str]:
     if options.groups:
         who[GROUPS_ANNOTATION] = ",".join(options.groups)
     return who
+
+
+def _confined(place: Place) -> dict[str, str]:
+    return {CONFINE_ANNOTATION: "root"} if place.bare else {}
 
 
 def command_line(config: ContainerConfig, options: RunOptions) -> tuple[str, ...]:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ocimagic.model.rootfs import OverlayRootfs
+    from ocimagic.model.rootfs import Rootfs
     from ocimagic.spec.runtime import RuntimeConfig
 
 CONFIG_NAME = "config.json"
 ROOTFS_NAME = "rootfs.json"  # ours: the mounts a snapshotter returned, done inside the container
 
 
-def write_bundle(path: Path, config: RuntimeConfig, rootfs: OverlayRootfs) -> None:
+def write_bundle(path: Path, config: RuntimeConfig, rootfs: Rootfs) -> None:
     """Make a bundle directory; ``rootfs`` is the empty directory the stack is mounted on."""
     path.mkdir(mode=0o700)
     (path / config.root_path).mkdir()

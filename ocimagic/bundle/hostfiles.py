@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 HOST_GATEWAY = "host-gateway"
 NAMES = ("hosts", "hostname", "resolv.conf")
+# Where nothing can be mounted: what is the engine's in a root it has copied.
+PLACED = ("dev", *(f"etc/{name}" for name in NAMES))
 _LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 

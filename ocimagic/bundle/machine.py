@@ -27,12 +27,13 @@ _PASSED_OVER = frozenset({"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", "
 _OWN_NODES = frozenset({"/dev/console", "/dev/ptmx"})
 
 
-def find_place(
+def find_place(  # noqa: PLR0913  each is a fact that its caller knows
     options: RunOptions,
     *,
     rootless: bool,
     container_id: str,
     shares_processes: bool = False,
+    bare: bool = False,
     hostname: str = "",
     files: tuple[tuple[str, str], ...] = (),
     shm_path: str = "",
@@ -47,6 +48,7 @@ def find_place(
         machine=platform.machine(),
         rootless=rootless,
         shares_processes=shares_processes,
+        bare=bare,
         hostname=hostname,
         files=files,
         container_id=container_id,

@@ -42,6 +42,8 @@ def mounts(options: RunOptions, place: Place, namespaces: Mapping[str, str]) -> 
         InvalidOption: two mounts at one place, or an option that no tmpfs has.
         HostLacks: the kernel cannot do it.
     """
+    if place.bare:
+        return ()
     asked = _asked(options, place)
     targets = [mount.destination for mount in asked]
     for target in targets:

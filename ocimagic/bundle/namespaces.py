@@ -22,6 +22,8 @@ LINKS = {"network": "net", "mount": "mnt"}
 
 def namespaces(options: RunOptions, place: Place) -> dict[str, str]:
     """Return type to path: "" for a new one; what is missing is the host's."""
+    if place.bare:
+        return {}
     found = {"mount": ""}
     for kind, share in _shares(options, place).items():
         if share is Share.CONTAINER:

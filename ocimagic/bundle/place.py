@@ -39,6 +39,7 @@ class Place:
         machine: platform.machine().
         rootless: in a user namespace.
         shares_processes: nobody here may mount a /proc, so there is no pid namespace to be had.
+        bare: nor make any other namespace, nor mount: a container is a changed root, no more.
         hostname: of the container.
         files: container path to a file of the host that is shown there.
         container_id: names its cgroup; "" asks for none.
@@ -57,6 +58,7 @@ class Place:
     machine: str
     rootless: bool
     shares_processes: bool = False
+    bare: bool = False
     hostname: str
     files: tuple[tuple[str, str], ...] = ()
     container_id: str = ""

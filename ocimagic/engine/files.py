@@ -9,6 +9,7 @@ import stat
 import threading
 from typing import TYPE_CHECKING
 
+from ocimagic.bundle.hostfiles import PLACED
 from ocimagic.engine.commit import changed_config, parse_name, store_image, store_layer
 from ocimagic.engine.copying import (
     CONTENTS,
@@ -316,7 +317,10 @@ class Files(Register):
         self, record: ContainerRecord, request: Request, fds: list[int], *, writable: bool = False
     ) -> Mapping[str, object]:
         """Do a job on the root of a container as its processes see it, or would."""
-        if self.status(record)[0] in (Status.RUNNING, Status.PAUSED):
+        is_running = self.status(record)[0] in (Status.RUNNING, Status.PAUSED)
+        if is_running and self.unpacker.copies:
+            return self.files_work(request | {"root": self._layers(record)}, fds)
+        if is_running:
             state = read_json(self.directory(record.container_id) / STATE_NAME) or {}
             root = {key: state.get(key) for key in ("pid", "start_ticks", "boot_id")}
             return self.files_work(request | {"root": root}, fds)
@@ -339,6 +343,8 @@ class Files(Register):
 def _stubs(bundle: Path, document: Document) -> list[str]:
     """List where the engine mounts something of its own: empty files and directories there."""
     config = json.loads((bundle / "config.json").read_bytes())
+    if "mount" not in {each["type"] for each in config["linux"].get("namespaces", ())}:
+        return list(PLACED)
     options = document.options
     targets = [*(each.target for each in options.volumes), *(each.target for each in options.tmpfs)]
     asked = {target.rstrip("/") for target in targets}

@@ -49,6 +49,7 @@ class Register:
         self.unpacker = unpacker
         self.images = images
         self._launcher = launcher
+        self.told: set[str] = set()  # what is said once in the life of an engine
 
     @property
     def launcher(self) -> Launcher:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ocimagic.bundle.checks import check_options, warnings
+from ocimagic.bundle.checks import NOT_ISOLATED, check_options, warnings
 from ocimagic.bundle.convert import command_line, runtime_config
 from ocimagic.bundle.directory import write_bundle
 from ocimagic.bundle.health import health_check
@@ -93,6 +93,7 @@ def run(
         duration_s=time.monotonic() - began,
         removed=options.remove,
         network=Document.decode(record.document).network,
+        isolated=not containers.unpacker.copies,
     )
 
 
@@ -117,7 +118,9 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
         image = containers.images.obtain(options, on_event)
         layers = containers.unpacker.ensure(layers_of(image))
         store.sync()  # what a container stands on must be there after a power cut
-        document = replace(_document(donors, image, container_id, layers), runtime=runtime)
+        document = replace(
+            _document(donors, image, container_id, layers, bare=place.bare), runtime=runtime
+        )
         record = ContainerRecord(
             container_id, name, image.manifest.digest, time.time(), document.encode()
         )
@@ -125,7 +128,9 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
         try:
             _write(containers, document, donors, image, place)
             for text in warnings(donors.options, place):
-                on_event(Notice(text))
+                if text not in containers.told:
+                    on_event(Notice(text))
+            containers.told |= {NOT_ISOLATED} if place.bare else set()
             return _add(containers, record, chosen=bool(options.name))
         except BaseException:
             containers.discard(record)
@@ -231,9 +236,11 @@ def _wait_started(connection: shim.Connection) -> None:
         raise
 
 
-def _document(donors: Donors, image: StoredImage, container_id: str, layers: list[str]) -> Document:
+def _document(
+    donors: Donors, image: StoredImage, container_id: str, layers: list[str], *, bare: bool
+) -> Document:
     config, options = image.config.config, donors.options
-    shared = options.network is NetworkMode.HOST or options.uts == "host"
+    shared = options.network is NetworkMode.HOST or options.uts == "host" or bare
     hostname = options.hostname or donors.hostname
     return Document(
         options=options,
@@ -257,6 +264,7 @@ def _place(containers: Lifecycle, donors: Donors, container_id: str) -> Place:
         donors.options,
         rootless=containers.unpacker.rootless,
         shares_processes=containers.unpacker.shares_processes,
+        bare=containers.unpacker.copies,
         container_id=container_id,
         shm_path=donors.shm_path,
     )
@@ -276,9 +284,15 @@ def _write(
     )
     where = replace(place, hostname=document.hostname, files=files)
     config = runtime_config(image.config.config, options, where)
-    rootfs = containers.store.snapshots.rootfs(
-        document.layers, directory / "rw", userxattr=place.rootless, volatile=options.remove
-    )
+    snapshots = containers.store.snapshots
+    if place.bare:
+        rootfs = snapshots.copied_rootfs(document.layers, directory / "rw")
+        request = {"op": "files", "job": "populate", "rootfs": rootfs.to_json(), "files": files}
+        containers.launcher.work(request)
+    else:
+        rootfs = snapshots.rootfs(
+            document.layers, directory / "rw", userxattr=place.rootless, volatile=options.remove
+        )
     write_bundle(directory / "bundle", config, rootfs)
 
 

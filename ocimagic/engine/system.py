@@ -25,6 +25,10 @@ NOT_YET = (
     "push, login, save and load",
     "cache, secret and other RUN --mount; ADD of URLs and git repositories",
 )
+_NOT_ISOLATED = (
+    "containers are not isolated: nobody may mount or make namespaces here, so they are changed "
+    "roots (chroot) with the machine's processes, network and users"
+)
 
 
 class System:
@@ -48,7 +52,7 @@ class System:
             data_root=str(self._store.home.data),
             run_root=str(self._store.home.run),
             isolation=isolation,
-            snapshotter="overlay" if isolation != "look" else "none",
+            snapshotter={"look": "none", "chroot": "copy"}.get(isolation, "overlay"),
             runtime="ocimagic-runtime" if isolation != "look" else "none",
             kernel=platform.release(),
             operating_system=_operating_system(),
@@ -83,6 +87,8 @@ class System:
             ids = launcher.ids
         except HostLacks as err:
             return "look", [". ".join(part for part in (err.what, err.why) if part)]
+        if not launcher.may_mount:
+            return "chroot", [_NOT_ISOLATED]
         probe = launcher.work(
             {"op": "probe", "directory": str(self._store.home.own), "userxattr": ids != 0}
         )

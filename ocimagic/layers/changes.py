@@ -32,7 +32,12 @@ Change = tuple[str, str]  # kind, and the path without a slash in front
 
 
 def changes(
-    upper_fd: int, lower_fd: int, *, userxattr: bool, stubs: Collection[str] = ()
+    upper_fd: int,
+    lower_fd: int,
+    *,
+    userxattr: bool,
+    stubs: Collection[str] = (),
+    copied: bool = False,
 ) -> tuple[list[Change], frozenset[str]]:
     """Compare an upper directory with the merged layers below it.
 
@@ -41,6 +46,8 @@ def changes(
         lower_fd: the root that the layers make, open.
         userxattr: whether the overlay mount has this option.
         stubs: paths that the engine mounts something on; empty there, they are no change.
+        copied: the upper directory began as a copy of what is below, so that what it lacks is
+            deleted; stubs are the engine's whatever they hold.
 
     Returns:
         The changes sorted by path, a directory before what is in it; and the paths in the
@@ -50,6 +57,7 @@ def changes(
         OSError: it cannot be read.
     """
     walk = _Walk(upper_fd, lower_fd, "user" if userxattr else "trusted", frozenset(stubs))
+    walk.copied = copied
     found, same = _judged(list(walk.nodes()))
     return sorted(found, key=lambda change: change[1].split("/")), same
 
@@ -100,6 +108,7 @@ class _Walk:
         self._lower = lower_fd
         self._opaque = f"{namespace}.overlay.opaque"
         self._stubs = stubs
+        self.copied = False
 
     def nodes(self) -> Iterator[_Node]:
         """Yield every file, a directory before what is in it; the root is not one."""
@@ -111,7 +120,7 @@ class _Walk:
                 if path:
                     node = self._node(path, is_new=is_new)
                     yield node
-                    if not node.is_directory:
+                    if not node.is_directory or (self.copied and node.is_stub):
                         continue
                     is_new = node.kind is ADDED or self._took_the_place_of_a_file(path, node)
                 names, opaque = self._names(path)
@@ -128,7 +137,7 @@ class _Walk:
         fd = open_beneath(self._upper, as_bytes(path) or b".", OPEN_DIRECTORY)
         try:
             names = sorted(map(os.fsencode, os.listdir(fd)))
-            return list(map(from_bytes, names)), _xattr(fd, self._opaque) == b"y"
+            return list(map(from_bytes, names)), self.copied or _xattr(fd, self._opaque) == b"y"
         finally:
             os.close(fd)
 
@@ -136,10 +145,11 @@ class _Walk:
         fd = open_beneath(self._upper, as_bytes(path), _LOOK)
         try:
             told = os.fstat(fd)
-            if stat.S_ISCHR(told.st_mode) and not told.st_rdev:
+            if stat.S_ISCHR(told.st_mode) and not told.st_rdev and not self.copied:
                 return _Node(path, DELETED)
             is_directory = stat.S_ISDIR(told.st_mode)
-            is_stub = path in self._stubs and (is_directory or not told.st_size)
+            is_empty = is_directory or not told.st_size
+            is_stub = path in self._stubs and (self.copied or is_empty)
             kind = ADDED if is_new else self._compared(path, fd, told)
             return _Node(path, kind, is_directory, is_stub)
         finally:
@@ -172,13 +182,17 @@ class _Walk:
             os.close(below)
 
     def _cut_off(self, path: str, kept: set[str]) -> Iterator[_Node]:
-        """Tell what was in a directory that was removed and made anew."""
+        """Tell what is below in a directory that hides it, or is to have it by itself."""
         fd = open_beneath(self._lower, as_bytes(path) or b".", OPEN_DIRECTORY)
         try:
             gone = {from_bytes(os.fsencode(name)) for name in os.listdir(fd)} - kept
         finally:
             os.close(fd)
-        yield from (_Node(_join(path, name), DELETED) for name in gone)
+        yield from (
+            _Node(_join(path, name), DELETED)
+            for name in gone
+            if _join(path, name) not in self._stubs
+        )
 
     def _is_same(self, path: str, fd: int, told: os.stat_result, below: int) -> bool:
         """Say whether a file is what it was; of a directory, what it holds is not asked."""

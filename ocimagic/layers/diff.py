@@ -41,6 +41,7 @@ def diff_upper(
     writer: TarWriter,
     clamp_mtime: int | None = None,
     hidden: Collection[str] = (),
+    deleted: Iterable[str] = (),
 ) -> tuple[TocEntry, ...]:
     """Write an upper directory as a layer tar in normal form, and finish the tar.
 
@@ -53,6 +54,7 @@ def diff_upper(
         writer: takes the entries; its sink is where digests are taken.
         clamp_mtime: seconds since 1970 that no time in the layer is later than.
         hidden: paths to leave out, directories with all that is in them.
+        deleted: paths that get a whiteout, which nothing in the directory tells.
 
     Raises:
         StorageError: it cannot be read, or only together with its lower directories.
@@ -60,6 +62,9 @@ def diff_upper(
     """
     walk = _Walk(upper_fd, writer, "user" if userxattr else "trusted", clamp_mtime)
     walk.hidden = hidden
+    for path in deleted:
+        parent, _, name = path.rpartition("/")
+        walk.deleted.setdefault(parent, set()).add(as_bytes(name))
     try:
         walk.run()
     except OSError as err:
@@ -79,6 +84,7 @@ class _Walk:
         self.toc: list[TocEntry] = []
         self.path = ""
         self.hidden: Collection[str] = ()
+        self.deleted: dict[str, set[bytes]] = {}
         self._upper_fd = upper_fd
         self._writer = writer
         self._overlay = f"{namespace}.overlay."
@@ -119,7 +125,7 @@ class _Walk:
             self._put(self._entry(Kind.DIR, told)._replace(xattrs=_kept(xattrs)))
         if xattrs.get(self._overlay + "opaque") == b"y":
             self._put(Entry(prefix + OPAQUE_NAME, Kind.FILE, _WHITEOUT_MODE))
-        for name in sorted(hidden):
+        for name in sorted(hidden | self.deleted.get(self.path, set())):
             whiteout = prefix + WHITEOUT_PREFIX + from_bytes(name)
             self._put(Entry(whiteout, Kind.FILE, _WHITEOUT_MODE))
         return [prefix + from_bytes(name) for name in names if name not in hidden]

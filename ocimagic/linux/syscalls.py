@@ -35,7 +35,8 @@ _NUMBERS: dict[str, dict[str, int]] = {
 _ALIKE = {"open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431,
           "fsmount": 432, "clone3": 435, "close_range": 436, "openat2": 437,
           "pidfd_getfd": 438,
-          "mount_setattr": 442, "landlock_create_ruleset": 444}  # fmt: skip
+          "mount_setattr": 442, "landlock_create_ruleset": 444,
+          "landlock_add_rule": 445, "landlock_restrict_self": 446}  # fmt: skip
 
 # <linux/magic.h>
 PROC_SUPER_MAGIC = 0x9FA0
@@ -62,8 +63,10 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
-# <linux/prctl.h>
+# <asm-generic/mman-common.h>
 _MADV_POPULATE_WRITE = 23  # Linux 5.14
+
+# <linux/prctl.h>
 PR_SET_PDEATHSIG = 1
 PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4

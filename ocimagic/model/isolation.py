@@ -60,10 +60,10 @@ MEANINGS: dict[Mode, Meaning] = {
         "start the outer container with an unmasked /proc (docker: systempaths=unconfined)",
     ),
     Mode.CHROOT: Meaning(
-        "its files only",
-        "processes, network, users and the kernel are the machine's: this is no isolation",
+        "its files only: Landlock, where the kernel has it, keeps it to them",
+        "processes, network, users and the kernel are the machine's: this is no isolation; "
+        "no /proc, no volumes, no limits, and each container is a copy of its image",
         "allow user namespaces, or start the outer container with --privileged",
-        is_built=False,
     ),
     Mode.TRACED: Meaning(
         "it sees its own files, by a tracer that rewrites each path (proot)",
@@ -168,7 +168,8 @@ def findings(probe: Probe) -> tuple[Finding, ...]:
         _namespaces(probe),
         _ids(probe),
         _proc(probe),
-        *(_overlay(directory, why) for directory, why in probe.overlay.items()),
+        *(_overlay(directory, why, probe) for directory, why in probe.overlay.items()),
+        *_changed_root(probe),
         _cgroups(probe),
         _yes("system call filter", probe.seccomp, "seccomp(2) is refused", "a newer kernel"),
         _yes("Landlock", probe.landlock > 0, "the kernel has none", "Linux 5.13 or newer"),
@@ -186,8 +187,27 @@ def _namespaces(probe: Probe) -> Finding:
         return Finding("namespaces", Grade.GOOD, "this account may make all of them")
     if probe.user_namespace:
         return Finding("namespaces", Grade.GOOD, "inside a user namespace")
-    more = MEANINGS[Mode.LOOK].more
-    return Finding("namespaces", Grade.MISSING, "unshare(2) is refused", more)
+    return Finding("namespaces", Grade.MISSING, "unshare(2) is refused", _advice(probe))
+
+
+def _advice(probe: Probe) -> str:
+    """Say what would give namespaces; root cannot be told to run as root."""
+    return MEANINGS[Mode.LOOK if probe.uid else Mode.CHROOT].more
+
+
+def _has_none(probe: Probe) -> bool:
+    return not (probe.mount_namespace or probe.user_namespace)
+
+
+def _changed_root(probe: Probe) -> tuple[Finding, ...]:
+    """Say whether that is to be had; of interest only where nothing better is."""
+    if not _has_none(probe):
+        return ()
+    subject = "change of the root"
+    if probe.uid == 0 and probe.chroot:
+        return (Finding(subject, Grade.GOOD, "chroot(2) and device nodes are allowed"),)
+    refused = "chroot(2), or a device node, is refused"
+    return (Finding(subject, Grade.MISSING, refused, _advice(probe)),)
 
 
 def _ids(probe: Probe) -> Finding:
@@ -198,23 +218,24 @@ def _ids(probe: Probe) -> Finding:
     if probe.ids == 1:
         advice = MEANINGS[Mode.ROOTLESS_1].more
         return Finding("user ids", Grade.PARTLY, "only this account's own", advice)
-    return Finding("user ids", Grade.MISSING, "no user namespace", MEANINGS[Mode.LOOK].more)
+    return Finding("user ids", Grade.MISSING, "no user namespace", _advice(probe))
 
 
 def _proc(probe: Probe) -> Finding:
     if probe.fresh_proc:
         return Finding("processes", Grade.GOOD, "a container sees its own only")
-    if not (probe.mount_namespace or probe.user_namespace):
-        more = MEANINGS[Mode.LOOK].more
-        return Finding("processes", Grade.MISSING, "no namespaces", more)
+    if _has_none(probe):
+        return Finding("processes", Grade.MISSING, "no namespaces", _advice(probe))
     advice = MEANINGS[Mode.NESTED].more
     return Finding("processes", Grade.PARTLY, "a /proc of its own is refused", advice)
 
 
-def _overlay(directory: str, why: str) -> Finding:
+def _overlay(directory: str, why: str, probe: Probe) -> Finding:
     subject = f"overlayfs in {directory}"
     if not why:
         return Finding(subject, Grade.GOOD, "layers can be stacked here")
+    if _has_none(probe):
+        return Finding(subject, Grade.MISSING, why, _advice(probe))
     advice = "set OCIMAGIC_ROOT to a directory on ext4, xfs, btrfs or tmpfs"
     return Finding(subject, Grade.MISSING, why, advice)
 
@@ -222,9 +243,10 @@ def _overlay(directory: str, why: str) -> Finding:
 def _cgroups(probe: Probe) -> Finding:
     if probe.cgroups:
         return Finding("limits (cgroups)", Grade.GOOD, ", ".join(probe.cgroups))
-    advice = (
-        "run as root, or have systemd delegate cgroups to this account (loginctl enable-linger)"
-    )
+    advice = "start the outer container with cgroups that it may write"
+    if probe.uid:
+        advice = "run as root, or have systemd delegate cgroups to this account "
+        advice += "(loginctl enable-linger)"
     return Finding("limits (cgroups)", Grade.MISSING, "none can be set", advice)
 
 

@@ -285,6 +285,7 @@ class RunResult:
         stdout: all bytes it wrote there.
         duration_s: from the call to the exit.
         network: what it really got.
+        isolated: False where it had nothing of its own but its files.
     """
 
     container_id: str
@@ -296,6 +297,7 @@ class RunResult:
     duration_s: float
     removed: bool
     network: str
+    isolated: bool = True
 
     def __str__(self) -> str:
         return self.stdout.decode(errors="replace")
@@ -306,7 +308,7 @@ class SystemInfo:
     """What ``system info`` shows.
 
     Attributes:
-        isolation: the mode chosen by probing: ``full``, ``rootless``, ``rootless-1`` or ``look``.
+        isolation: the mode chosen by probing, a value of ``model.isolation.Mode``.
         lacks: what this machine cannot give, a sentence each.
         not_yet: what this version cannot do yet, a sentence each.
     """

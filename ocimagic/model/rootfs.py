@@ -1,4 +1,4 @@
-"""The mounts a snapshotter returns and the runtime consumes."""
+"""How a container's root is made of layers: a snapshotter returns it, the runtime consumes it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OverlayRootfs:
-    """A root file system made by stacking directories.
+class Rootfs:
+    """A root file system made by stacking directories, or of a copy where none can be mounted.
 
     Attributes:
         base: absolute directory that ``lowers`` are relative to; short relative names keep
@@ -22,6 +22,7 @@ class OverlayRootfs:
         work: absolute empty directory on the same file system as ``upper``.
         userxattr: overlay marks are ``user.overlay.*``: needed inside a user namespace.
         volatile: never wait for the disk; only for containers nobody keeps.
+        copied: ``upper`` is the root itself, a copy of the one lower directory with all changes.
     """
 
     base: str
@@ -30,11 +31,12 @@ class OverlayRootfs:
     work: str
     userxattr: bool = False
     volatile: bool = False
+    copied: bool = False
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object."""
         return {
-            "type": "overlay",
+            "type": "copy" if self.copied else "overlay",
             "base": self.base,
             "lowers": list(self.lowers),
             "upper": self.upper,
@@ -57,4 +59,5 @@ class OverlayRootfs:
             work=fields.text("work"),
             userxattr=fields.flag("userxattr"),
             volatile=fields.flag("volatile"),
+            copied=fields.text("type", "overlay") == "copy",
         )

@@ -124,9 +124,10 @@ def run_html(result: RunResult) -> str:
         f"{human_seconds(result.duration_s)} · network {result.network} · "
         f"container {result.container_id[:12]} {kept}"
     )
-    return (
-        f'<p style="margin:.3em 0">{badge(f"exit {result.exit_code}", colour)} {markup(said)}</p>'
-    )
+    badges = badge(f"exit {result.exit_code}", colour)
+    if not result.isolated:
+        badges += " " + badge("not isolated", BAD)
+    return f'<p style="margin:.3em 0">{badges} {markup(said)}</p>'
 
 
 def exec_html(result: ExecResult) -> str:

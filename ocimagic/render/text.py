@@ -70,9 +70,10 @@ def build_sentence(result: BuildResult) -> str:
 def run_sentence(result: RunResult) -> str:
     """Say how a container ended; its output is ``stdout`` and ``stderr``."""
     kept = "removed" if result.removed else f"kept as {result.name}"
+    isolation = "" if result.isolated else "not isolated, "
     return visible(
         f"exit {result.exit_code}{_signal_words(result.exit_code)}, "
-        f"{human_seconds(result.duration_s)}, network {result.network}, container {kept}"
+        f"{human_seconds(result.duration_s)}, network {result.network}, {isolation}container {kept}"
     )
 
 

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.directory import CONFIG_NAME, ROOTFS_NAME
-from ocimagic.model.rootfs import OverlayRootfs
+from ocimagic.model.rootfs import Rootfs
 from ocimagic.runtime.seccomp_filter import SeccompFilter, make_filter
 from ocimagic.spec.codec import decode
 from ocimagic.spec.record import dataclass, field
@@ -35,7 +35,7 @@ class Bundle:
     config: RuntimeConfig
     document: Mapping[str, object] = field(repr=False)
     root_path: str
-    rootfs: OverlayRootfs | None
+    rootfs: Rootfs | None
     seccomp: SeccompFilter | None = field(repr=False)
 
 
@@ -54,12 +54,15 @@ def load_bundle(path: str, filters: MutableMapping[bytes, bytes]) -> Bundle:
     config = RuntimeConfig.from_fields(document)
     rootfs = None
     if os.path.exists(os.path.join(path, ROOTFS_NAME)):
-        rootfs = OverlayRootfs.from_fields(decode(_read(path, ROOTFS_NAME), what="rootfs.json"))
+        rootfs = Rootfs.from_fields(decode(_read(path, ROOTFS_NAME), what="rootfs.json"))
+    root_path = os.path.join(path, config.root_path)
+    if rootfs and rootfs.copied:
+        root_path, rootfs = rootfs.upper, None
     return Bundle(
         path,
         config,
         document.value,
-        os.path.join(path, config.root_path),
+        root_path,
         rootfs,
         make_filter(config.seccomp, filters),
     )

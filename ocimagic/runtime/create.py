@@ -224,7 +224,7 @@ def _plan(context: InitContext, cgroup: Cgroup, held: contextlib.ExitStack) -> N
     # A cgroup keeps the rules about devices, and who is root of a user namespace only can make
     # none; elsewhere no file system may have any.
     is_safe = cgroup.paths or "user" in config.namespaces or in_user_namespace()
-    context.forbid_devices = not is_safe
+    context.forbid_devices = not is_safe and "mount" in config.namespaces
     plan = plan_mounts(
         config,
         bundle_path=bundle.path,

@@ -79,7 +79,9 @@ def execute(  # noqa: PLR0913  each is a word of the command line
     with contextlib.ExitStack() as held:
         pidfd = _open(state)
         held.callback(os.close, pidfd)
-        spaces = Namespaces.of_process(state.process.pid, pidfd)
+        spaces = Namespaces(frozenset())
+        if config.namespaces:
+            spaces = Namespaces.of_process(state.process.pid, pidfd)
         held.callback(spaces.close)
         console_door = None
         if console_socket:
@@ -96,9 +98,8 @@ def execute(  # noqa: PLR0913  each is a word of the command line
             console_size=console_size,
         )
         if not state.has_own_mounts:
-            context.root_fd = os.open(f"/proc/{state.process.pid}/root", program.PROC_FLAGS)
+            context.root_fd = _open_root(state)
             held.callback(os.close, context.root_fd)
-            os.close(_open(state))  # it still is the same process
         cgroup = _choose_cgroup(state, cgroup_path)
         context.entrance = _entrance(cgroup)
         held.callback(context.entrance.close)
@@ -133,6 +134,15 @@ def _open(state: ContainerState) -> int:
         return state.process.open()
     except ProcessLookupError as err:
         raise InvalidState("cannot exec in a stopped container") from err
+
+
+def _open_root(state: ContainerState) -> int:
+    """Open the root of a container without a mount namespace of its own."""
+    if "mount" not in state.runtime_config.namespaces:
+        return os.open(state.root_path, program.PROC_FLAGS)
+    found = os.open(f"/proc/{state.process.pid}/root", program.PROC_FLAGS)
+    os.close(_open(state))  # it still is the same process
+    return found
 
 
 def _choose_cgroup(state: ContainerState, said: str | None) -> Cgroup:
@@ -210,6 +220,7 @@ PHASES: tuple[Callable[[program.Context], None], ...] = (
     privileges.limit_resources,
     privileges.become_user,
     privileges.check_working_dir,
+    privileges.confine_files,
     privileges.load_asking_filter,
     departure.wait_for_start,
     departure.execute,

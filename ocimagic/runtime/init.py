@@ -124,7 +124,7 @@ def mount_all(context: InitContext) -> None:
 
 def show_console(context: InitContext) -> None:
     """Make the process's terminal the container's console."""
-    if context.slave >= 0:
+    if context.slave >= 0 and not context.borrows_terminal:
         terminal.show_console(context.root_fd, context.slave)
 
 
@@ -260,6 +260,7 @@ PHASES: tuple[Callable[[InitContext], None], ...] = (
     privileges.limit_resources,
     privileges.become_user,
     privileges.check_working_dir,
+    privileges.confine_files,
     privileges.load_asking_filter,
     departure.wait_for_start,
     departure.run_start_hooks,

@@ -10,12 +10,13 @@ import os
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks, StartFailed
-from ocimagic.linux import syscalls
+from ocimagic.linux import landlock, syscalls
 from ocimagic.runtime import capabilities
 from ocimagic.runtime.channel import Channel
 from ocimagic.runtime.labels import apply_labels
 from ocimagic.runtime.priorities import apply_personality, apply_priorities
 from ocimagic.runtime.program import wait_for
+from ocimagic.spec.runtime import CONFINE_ANNOTATION
 
 if TYPE_CHECKING:
     from ocimagic.runtime.program import Context
@@ -113,6 +114,22 @@ def check_working_dir(context: Context) -> None:
         raise _unusable(context.process.cwd, str(err.strerror)) from err
     if not here.startswith("/") or here.startswith("(unreachable)"):
         raise _unusable(context.process.cwd, "it is outside the container")
+
+
+def confine_files(context: Context) -> None:
+    """Give up every file outside the root, however it might be come by (Landlock)."""
+    if CONFINE_ANNOTATION not in context.config.annotations:
+        return
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not landlock.confine(root):
+            context.warn("nothing keeps this container's root user from the machine's files")
+    except OSError as err:
+        raise HostLacks(
+            "the container cannot be confined", why=f"Landlock: {err.strerror}"
+        ) from err
+    finally:
+        os.close(root)
 
 
 def _unusable(cwd: str, why: str) -> StartFailed:

@@ -62,6 +62,7 @@ class Context:
         proc: /proc of the machine, opened before its mounts are left behind; -1 if they are not.
         own_proc: /proc/self of the machine's procfs, which nobody in the container can fake.
         slave: of the process's terminal.
+        machine_root: while its terminal is to be one of the machine's, else -1.
         may_set_groups: its user namespace allows that.
         null: the machine's null device, opened with O_PATH, if a stream needs one.
         state: the container's, for hooks; as the creator last told it.
@@ -86,12 +87,20 @@ class Context:
     proc: int = -1
     own_proc: int = -1
     slave: int = -1
+    machine_root: int = -1
     may_set_groups: bool = True
     identity: user.Identity = field(default_factory=lambda: user.Identity(0, 0, (), "/"))
     environment: dict[str, str] = field(default_factory=dict)
     command: str = ""
     null: int = -1
     state: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def borrows_terminal(self) -> bool:
+        """Say whether its terminal is one of the machine's, for no devpts can be mounted."""
+        if not self.process.terminal or "mount" in self.config.namespaces:
+            return False
+        return all(each.type != "devpts" for each in self.config.mounts)
 
     def warn(self, text: str) -> None:
         """Tell the creator what could not be had in full."""
@@ -115,6 +124,8 @@ def forbid_imports(_context: Context) -> None:
 def hold_own_proc(context: Context) -> None:
     """Keep a way to this process's own files that no mount of the container can lead astray."""
     proc = context.proc if context.proc >= 0 else os.open("/proc", PROC_FLAGS)
+    if context.borrows_terminal:
+        context.machine_root = os.open("/", PROC_FLAGS)
     # By its number: "self" would be whoever asks.
     context.own_proc = os.open(os.readlink("self", dir_fd=proc), PROC_FLAGS, dir_fd=proc)
     os.close(proc)
@@ -222,9 +233,13 @@ def open_terminal(context: Context) -> None:
         size = context.console_size or process.console_size
         own_fds = os.open("fd", os.O_PATH | os.O_CLOEXEC, dir_fd=context.own_proc)
         try:
-            context.slave = terminal.offer(context.channel, context.root_fd, own_fds, size)
+            root_fd = context.machine_root if context.borrows_terminal else context.root_fd
+            context.slave = terminal.offer(context.channel, root_fd, own_fds, size)
         finally:
             os.close(own_fds)
+            if context.machine_root >= 0:
+                os.close(context.machine_root)
+                context.machine_root = -1
 
 
 def connect_stdio(context: Context) -> None:
@@ -248,6 +263,12 @@ def _open_null(context: Context) -> int:
         fd = os.open("/dev/null", flags)
     except FileNotFoundError:
         fd = os.open(f"fd/{context.null}", os.O_RDWR | os.O_CLOEXEC, dir_fd=context.own_proc)
+    except PermissionError as err:
+        raise StartFailed(
+            "/dev/null of this container cannot be opened",
+            why="its file system forbids devices (mount option nodev)",
+            hint="set OCIMAGIC_ROOT to a directory on another one",
+        ) from err
     if not _is_null(fd):
         raise StartFailed("/dev/null of this container is not the null device")
     return fd

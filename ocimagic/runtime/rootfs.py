@@ -19,7 +19,7 @@ from ocimagic.runtime.mount_options import PROPAGATION, Change, MountOptions
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ocimagic.model.rootfs import OverlayRootfs
+    from ocimagic.model.rootfs import Rootfs
 
 _MAX_LOWERS = 500  # OVL_MAX_STACK
 _OPTION_BYTES = 4096  # mount(2) silently cuts what is longer
@@ -65,7 +65,7 @@ def _make_parent_private(path: str) -> None:
             return
 
 
-def overlay_options(rootfs: OverlayRootfs) -> str:
+def overlay_options(rootfs: Rootfs) -> str:
     """Return the options for mount(2), paths relative to ``rootfs.base``."""
     words = [
         "lowerdir=" + ":".join(rootfs.lowers),
@@ -79,7 +79,7 @@ def overlay_options(rootfs: OverlayRootfs) -> str:
     return ",".join(words)
 
 
-def mount_overlay(rootfs: OverlayRootfs, target: str, *, forbid_devices: bool = True) -> None:
+def mount_overlay(rootfs: Rootfs, target: str, *, forbid_devices: bool = True) -> None:
     """Mount the stack on ``target``.
 
     Args:

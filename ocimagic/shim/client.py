@@ -55,6 +55,7 @@ class Launcher:
         self._process: subprocess.Popen[bytes] | None = None
         self._ids = 0
         self._has_own_processes = True
+        self._may_mount = True
 
     @property
     def ids(self) -> int:
@@ -67,6 +68,12 @@ class Launcher:
         """Say whether containers may have a pid namespace with a /proc that shows it."""
         self._connected()
         return self._has_own_processes
+
+    @property
+    def may_mount(self) -> bool:
+        """Say whether containers may have mounts; without, they are changed roots and no more."""
+        self._connected()
+        return self._may_mount
 
     @property
     def pid(self) -> int:
@@ -178,6 +185,7 @@ class Launcher:
             ready = answer["ready"]
             self._door, self._ids = mine, ready["ids"]
             self._has_own_processes = ready["own_processes"]
+            self._may_mount = ready["mounts"]
             return
         mine.close()
         self._process.wait()

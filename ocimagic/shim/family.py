@@ -1,7 +1,7 @@
 """Which processes are a container's, where neither a cgroup nor a pid namespace says so.
 
 By descent: the shim and its holder are subreapers, so whatever a container starts stays below
-them, and what is not in their mount namespace is the container's.
+them; and by session: its processes begin with one of their own, and nobody can join another.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ _LOOK_S = 0.01
 
 
 def kill_containers_own(keeper: int) -> None:
-    """Kill all below a holder that are not of its mount namespace, those that fork meanwhile too.
+    """Kill all below a holder that are not of its session, those that fork meanwhile too.
 
     Args:
         keeper: pid of the holder.
     """
+    ours = {os.getsid(0), os.getsid(keeper)}
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        found = [pid for pid in descendants(keeper) if _is_elsewhere(pid)]
+        found = [pid for pid in descendants(keeper) if _is_elsewhere(pid, ours)]
         if not found:
             return
         for pid in found:
@@ -34,17 +35,18 @@ def kill_containers_own(keeper: int) -> None:
                 pidfd = os.pidfd_open(pid)
                 try:
                     # Looked at with the descriptor in hand: the number may be another's by now.
-                    if _is_elsewhere(pid):
+                    if _is_elsewhere(pid, ours):
                         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 finally:
                     os.close(pidfd)
         select.select([], [], [], _LOOK_S)
 
 
-def _is_elsewhere(pid: int) -> bool:
-    """Say whether a process lives, and in another mount namespace than this one."""
+def _is_elsewhere(pid: int, ours: set[int]) -> bool:
+    """Say whether a process lives, and in another session than these."""
     try:
-        there = os.stat(f"/proc/{pid}/ns/mnt")
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state = file.read().rpartition(b")")[2].split()
+        return state[0] not in (b"Z", b"X") and int(state[3]) not in ours
     except OSError:
         return False
-    return not os.path.samestat(there, os.stat("/proc/self/ns/mnt"))

@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import InvalidState, NotFound, StartFailed
 from ocimagic.layers.archive import stat_path, write_tree
 from ocimagic.layers.attributes import IdPolicy
-from ocimagic.layers.changes import changes
+from ocimagic.layers.changes import DELETED, changes
+from ocimagic.layers.copytree import copy_tree
 from ocimagic.layers.diff import diff_upper
 from ocimagic.layers.extract import extract
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.linux import mounting, syscalls
 from ocimagic.linux.identity import ProcessIdentity
-from ocimagic.linux.paths import open_in_root
-from ocimagic.model.rootfs import OverlayRootfs
+from ocimagic.linux.paths import make_directories, open_in_root, remove_tree
+from ocimagic.model.rootfs import Rootfs
 from ocimagic.runtime.rootfs import make_private, mount_overlay
 from ocimagic.spec.codec import Fields
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 Request = dict[str, object]
 _CHUNK = 1 << 20
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_FOR_ALL = 0o1777
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -100,10 +102,15 @@ def pack(request: Request, fds: list[int]) -> Request:
     from ocimagic.layers.toc import toc_to_bytes
 
     rootfs = _rootfs(request["rootfs"])
-    _, same = _changes(request)
+    found, same = _changes(request)
+    deleted = [path for kind, path in found if kind == DELETED] if rootfs.copied else []
     with _Sink(fds[0]) as sink, _opened(rootfs.upper) as upper:
         toc = diff_upper(
-            upper, userxattr=rootfs.userxattr, writer=TarWriter(sink.write), hidden=same
+            upper,
+            userxattr=rootfs.userxattr,
+            writer=TarWriter(sink.write),
+            hidden=same,
+            deleted=deleted,
         )
     with open(str(request["toc"]), "wb") as file:
         file.write(toc_to_bytes(toc))
@@ -120,10 +127,53 @@ def export(request: Request, fds: list[int]) -> Request:
 
     Request: ``rootfs``, ``bundle``.  Result: ``tar_bytes``.
     """
-    _leave_namespace()
-    with _Sink(fds[0]) as sink, _opened(_view(request)) as root:
+    rootfs = _rootfs(request["rootfs"])
+    if not rootfs.copied:
+        _leave_namespace()
+    place = rootfs.upper if rootfs.copied else _view(request)
+    with _Sink(fds[0]) as sink, _opened(place) as root:
         write_tree(root, "/", ".", TarWriter(sink.write))
     return {"tar_bytes": sink.total}
+
+
+def populate(request: Request, _fds: list[int]) -> Request:
+    """Fill the root of a container where nothing can be mounted: its layers, and files.
+
+    Request: ``rootfs``, ``files`` (pairs of a path in the container and one of the machine).
+    """
+    rootfs = _rootfs(request["rootfs"])
+    files = request["files"]
+    assert isinstance(files, list)
+    os.makedirs(rootfs.upper, exist_ok=True)
+    copy_tree(f"{rootfs.base}/{rootfs.lowers[0]}", rootfs.upper)
+    with _opened(rootfs.upper) as root:
+        for target, source in files:
+            _put_file(root, str(target), str(source))
+        # An image whose /dev is no directory is refused, with words, when it is to start.
+        with contextlib.suppress(OSError):
+            shared = make_directories(root, "dev/shm", links=False)
+            try:
+                os.chmod(f"/proc/self/fd/{shared}", _FOR_ALL)
+            finally:
+                os.close(shared)
+    return {}
+
+
+def _put_file(root: int, target: str, source: str) -> None:
+    """Copy a file of the machine to where it would have been mounted, in place of what is there."""
+    parent, name = os.path.split(target.lstrip("/"))
+    directory = make_directories(root, parent or ".")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            remove_tree(name, directory)
+        with open(source, "rb") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(name, flags, 0o600, dir_fd=directory)
+            with os.fdopen(fd, "wb") as out:
+                out.write(file.read())
+                os.fchmod(out.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+    finally:
+        os.close(directory)
 
 
 def measure(request: Request, _fds: list[int]) -> Request:
@@ -149,6 +199,7 @@ JOBS: dict[str, Callable[[Request, list[int]], Request]] = {
     "pack": pack,
     "export": export,
     "measure": measure,
+    "populate": populate,
 }
 
 
@@ -204,10 +255,13 @@ def _of_process(root: Request) -> int:
 
 
 def _of_files(root: Request) -> int:
+    rootfs = _rootfs(root["rootfs"])
+    if rootfs.copied:
+        return os.open(rootfs.upper, _DIRECTORY)
     _leave_namespace()
     if root["writable"]:
         place = f"{root['bundle']}/rootfs"
-        mount_overlay(_rootfs(root["rootfs"]), place)
+        mount_overlay(rootfs, place)
     else:
         place = _view(root)
     fd = os.open(place, _DIRECTORY)
@@ -248,7 +302,7 @@ def _view(request: Request) -> str:
     return place
 
 
-def _stack(lowers: tuple[str, ...], rootfs: OverlayRootfs, place: str) -> None:
+def _stack(lowers: tuple[str, ...], rootfs: Rootfs, place: str) -> None:
     # index=off: with an index the kernel refuses a directory that is another mount's upper.
     words = ["lowerdir=" + ":".join(lowers), "userxattr" if rootfs.userxattr else "index=off"]
     os.chdir(rootfs.base)
@@ -274,13 +328,17 @@ def _changes(request: Request) -> tuple[list[tuple[str, str]], frozenset[str]]:
     assert isinstance(stubs, list)
     with _opened(rootfs.upper) as upper, _opened(place) as lower:
         return changes(
-            upper, lower, userxattr=rootfs.userxattr, stubs=[str(each) for each in stubs]
+            upper,
+            lower,
+            userxattr=rootfs.userxattr,
+            stubs=[str(each) for each in stubs],
+            copied=rootfs.copied,
         )
 
 
-def _rootfs(value: object) -> OverlayRootfs:
+def _rootfs(value: object) -> Rootfs:
     assert isinstance(value, dict)
-    return OverlayRootfs.from_fields(Fields(value, "rootfs"))
+    return Rootfs.from_fields(Fields(value, "rootfs"))
 
 
 def _look(root: int, request: Request) -> Request:

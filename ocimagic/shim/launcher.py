@@ -20,13 +20,17 @@ import select
 import signal
 import socket
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from ocimagic.errors import OcimagicError, StorageError, pack
+from ocimagic.errors import HostLacks, OcimagicError, StorageError, pack
 from ocimagic.linux import syscalls
 from ocimagic.shim import preload, userns, worker
+from ocimagic.shim.bare import try_changed_root
 from ocimagic.shim.pair import MAX_LESSON, Filters, learn, open_pair
 from ocimagic.shim.workshop import MAX_FDS, MAX_REQUEST, Workshop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _IDLE_MS = 20
 _TOO_LONG: dict[str, object] = {}
@@ -44,12 +48,12 @@ def main() -> NoReturn:
     syscalls.close_range(control.fileno() + 1)
     syscalls.set_process_name("ocimagic-launch")
     try:
-        ids = userns.join(int(host)) if host else _become_root()
+        ids, mounts = (userns.join(int(host)), True) if host else _become_root()
     except OcimagicError as err:
         control.send(json.dumps(pack(err)).encode())
         os._exit(0)
     # Before children are waited for by a signal handler: who waits here would come too late.
-    hides = not ids or userns.can_hide_processes()
+    hides = mounts and (not ids or userns.can_hide_processes())
     preload.load_for_containers()
     signal.signal(signal.SIGCHLD, _reap)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -58,31 +62,38 @@ def main() -> NoReturn:
     gc.freeze()
     launcher = Launcher(control)
     launcher.forbid_imports()
-    ready = {"ids": ids, "pid": os.getpid(), "own_processes": hides}
+    ready = {"ids": ids, "pid": os.getpid(), "own_processes": hides, "mounts": mounts}
     control.send(json.dumps({"ready": ready}).encode())
     launcher.run()
 
 
-def _become_root() -> int:
-    """Return how many ids containers have here; 0 means all of the machine's."""
+def _become_root() -> tuple[int, bool]:
+    """Return how many ids containers have here, 0 for the machine's, and whether they may mount."""
     uid = os.geteuid()
-    if uid == 0:
-        # Prove it at once, in a child: unshare cannot be undone.
-        child = os.fork()
-        if child == 0:
-            try:
-                syscalls.unshare(syscalls.CLONE_NEWNS)
-            except OSError as err:
-                os._exit(err.errno or 1)
-            os._exit(0)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code == 0:
-            return 0
+    if uid == 0 and _works(lambda: syscalls.unshare(syscalls.CLONE_NEWNS)):
+        return 0, True
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = str(uid)
-    return userns.enter((name, str(uid)))
+    try:
+        return userns.enter((name, str(uid))), True
+    except HostLacks:
+        if uid == 0 and _works(try_changed_root):
+            return 0, False
+        raise
+
+
+def _works(attempt: Callable[[], None]) -> bool:
+    """Try in a child what cannot be undone."""
+    child = os.fork()
+    if child == 0:
+        try:
+            attempt()
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def _reap(_signal: int, _frame: object) -> None:

@@ -15,14 +15,15 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from ocimagic.linux import mounting, syscalls
+from ocimagic.errors import OcimagicError
+from ocimagic.linux import landlock, mounting, syscalls
 from ocimagic.shim import userns
+from ocimagic.shim.bare import try_changed_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TRACEME = 0
-_LANDLOCK_VERSION = 1
 _ALLOW_ALL = bytes.fromhex("060000000000ff7f")  # BPF_RET | BPF_K, SECCOMP_RET_ALLOW
 _V2 = "cgroup.controllers"
 
@@ -39,7 +40,7 @@ def main() -> None:
         "user_namespace": ids > 0 or (mount_namespace and _works(_enter_user_namespace)),
         "ids": ids,
         "fresh_proc": _works(lambda: _mount_proc(enter)),
-        "chroot": _works(lambda: os.chroot("/")),
+        "chroot": _works(try_changed_root),
         "trace": _works(_ask_to_be_traced),
         "proot": shutil.which("proot") or "",
         "overlay": {
@@ -47,7 +48,7 @@ def main() -> None:
         },
         "cgroups": _cgroups(),
         "seccomp": _works(_load_filter),
-        "landlock": _landlock(),
+        "landlock": landlock.version(),
         "tun": _works(lambda: os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))),
     }
     sys.stdout.write(json.dumps(report))
@@ -85,7 +86,7 @@ def _told(attempt: Callable[[], object]) -> str:
         try:
             attempt()
         except BaseException as err:  # noqa: BLE001  told to the parent, who decides
-            words = err.strerror if isinstance(err, OSError) and err.strerror else str(err)
+            words = _words(err)
             os.write(writer, words.encode() or b"failed")
         os._exit(0)
     os.close(writer)
@@ -93,6 +94,12 @@ def _told(attempt: Callable[[], object]) -> str:
         words = file.read().decode()
     _pid, status = os.waitpid(child, 0)
     return words or ("" if status == 0 else f"ended with status {status}")
+
+
+def _words(err: BaseException) -> str:
+    if isinstance(err, OcimagicError):
+        return err.why or err.what
+    return err.strerror if isinstance(err, OSError) and err.strerror else str(err)
 
 
 def _ids() -> int:
@@ -149,13 +156,6 @@ def _ask_to_be_traced() -> None:
 def _load_filter() -> None:
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     syscalls.load_seccomp_filter(_ALLOW_ALL)
-
-
-def _landlock() -> int:
-    try:
-        return syscalls.call("landlock_create_ruleset", 0, 0, _LANDLOCK_VERSION)
-    except OSError:
-        return 0
 
 
 def _cgroups() -> list[str]:

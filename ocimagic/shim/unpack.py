@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from ocimagic.layers.apply import IdPolicy, NeedsParent, WhiteoutStyle, apply_layer
 from ocimagic.layers.compress import decompressed
+from ocimagic.layers.copytree import copy_tree
 from ocimagic.layers.diff import diff_upper
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.layers.toc import toc_to_bytes
 from ocimagic.linux import mounting, syscalls
-from ocimagic.model.rootfs import OverlayRootfs
+from ocimagic.model.rootfs import Rootfs
 from ocimagic.runtime.rootfs import make_private, mount_overlay
 from ocimagic.shim.removal import remove_path
 from ocimagic.spec.codec import Fields
@@ -52,7 +53,7 @@ def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
     """Unpack one layer blob into ``directory/fs``, with its table of contents beside it.
 
     Request: ``directory``, ``max_bytes``, ``userxattr``, ``single_id`` and ``parent``, the
-    JSON of an OverlayRootfs whose upper is ``directory/fs``, or null to unpack it alone.
+    JSON of a Rootfs whose upper is ``directory/fs``, or null to unpack it alone.
     Result: ``diff_id``, ``tar_bytes``, ``unpacked_bytes``; or ``needs_parent`` with the reason
     when it cannot be unpacked alone.
     """
@@ -83,19 +84,23 @@ def _apply(
     userxattr = bool(request["userxattr"])
     parent = request["parent"]
     root, style = f"{directory}/fs", WhiteoutStyle.OVERLAY
-    if isinstance(parent, dict):
+    below = Rootfs.from_fields(Fields(parent, "parent")) if isinstance(parent, dict) else None
+    if below and below.copied:
+        style = WhiteoutStyle.MERGE
+        copy_tree(f"{below.base}/{below.lowers[0]}", root)
+    elif below:
         # Deletions and copy-up are the kernel's work then: the upper directory says the rest.
         syscalls.unshare(syscalls.CLONE_NEWNS)
         make_private()
         root, style = f"{directory}/root", WhiteoutStyle.MERGE
         os.mkdir(root)
-        mount_overlay(OverlayRootfs.from_fields(Fields(parent, "parent")), root)
+        mount_overlay(below, root)
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         applied = apply_layer(chunks, fd, style=style, ids=ids, userxattr=userxattr)
     finally:
         os.close(fd)
-    if style is WhiteoutStyle.MERGE:
+    if below and not below.copied:
         mounting.umount(root)
         os.rmdir(root)
         remove_path(f"{directory}/work")

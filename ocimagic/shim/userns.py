@@ -68,6 +68,8 @@ def enter(names: tuple[str, ...]) -> int:
     except OSError as err:
         os.close(go_writer)
         os.waitpid(child, 0)
+        os.close(go_reader)
+        os.close(done_reader)
         raise HostLacks(
             "this machine does not allow containers to this account",
             why=f"unshare(CLONE_NEWUSER): {err.strerror}",

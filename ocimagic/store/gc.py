@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import OcimagicError
 from ocimagic.home.locks import forget_lock
 from ocimagic.spec.digest import Digest
-from ocimagic.store.snapshots import EMPTY
+from ocimagic.store.snapshots import EMPTY, copied_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -73,7 +73,7 @@ def _needed(store: Store) -> tuple[set[Digest], set[str]]:
             continue  # a damaged image keeps nothing but its name
         blobs |= {image.manifest.as_oci().digest, image.manifest.config.digest}
         blobs |= {layer.digest for layer in image.manifest.layers}
-        keys |= {*image.config.diff_ids, *image.chain_ids}
+        keys |= {*image.config.diff_ids, *image.chain_ids, *map(copied_key, image.chain_ids)}
     targets = store.database.rows("SELECT target FROM names")
     blobs |= {Digest(str(row[0])) for row in targets}
     for (diff_id,) in store.database.rows("SELECT DISTINCT diff_id FROM steps_use"):

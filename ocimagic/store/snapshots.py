@@ -1,5 +1,7 @@
 """Snapshots: unpacked layers, stacked by overlayfs into what a container sees.
 
+Where nothing can be mounted a snapshot is a layer with all that is below it, to be copied.
+
 A snapshot can always be made again from its blob, so it is never synced by itself.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ocimagic.model.rootfs import OverlayRootfs
+from ocimagic.model.rootfs import Rootfs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 EMPTY = "empty"
 
 
+def copied_key(chain_id: Digest) -> str:
+    """Return the key of a snapshot that holds a whole stack."""
+    return f"copied:{chain_id}"
+
+
 class Snapshots:
     """The unpacked layers of one data root."""
 
@@ -29,12 +36,18 @@ class Snapshots:
         self._database = database
         self._boot_id = boot_id
 
-    def find(self, diff_id: Digest, chain_id: Digest) -> str | None:
-        """Return the directory name of a layer's snapshot, None if it must be unpacked."""
+    def find(self, diff_id: Digest, chain_id: Digest, *, copied: bool = False) -> str | None:
+        """Return the directory name of a layer's snapshot, None if it must be unpacked.
+
+        Args:
+            diff_id: of the layer.
+            chain_id: of the stack up to and including it.
+            copied: one that holds the whole stack.
+        """
+        keys = (copied_key(chain_id),) * 2 if copied else (diff_id, chain_id)
         rows = self._database.rows(
             "SELECT number FROM snapshots WHERE key IN (?, ?) AND (boot_id IS NULL OR boot_id = ?)",
-            diff_id,
-            chain_id,
+            *keys,
             self._boot_id,
         )
         for (number,) in rows:
@@ -50,7 +63,7 @@ class Snapshots:
         (path / "fs").chmod(0o755)
         return path
 
-    def commit(self, unpacked: Path, key: Digest) -> str:
+    def commit(self, unpacked: Path, key: str) -> str:
         """Give an unpacked layer its number and return it; the first of two wins.
 
         The loser's directory stays where it is for the caller to remove.
@@ -79,7 +92,7 @@ class Snapshots:
         *,
         userxattr: bool,
         volatile: bool = False,
-    ) -> OverlayRootfs:
+    ) -> Rootfs:
         """Return the mount of these layers with changes going to ``directory``.
 
         Args:
@@ -99,13 +112,31 @@ class Snapshots:
         # The root of an overlay looks like its top directory, so that must look like the image.
         mode = (self._home.snapshots / lowers[0]).stat().st_mode
         (directory / "upper").chmod(mode & 0o7777)
-        return OverlayRootfs(
+        return Rootfs(
             base=str(self._home.snapshots),
             lowers=lowers,
             upper=str(directory / "upper"),
             work=str(directory / "work"),
             userxattr=userxattr,
             volatile=volatile,
+        )
+
+    def copied_rootfs(self, layers: Sequence[str], directory: Path) -> Rootfs:
+        """Return a root for a worker to fill: ``directory/upper``, a copy of these layers.
+
+        Args:
+            layers: directory names, bottom first, each with all below it; none is an empty root.
+            directory: is made.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        if not layers:
+            (self._home.snapshots / EMPTY / "fs").mkdir(parents=True, exist_ok=True)
+        return Rootfs(
+            base=str(self._home.snapshots),
+            lowers=(f"{layers[-1] if layers else EMPTY}/fs",),
+            upper=str(directory / "upper"),
+            work="",
+            copied=True,
         )
 
     def directory(self, name: str) -> Path:

@@ -21,6 +21,7 @@ from ocimagic.layers.toc import toc_of, toc_to_bytes
 from ocimagic.spec.digest import Digest
 from ocimagic.store.blobs import CHUNK
 from ocimagic.store.images import LayerRecord
+from ocimagic.store.snapshots import copied_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -167,8 +168,12 @@ class Unpacking:
         # Before the snapshot: whoever finds that one must know what is in it.
         store.images.add_layer(record)
         if self._directory is not None:
-            key = self._layer.diff_id if self._parent is None else self._layer.chain_id
-            store.snapshots.commit(self._directory, key)
+            store.snapshots.commit(self._directory, self._key())
+
+    def _key(self) -> str:
+        if self._unpacker.copies:
+            return copied_key(self._layer.chain_id)
+        return self._layer.diff_id if self._parent is None else self._layer.chain_id
 
     def _end_input(self) -> None:
         if self._directory is None:
@@ -191,6 +196,8 @@ class Unpacking:
     def _work(self) -> Mapping[str, object]:
         assert self._unpacker.launcher
         try:
+            if self._parent is None and self._unpacker.copies:
+                return {"needs_parent": "it is to hold all that is below"}
             return self._unpacker.launcher.work(
                 {
                     "op": "apply",
@@ -209,6 +216,9 @@ class Unpacking:
         if self._parent is None:
             return None
         assert self._directory is not None
+        if self._unpacker.copies:
+            rootfs = self._unpacker.store.snapshots.copied_rootfs(self._parent, self._directory)
+            return rootfs.to_json() | {"upper": str(self._directory / "fs")}
         rootfs = self._unpacker.store.snapshots.rootfs(
             self._parent, self._directory, userxattr=self._unpacker.rootless, volatile=True
         )
@@ -279,6 +289,16 @@ class Unpacker:
         """Say whether containers have to see all processes there are: a container in another."""
         return self.launcher is not None and not self.launcher.has_own_processes
 
+    @property
+    def copies(self) -> bool:
+        """Say whether nothing can be mounted, so that layers are copied instead of stacked."""
+        return self.launcher is not None and not self.launcher.may_mount
+
+    def find(self, layer: Layer) -> str | None:
+        """Return the directory name of a layer's snapshot, None if it must be unpacked."""
+        snapshots = self.store.snapshots
+        return snapshots.find(layer.diff_id, layer.chain_id, copied=self.copies)
+
     def unpacking(self, layer: Layer, parent: Sequence[str] | None = None) -> Unpacking:
         """Begin to unpack a layer.
 
@@ -294,7 +314,7 @@ class Unpacker:
             return False
         if self.launcher is None:
             return self.store.images.layer(layer.diff_id) is not None
-        return self.store.snapshots.find(layer.diff_id, layer.chain_id) is not None
+        return self.find(layer) is not None
 
     def ensure(self, layers: Sequence[Layer]) -> list[str]:
         """Unpack what is missing and return the snapshots, bottom first.
@@ -311,14 +331,14 @@ class Unpacker:
             )
         names: list[str] = []
         for layer in layers:
-            found = self.store.snapshots.find(layer.diff_id, layer.chain_id)
+            found = self.find(layer)
             names.append(found or self._from_blob(layer, names))
         return names
 
     def _from_blob(self, layer: Layer, below: list[str]) -> str:
-        if not self._try_blob(layer, None):
+        if self.copies or not self._try_blob(layer, None):
             self._try_blob(layer, below)
-        found = self.store.snapshots.find(layer.diff_id, layer.chain_id)
+        found = self.find(layer)
         assert found is not None
         return found
 
@@ -334,7 +354,7 @@ class Unpacker:
 
     def toc(self, layer: Layer) -> bytes:
         """Return a layer's table of contents, from its snapshot or else from its blob."""
-        name = self.store.snapshots.find(layer.diff_id, layer.chain_id)
+        name = self.find(layer)
         if name is not None:
             with suppress(OSError):
                 return (self.store.snapshots.directory(name) / "toc").read_bytes()

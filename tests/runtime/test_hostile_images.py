@@ -35,7 +35,7 @@ from ocimagic.errors import (
 from ocimagic.linux import syscalls
 from ocimagic.linux.paths import make_directories, make_file
 from ocimagic.model.options import VolumeMount
-from ocimagic.model.rootfs import OverlayRootfs
+from ocimagic.model.rootfs import Rootfs
 from ocimagic.registry.server import RegistryServer
 from ocimagic.registry.source import MemorySource
 from ocimagic.runtime.command import find_command
@@ -877,7 +877,7 @@ def test_bad_runtime_configs_are_refused(path):
         with contextlib.suppress(OcimagicError):
             RuntimeConfig.parse(json.dumps(document).encode())
         with contextlib.suppress(OcimagicError):
-            OverlayRootfs.from_fields(decode(json.dumps({"base": value}).encode(), what="x"))
+            Rootfs.from_fields(decode(json.dumps({"base": value}).encode(), what="x"))
 
 
 # -- layers ----------------------------------------------------------------------
@@ -892,7 +892,7 @@ def test_many_layers(run, make_image, count):
 
 def test_too_many_layers_are_said(tmp_path):
     lowers = tuple(f"{number}/fs" for number in range(501))
-    rootfs = OverlayRootfs(base="/", lowers=lowers, upper="/u", work="/w")
+    rootfs = Rootfs(base="/", lowers=lowers, upper="/u", work="/w")
     with pytest.raises(StartFailed, match="too many layers to stack: 501"):
         mount_overlay(rootfs, str(tmp_path))
 

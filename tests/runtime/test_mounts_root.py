@@ -10,7 +10,7 @@ from mountbox import DEV, IS_ROOT, PROC, bind, config, furnish, mount, mountinfo
 
 from ocimagic.errors import StartFailed
 from ocimagic.linux import mounting, syscalls
-from ocimagic.model.rootfs import OverlayRootfs
+from ocimagic.model.rootfs import Rootfs
 from ocimagic.runtime import mounts, rootfs
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root")
@@ -266,7 +266,7 @@ def test_a_stack_that_did_not_wait_for_the_disk_can_be_mounted_again(tmp_path):
     """The kernel leaves a mark and refuses the next mount."""
     for name in ("lower", "upper", "work", "root"):
         (tmp_path / name).mkdir()
-    stack = OverlayRootfs(
+    stack = Rootfs(
         base=str(tmp_path), lowers=("lower",), upper=str(tmp_path / "upper"),
         work=str(tmp_path / "work"), volatile=True, userxattr=not IS_ROOT,
     )  # fmt: skip

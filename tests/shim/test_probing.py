@@ -62,7 +62,9 @@ def test_what_is_not_good_says_what_would_mend_it() -> None:
     )
     found = findings(bare)
     assert all(each.advice for each in found if each.grade is not Grade.GOOD)
-    assert {each.subject for each in found if each.grade is Grade.GOOD} == set()
+    assert {each.subject for each in found if each.grade is Grade.GOOD} == {"change of the root"}
+    nothing = findings(dataclasses.replace(bare, chroot=False))
+    assert all(each.grade is not Grade.GOOD and each.advice for each in nothing)
     assert all(each.grade is Grade.GOOD for each in findings(ROOT))
 
 
