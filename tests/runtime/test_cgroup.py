@@ -87,14 +87,24 @@ def make():
 
     yield make
     for each in made:
-        with contextlib.suppress(InvalidState):
-            each.thaw()
-        each.kill(signal.SIGKILL)
-        reap()
+        end_all(each)
         each.remove()
         left = [path for path in each.paths.values() if os.path.exists(path)]
         assert left == []
     remove_parents()
+
+
+def end_all(cgroup):
+    """Kill what a test has left, more than once: a slow guest may be late with either."""
+    deadline = time.monotonic() + 20
+    while True:
+        with contextlib.suppress(InvalidState):
+            cgroup.thaw()
+        cgroup.kill(signal.SIGKILL)
+        reap()
+        if not cgroup.processes() or time.monotonic() > deadline:
+            return
+        time.sleep(0.05)
 
 
 def remove_parents():
