@@ -139,11 +139,9 @@ class Processes(Register):
             terminal=options.tty,
             capabilities=sets,
         )
-        document = replace(config, process=process).to_json()["process"]
-        assert isinstance(document, dict)
         who = config.annotations.get(USER_ANNOTATION, "") if options.user is None else options.user
-        document["user"] = {**document["user"], **_numbers(who), "username": who}
-        return document
+        user = {**process.user.to_json(), **_numbers(who), "username": who}
+        return process.to_json() | {"user": user}
 
     # -- top ---------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import signal
@@ -80,6 +81,7 @@ def identify(pid: int) -> ProcessIdentity:
     return ProcessIdentity(pid, start_ticks, boot_id())
 
 
+@functools.cache  # nobody outlives a boot
 def boot_id() -> str:
     """Return the kernel's name for this boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:

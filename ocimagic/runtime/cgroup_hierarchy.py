@@ -6,6 +6,7 @@ Spec: runtime-spec config-linux.md, "Cgroups Path"; proc(5), /proc/pid/mountinfo
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from typing import TYPE_CHECKING, Self
@@ -14,7 +15,7 @@ from ocimagic.errors import InvalidDocument
 from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
 ROOT = "/sys/fs/cgroup"
 VERSION2 = ""  # what /proc/pid/cgroup calls the hierarchy of version 2, and what paths do
@@ -52,7 +53,7 @@ class Hierarchies:
     def discover(cls, root: str = ROOT) -> Self:
         """Look at what is mounted at ``root`` and below it, and where this process is."""
         with open("/proc/self/mountinfo", "rb") as file:
-            mounts = _cgroup_mounts(file.read().decode(errors="surrogateescape"), root)
+            mounts = _cgroup_mounts(file.read(), root)
         own = process_cgroups("self")
         found: dict[str, Hierarchy] = {}
         for controllers, mount, mount_root in mounts:
@@ -94,8 +95,16 @@ def process_cgroups(pid: int | str) -> dict[str, str]:
     return {each: path for _, names, path in lines for each in names.split(",")}
 
 
-def _cgroup_mounts(mountinfo: str, root: str) -> Iterable[tuple[tuple[str, ...], str, str]]:
-    """Yield (controllers, mount point, what of the hierarchy is mounted there)."""
+@functools.lru_cache(maxsize=1)
+def _cgroup_mounts(mountinfo: bytes, root: str) -> tuple[tuple[tuple[str, ...], str, str], ...]:
+    """Return (controllers, mount point, what of the hierarchy is mounted there) for each.
+
+    Remembered as long as nothing is mounted: a launcher's forks all look at the same.
+    """
+    return tuple(_read_mounts(mountinfo.decode(errors="surrogateescape"), root))
+
+
+def _read_mounts(mountinfo: str, root: str) -> Iterator[tuple[tuple[str, ...], str, str]]:
     for line in mountinfo.splitlines():
         # Not all the lines are taken apart: a host with many containers has thousands.
         if " - cgroup" not in line:

@@ -69,6 +69,7 @@ class Init:
         no_pivot: bool = False,
         no_new_keyring: bool = False,
         door: bool = False,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Self:
         """Make a container whose first process waits for ``start``.
 
@@ -88,6 +89,7 @@ class Init:
             no_new_keyring: the process keeps the caller's session keyring.
             door: make one in the state directory where another process may start it, once
                 ``let_go`` is called.
+            meanwhile: is done while the process furnishes its root.
 
         Raises:
             OcimagicError: what could not be had; nothing is left of the container then.
@@ -102,6 +104,7 @@ class Init:
             no_pivot=no_pivot,
             no_new_keyring=no_new_keyring,
             door=door,
+            meanwhile=meanwhile,
         )
         return cls.of(_make(bundle, container_id, wishes))
 
@@ -159,6 +162,7 @@ class _Wishes:
     no_pivot: bool
     no_new_keyring: bool
     door: bool
+    meanwhile: Callable[[], None] | None
 
 
 def _make(bundle: Bundle, container_id: str, wishes: _Wishes) -> Creation:
@@ -176,7 +180,7 @@ def _make(bundle: Bundle, container_id: str, wishes: _Wishes) -> Creation:
         undo.callback(cgroup.remove)
         creation = _begin(bundle, state, cgroup, spaces, wishes, held)
         try:
-            creation.see_through()
+            creation.see_through(wishes.meanwhile)
             creation.state = creation.state.changed(is_created=True)
         except BaseException:
             destroy(creation.state, wishes.on_warning)

@@ -58,8 +58,11 @@ class Creation:
     console: int = -1
     _is_over: bool = field(default=False, init=False)
 
-    def see_through(self) -> None:
+    def see_through(self, meanwhile: Callable[[], None] | None = None) -> None:
         """Answer until the process is ready and waits for its start.
+
+        Args:
+            meanwhile: is done while the process has enough to do by itself.
 
         Raises:
             OcimagicError: why it will never be; the process is gone then.
@@ -76,6 +79,8 @@ class Creation:
             "ready": self._finish,
         }
         try:
+            if meanwhile is not None:
+                meanwhile()
             while not self._is_over:
                 heard = self._hear()
                 answers.get(heard.type, self._refuse)(heard)

@@ -67,7 +67,7 @@ class ForeignRuntime(OwnRuntime):
 
     # -- making ------------------------------------------------------------------
 
-    def create(self, stdio: Streams) -> Made:
+    def create(self, stdio: Streams, meanwhile: Callable[[], None] | None = None) -> Made:  # noqa: ARG002
         """Make the container; its command waits.
 
         Raises:

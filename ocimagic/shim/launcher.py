@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ocimagic.errors import HostLacks, OcimagicError, StorageError, pack
 from ocimagic.linux import syscalls
+from ocimagic.linux.identity import boot_id
+from ocimagic.runtime.cgroup_hierarchy import Hierarchies
 from ocimagic.shim import preload, userns, worker
 from ocimagic.shim.bare import try_changed_root
 from ocimagic.shim.pair import MAX_LESSON, Filters, learn, open_pair
@@ -55,6 +57,9 @@ def main() -> NoReturn:
     # Before children are waited for by a signal handler: who waits here would come too late.
     hides = mounts and (not ids or userns.can_hide_processes())
     preload.load_for_containers()
+    # What all forks would find out again.
+    Hierarchies.discover()
+    boot_id()
     signal.signal(signal.SIGCHLD, _reap)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What is loaded now is shared by all forks: keep the collector from touching its pages.

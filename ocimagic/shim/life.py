@@ -9,7 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Self
 
-from ocimagic.linux.identity import ProcessIdentity, boot_id, identify
+from ocimagic.linux.identity import ProcessIdentity, boot_id
 from ocimagic.shim import protocol
 from ocimagic.shim.task import RestartPolicy
 from ocimagic.spec.record import dataclass, field, fields
@@ -114,17 +114,18 @@ class Life:
             return "restarting"
         return "paused" if self.is_paused else "running"
 
-    def state(self, run_directory: str) -> dict[str, object]:
+    def state(
+        self, run_directory: str, shim: ProcessIdentity, holder: ProcessIdentity
+    ) -> dict[str, object]:
         """Return what engines read while the container lives."""
-        me, holder = identify(os.getpid()), identify(os.getppid())
         return {
             "version": protocol.VERSION,
             "status": self.status,
             "pid": self.pid,
             "start_ticks": self.start_ticks,
-            "boot_id": me.boot_id,
-            "shim_pid": me.pid,
-            "shim_start_ticks": me.start_ticks,
+            "boot_id": shim.boot_id,
+            "shim_pid": shim.pid,
+            "shim_start_ticks": shim.start_ticks,
             "holder_pid": holder.pid,
             "holder_start_ticks": holder.start_ticks,
             "started": self.started,

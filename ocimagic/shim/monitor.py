@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidState, OcimagicError, StartFailed, pack
+from ocimagic.linux.identity import identify
 from ocimagic.shim import life as lives
 from ocimagic.shim.clients import Client, Clients, listen
 from ocimagic.shim.ending import Ending, reap_strangers
@@ -38,6 +39,7 @@ from ocimagic.shim.takeover import TakeOver
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ocimagic.linux.identity import ProcessIdentity
     from ocimagic.shim.holder import Keeper
     from ocimagic.shim.memory import Buffer
     from ocimagic.shim.own import Made, OwnRuntime
@@ -85,6 +87,7 @@ class Monitor:
         self.over = False
         self._rest: Alarm | None = None
         self._door: socket.socket | None = None
+        self._keepers: tuple[ProcessIdentity, ProcessIdentity] | None = None
 
     def run(self) -> None:
         """Start the container or take it over, keep it, and see it off."""
@@ -153,12 +156,11 @@ class Monitor:
         self.save()
         stdio = self.process.open_streams(interactive=task.interactive, terminal=task.terminal)
         try:
-            made = self.runtime.create(stdio)
+            made = self.runtime.create(stdio, self._make_ready)
         finally:
             self.process.close_theirs()
         self.process.made(made.pid, made.pidfd, made.console, interactive=task.interactive)
-        if "door" not in groups:
-            groups["door"] = {"fd": listen(task.run_directory).detach()}
+        self._open_door()
         self.life.phase = lives.CREATED
         self.life.pid, self.life.start_ticks = made.pid, self.process.identity.start_ticks
         self.life.cgroup_paths = dict(self.runtime.state.cgroup_paths)
@@ -169,6 +171,16 @@ class Monitor:
         # While the command still waits: a container that runs is one that engines can find.
         self.publish()
         return made
+
+    def _make_ready(self) -> None:
+        """Do what the start would wait for, while the first process furnishes its root."""
+        self._open_door()
+        self._state()
+
+    def _open_door(self) -> None:
+        groups = self.keeper.groups
+        if "door" not in groups:
+            groups["door"] = {"fd": listen(self.task.run_directory).detach()}
 
     def _start(self, made: Made) -> None:
         made.start()
@@ -240,7 +252,9 @@ class Monitor:
             replace_file(path, self._state(), durable=False)
 
     def _state(self) -> dict[str, object]:
-        return self.life.state(self.task.run_directory)
+        if self._keepers is None:
+            self._keepers = identify(os.getpid()), identify(os.getppid())
+        return self.life.state(self.task.run_directory, *self._keepers)
 
     # -- what happens ----------------------------------------------------------
 
@@ -373,6 +387,7 @@ class Monitor:
     def _holder_died(self) -> None:
         self.loop.forget(self.keeper.pidfd)
         self.keeper.succeed(self._leave)
+        self._keepers = None
         self.loop.watch(self.keeper.pidfd, READ, lambda _: self._holder_died())
         self.publish()
 

@@ -72,15 +72,25 @@ class OwnRuntime:
         self._state: ContainerState | None = None
         self._adopted: tuple[ProcessIdentity, dict[str, str], bool] | None = None
 
-    def create(self, stdio: tuple[int, int, int]) -> Made:
+    def create(
+        self, stdio: tuple[int, int, int], meanwhile: Callable[[], None] | None = None
+    ) -> Made:
         """Make the container; its command waits.
+
+        Args:
+            stdio: of its first process.
+            meanwhile: is done while that process furnishes its root.
 
         Raises:
             OcimagicError: why it cannot be made.
             OSError: the bundle cannot be read.
         """
         init = Init.create(
-            self._bundle, self._task.container_id, stdio, console_size=self._task.console_size
+            self._bundle,
+            self._task.container_id,
+            stdio,
+            console_size=self._task.console_size,
+            meanwhile=meanwhile,
         )
         self._state, self._adopted = init.state, None
 
