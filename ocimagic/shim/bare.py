@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
 
 _NULL = os.makedev(1, 3)
 
@@ -16,6 +14,9 @@ def try_changed_root() -> None:
     Raises:
         OSError: chroot(2), or mknod(2) of the null device, is refused.
     """
+    import shutil  # not for all processes of an engine: most machines never come here
+    import tempfile
+
     directory = tempfile.mkdtemp(prefix="ocimagic-")
     try:
         os.mknod(f"{directory}/null", 0o666 | stat.S_IFCHR, _NULL)
