@@ -141,7 +141,8 @@ class Creation:
             self.on_warning(warning)
         told = self.state.to_oci_json("creating")
         hooks, cwd = self.config.hooks, self.state.bundle_path
-        run_hooks("prestart", hooks.prestart, told, cwd)
+        # The environment is made, step 2, which is what these oldest of all hooks were promised.
+        run_hooks("prestart", hooks.prestart, told | {"status": "created"}, cwd)
         run_hooks("createRuntime", hooks.create_runtime, told, cwd)
         self._answer("prepared", **told)
 

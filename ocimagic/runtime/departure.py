@@ -62,7 +62,6 @@ def execute(context: Context) -> NoReturn:
         load_filter(context)
     if context.stays:
         stay_first()
-    syscalls.close_range(3 + context.preserve_fds, flags=syscalls.CLOSE_RANGE_CLOEXEC)
     try:
         os.execve(context.command, process.args, context.environment)  # noqa: S606  no shell is the point
     except OSError as err:

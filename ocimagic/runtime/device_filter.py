@@ -189,11 +189,13 @@ def _take_back(exceptions: dict[Key, str], key: Key, access: str) -> None:
 def _with_wider(exceptions: Mapping[Key, str], key: Key) -> str:
     """Return an exception's accesses with those of wider ones.
 
-    The kernel looks for one exception that has all that is asked, and does not add up two.
+    The kernel looks for one exception that has all that is asked, and does not add up two.  It
+    asks to read and write at once, but to make a node always by itself.
     """
     kind, major, minor = key
     wider = {key, (kind, major, None), (kind, None, minor), (kind, None, None)}
-    return _union(*(exceptions[other] for other in wider if other in exceptions))
+    theirs = (exceptions[other].replace("m", "") for other in wider if other in exceptions)
+    return _union(exceptions[key], *theirs)
 
 
 def _union(*accesses: str) -> str:

@@ -221,6 +221,7 @@ PHASES: tuple[Callable[[program.Context], None], ...] = (
     privileges.become_user,
     privileges.check_working_dir,
     privileges.confine_files,
+    program.leave_descriptors,
     privileges.load_asking_filter,
     departure.wait_for_start,
     departure.execute,

@@ -261,6 +261,7 @@ PHASES: tuple[Callable[[InitContext], None], ...] = (
     privileges.become_user,
     privileges.check_working_dir,
     privileges.confine_files,
+    program.leave_descriptors,
     privileges.load_asking_filter,
     departure.wait_for_start,
     departure.run_start_hooks,

@@ -279,6 +279,14 @@ def _is_null(fd: int) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(*_NULL)
 
 
+def leave_descriptors(context: Context) -> None:
+    """Have execve close all but the streams and what is to be preserved.
+
+    Before a filter, which may know no close_range(2); what is opened later closes by itself.
+    """
+    syscalls.close_range(3 + context.preserve_fds, flags=syscalls.CLOSE_RANGE_CLOEXEC)
+
+
 def wait_for(context: Context, answer: str) -> Message:
     """Wait until the creator says one thing; without a creator there is nothing to live for."""
     heard = context.channel.hear()

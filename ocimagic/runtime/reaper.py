@@ -13,7 +13,8 @@ import os
 import signal
 from typing import NoReturn
 
-from ocimagic.linux import syscalls
+# More than this process ever had; closed one by one where the filter knows no close_range(2).
+_DESCRIPTORS = 1 << 16
 
 
 def stay_first() -> None:
@@ -27,7 +28,7 @@ def stay_first() -> None:
     child = os.fork()  # noqa: TID251  one thread, and nothing but system calls follows
     if child:
         # No copy of a stream or of the channel: their ends are to be seen when the child's are.
-        syscalls.close_range(0)
+        os.closerange(0, _DESCRIPTORS)
         _serve(child, every)
     os.setpgid(0, 0)
     with contextlib.suppress(OSError):  # no terminal

@@ -307,6 +307,16 @@ def test_seccomp(run, sh):
     assert b"not supported" in done.stderr
 
 
+@pytest.mark.parametrize("init", [False, True])
+def test_a_profile_that_knows_no_young_system_calls(run, init):
+    """With --init, who waits for the command has no copy of its streams all the same."""
+    rules = [{"names": ["close_range", "openat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
+    own = {"security": SecurityOptions(seccomp=json.dumps(profile))}
+    done = run("sh", "-c", "echo alive; exec >&- 2>&-; sleep 0.2; exit 3", init=init, **own)
+    assert (done.stdout, done.exit_code) == (b"alive\n", 3)
+
+
 def test_paths_can_be_unmasked(sh):
     def masks(**options):
         return len(re.findall(r" /proc/\w+", sh("cat /proc/mounts", **options)))

