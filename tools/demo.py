@@ -67,7 +67,7 @@ class Place(NamedTuple):
     @property
     def is_isolated(self) -> bool:
         """Say whether containers have more of their own than files."""
-        return self.isolation != "chroot"
+        return self.isolation not in ("chroot", "traced")
 
 
 class Demo:

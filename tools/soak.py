@@ -127,7 +127,7 @@ class Soak:
         self.defects = ""
         self.engine = Engine(self.root)
         # Where containers are changed roots, they have the machine's network only.
-        self.network = "host" if self.engine.system.info().isolation == "chroot" else "none"
+        self.network = "host" if self.engine.system.info().snapshotter == "copy" else "none"
         self._make_image(directory / "context")
         # One run and one file job: all that lives as long as the engine is there now.
         self.engine.containers.run(IMAGE, ["sleep", "1000"], network=self.network, detach=True)
@@ -195,9 +195,16 @@ class Soak:
                     continue
                 is_other = os.readlink(entry / "ns/mnt") != mine
                 is_other = is_other and str(self.root) in (entry / "mountinfo").read_text()
-                if is_other or os.readlink(entry / "root").startswith(str(self.root)):
+                is_other = is_other or os.readlink(entry / "root").startswith(str(self.root))
+                if is_other or self._is_traced(entry):
                     found.append(int(entry.name))
         return found
+
+    def _is_traced(self, entry: Path) -> bool:
+        """Say whether a process is a tracer of ours, or the child of one."""
+        parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+        lines = [(each / "cmdline").read_bytes() for each in (entry, entry.parent / parent)]
+        return any(b"proot\0" in each and os.fsencode(self.root) in each for each in lines)
 
     def _zombies(self) -> list[str]:
         """Return what has ended and has not been waited for by this process or one of ours."""

@@ -18,7 +18,7 @@ from ocimagic.build.history import argv
 from ocimagic.build.limits import frame
 from ocimagic.bundle.convert import runtime_config
 from ocimagic.bundle.directory import write_bundle
-from ocimagic.bundle.hostfiles import PLACED, write_host_files
+from ocimagic.bundle.hostfiles import PLACED, SHOWN, write_host_files
 from ocimagic.bundle.machine import find_place
 from ocimagic.dockerfile.instructions import Run, Script
 from ocimagic.errors import (
@@ -173,6 +173,7 @@ class _Sandbox:
             rootless=rootless,
             shares_processes=self.bench.unpacker.shares_processes,
             bare=copies,
+            tracer=self.bench.unpacker.tracer,
             hostname=HOSTNAME,
             files=files,
             container_id=container_id,
@@ -309,7 +310,9 @@ class _Sandbox:
         toc = str(place / "toc")
         if self.bench.unpacker.copies:
             script = self.run.command
-            placed = (*PLACED, *([script.path.strip("/")] if isinstance(script, Script) else ()))
+            placed = [*PLACED, *(SHOWN if self.bench.unpacker.tracer else ())]
+            if isinstance(script, Script):
+                placed.append(script.path.strip("/"))
             rootfs = self._copied(below, place).to_json()
             return {
                 "op": "files",

@@ -38,7 +38,7 @@ def check_options(options: RunOptions, place: Place) -> None:
     """
     _check_names(options)
     if place.bare:
-        _check_bare(options)
+        _check_bare(options, place)
     _check_policies(options)
     _check_numbers(options)
     check_resources(options.resources, place)
@@ -76,7 +76,11 @@ def _check_names(options: RunOptions) -> None:
             )
 
 
-def _check_bare(options: RunOptions) -> None:
+def _means(place: Place) -> str:
+    return "shown by proot" if place.tracer else "chroot"
+
+
+def _check_bare(options: RunOptions, place: Place) -> None:
     """Refuse what needs a mount or a namespace: weaker than it was asked for, nothing is run."""
     kinds = ("pid", "ipc", "uts", "cgroupns", "userns")
     apart = [
@@ -96,7 +100,7 @@ def _check_bare(options: RunOptions) -> None:
             raise HostLacks(
                 f"{name} cannot be had here",
                 why="this machine lets nobody mount or make namespaces: a container is a "
-                "directory that is its root (chroot), and no more",
+                f"directory that is its root ({_means(place)}), and no more",
                 hint="leave it out; %container_cp copies files in and out",
             )
 

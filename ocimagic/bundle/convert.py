@@ -27,6 +27,7 @@ from ocimagic.spec.runtime import (
     CAPABILITY_SETS,
     CONFINE_ANNOTATION,
     GROUPS_ANNOTATION,
+    TRACER_ANNOTATION,
     USER_ANNOTATION,
     Device,
     Process,
@@ -62,7 +63,8 @@ def runtime_config(config: ContainerConfig, options: RunOptions, place: Place) -
         options.cap_add, options.cap_drop, privileged=options.privileged
     )
     if place.bare:
-        capabilities = tuple(each for each in capabilities if each not in _WAYS_OUT)
+        held = () if place.tracer else capabilities
+        capabilities = tuple(each for each in held if each not in _WAYS_OUT)
     masked, readonly = ((), ()) if place.bare else hidden_paths(options)
     return RuntimeConfig(
         process=_process(config, options, place, capabilities),
@@ -166,6 +168,8 @@ def _who(config: ContainerConfig, options: RunOptions) -> dict[str, str]:
 
 
 def _confined(place: Place) -> dict[str, str]:
+    if place.tracer:
+        return {TRACER_ANNOTATION: place.tracer}
     return {CONFINE_ANNOTATION: "root"} if place.bare else {}
 
 

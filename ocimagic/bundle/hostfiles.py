@@ -14,6 +14,8 @@ HOST_GATEWAY = "host-gateway"
 NAMES = ("hosts", "hostname", "resolv.conf")
 # Where nothing can be mounted: what is the engine's in a root it has copied.
 PLACED = ("dev", *(f"etc/{name}" for name in NAMES))
+# And what a tracer puts where it shows something of the machine.
+SHOWN = ("proc", "sys")
 _LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 

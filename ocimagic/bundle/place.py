@@ -40,6 +40,7 @@ class Place:
         rootless: in a user namespace.
         shares_processes: nobody here may mount a /proc, so there is no pid namespace to be had.
         bare: nor make any other namespace, nor mount: a container is a changed root, no more.
+        tracer: nor change the root: this program shows a container its own.
         hostname: of the container.
         files: container path to a file of the host that is shown there.
         container_id: names its cgroup; "" asks for none.
@@ -59,6 +60,7 @@ class Place:
     rootless: bool
     shares_processes: bool = False
     bare: bool = False
+    tracer: str = ""
     hostname: str
     files: tuple[tuple[str, str], ...] = ()
     container_id: str = ""

@@ -9,7 +9,7 @@ import stat
 import threading
 from typing import TYPE_CHECKING
 
-from ocimagic.bundle.hostfiles import PLACED
+from ocimagic.bundle.hostfiles import PLACED, SHOWN
 from ocimagic.engine.commit import changed_config, parse_name, store_image, store_layer
 from ocimagic.engine.copying import (
     CONTENTS,
@@ -28,6 +28,7 @@ from ocimagic.errors import BadInput, HostLacks, InvalidState, NotFound, Ocimagi
 from ocimagic.layers.compress import decompressed
 from ocimagic.model.report import ChangeKind, Committed, Copied, FileChange, PathInfo
 from ocimagic.model.state import Status, Verb
+from ocimagic.spec.runtime import TRACER_ANNOTATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -344,7 +345,8 @@ def _stubs(bundle: Path, document: Document) -> list[str]:
     """List where the engine mounts something of its own: empty files and directories there."""
     config = json.loads((bundle / "config.json").read_bytes())
     if "mount" not in {each["type"] for each in config["linux"].get("namespaces", ())}:
-        return list(PLACED)
+        is_traced = TRACER_ANNOTATION in config.get("annotations", {})
+        return [*PLACED, *(SHOWN if is_traced else ())]
     options = document.options
     targets = [*(each.target for each in options.volumes), *(each.target for each in options.tmpfs)]
     asked = {target.rstrip("/") for target in targets}

@@ -265,6 +265,7 @@ def _place(containers: Lifecycle, donors: Donors, container_id: str) -> Place:
         rootless=containers.unpacker.rootless,
         shares_processes=containers.unpacker.shares_processes,
         bare=containers.unpacker.copies,
+        tracer=containers.unpacker.tracer,
         container_id=container_id,
         shm_path=donors.shm_path,
     )

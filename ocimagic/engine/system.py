@@ -29,6 +29,11 @@ _NOT_ISOLATED = (
     "containers are not isolated: nobody may mount or make namespaces here, so they are changed "
     "roots (chroot) with the machine's processes, network and users"
 )
+_SNAPSHOTTERS = {"look": "none", "chroot": "copy", "traced": "copy"}
+_TRACED = (
+    "containers are not isolated: this account may neither change the root nor make namespaces "
+    "here, so proot shows them their files; processes, network and users are the machine's"
+)
 
 
 class System:
@@ -52,7 +57,7 @@ class System:
             data_root=str(self._store.home.data),
             run_root=str(self._store.home.run),
             isolation=isolation,
-            snapshotter={"look": "none", "chroot": "copy"}.get(isolation, "overlay"),
+            snapshotter=_SNAPSHOTTERS.get(isolation, "overlay"),
             runtime="ocimagic-runtime" if isolation != "look" else "none",
             kernel=platform.release(),
             operating_system=_operating_system(),
@@ -88,7 +93,7 @@ class System:
         except HostLacks as err:
             return "look", [". ".join(part for part in (err.what, err.why) if part)]
         if not launcher.may_mount:
-            return "chroot", [_NOT_ISOLATED]
+            return ("traced", [_TRACED]) if launcher.tracer else ("chroot", [_NOT_ISOLATED])
         probe = launcher.work(
             {"op": "probe", "directory": str(self._store.home.own), "userxattr": ids != 0}
         )

@@ -11,7 +11,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from ocimagic.layers.attributes import keeps_xattr
+from ocimagic.layers.attributes import keeps_xattr, owner_outside
 from ocimagic.layers.entrypath import as_bytes, from_bytes
 from ocimagic.layers.rootdir import OPEN_DIRECTORY
 from ocimagic.layers.tarheader import Entry, Kind
@@ -21,6 +21,7 @@ from ocimagic.linux.paths import open_beneath, open_in_root
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ocimagic.layers.attributes import Owner
     from ocimagic.layers.tarstream import TarWriter
 
 _READ_BYTES = 1 << 20
@@ -82,7 +83,13 @@ def stat_path(root_fd: int, path: str, *, follow: bool = False) -> PathStat:
 
 
 def write_tree(
-    root_fd: int, path: str, name: str, writer: TarWriter, *, follow: bool = False
+    root_fd: int,
+    path: str,
+    name: str,
+    writer: TarWriter,
+    *,
+    follow: bool = False,
+    owner: Owner = owner_outside,
 ) -> None:
     """Write a file, or a directory with all in it, as a tar, and finish the tar.
 
@@ -94,6 +101,7 @@ def write_tree(
         name: how the first entry is called; "." for what is in a directory.
         writer: takes the entries.
         follow: write what a symlink at the end leads to.
+        owner: says whose a file is.
 
     Raises:
         OSError: it is not there, or cannot be read.
@@ -103,9 +111,9 @@ def write_tree(
         _refuse_window(fd, path)
         told = os.fstat(fd)
         if stat.S_ISDIR(told.st_mode):
-            _Tree(fd, name, writer).run()
+            _Tree(fd, name, writer, owner).run()
         else:
-            _Tree(fd, name, writer).leaf(fd, "", told)
+            _Tree(fd, name, writer, owner).leaf(fd, "", told)
     finally:
         os.close(fd)
     writer.finish()
@@ -123,8 +131,9 @@ def _look(*, follow: bool) -> int:
 class _Tree:
     """One pass over a directory."""
 
-    def __init__(self, base_fd: int, name: str, writer: TarWriter) -> None:
+    def __init__(self, base_fd: int, name: str, writer: TarWriter, owner: Owner) -> None:
         self._base = base_fd
+        self._owner = owner
         self._name = name
         self._writer = writer
         self._linked: dict[tuple[int, int], str] = {}
@@ -205,8 +214,7 @@ class _Tree:
             name + ("/" if kind is Kind.DIR else ""),
             kind,
             stat.S_IMODE(told.st_mode),
-            told.st_uid,
-            told.st_gid,
+            *self._owner(told),
             told.st_mtime_ns,
         )
 

@@ -15,8 +15,13 @@ from ocimagic.layers.rootdir import OPEN_DIRECTORY, chmod_nofollow
 from ocimagic.layers.tarheader import Entry, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ocimagic.layers.rootdir import OpenDirectory, RootDirectory
 
+    Owner = Callable[[os.stat_result], tuple[int, int]]
+
+_OWNERS, _READ_AND_WRITE = 0o700, 0o600
 _OUR_XATTRS = ("user.overlay.", "user.ocimagic.")
 # setxattr(2): no such attributes here, not ours to set, too large for the file system.
 _XATTR_REFUSALS = (errno.ENOTSUP, errno.EPERM, errno.E2BIG, errno.ENOSPC, errno.ERANGE)
@@ -27,6 +32,14 @@ class IdPolicy(enum.Enum):
 
     REAL = enum.auto()  # the owners the layer says
     SINGLE = enum.auto()  # whoever runs this; the toc still says whose they were meant to be
+    PLAIN = enum.auto()  # the same, who has no privilege and so keeps the right to read and write
+
+    @classmethod
+    def here(cls, *, single: bool) -> IdPolicy:
+        """Return the policy of this process, given whether it has more than one id."""
+        if not single:
+            return cls.REAL
+        return cls.SINGLE if os.geteuid() == 0 else cls.PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,22 @@ class Skipped:
     path: str
     what: str
     why: str
+
+
+def owner_outside(told: os.stat_result) -> tuple[int, int]:
+    """Return user and group of a file."""
+    return told.st_uid, told.st_gid
+
+
+def owner_inside(told: os.stat_result) -> tuple[int, int]:
+    """Return user and group of a file as its container sees them.
+
+    Who runs this without being root, not even of a user namespace, is root in there.
+    """
+    return (
+        0 if told.st_uid == os.geteuid() else told.st_uid,
+        0 if told.st_gid == os.getegid() else told.st_gid,
+    )
 
 
 def keeps_xattr(name: str) -> bool:
@@ -73,6 +102,7 @@ class Attributes:
     def __init__(self, ids: IdPolicy) -> None:
         self.skipped: list[Skipped] = []
         self._chowns = ids is IdPolicy.REAL
+        self._kept_mode = _OWNERS if ids is IdPolicy.PLAIN else 0
         # By inode number, since symlinks give a directory several paths.
         self._ends: dict[int, _DirectoryEnd] = {}
 
@@ -81,7 +111,7 @@ class Attributes:
         # In this order: chown(2) and write(2) take setuid bits and capabilities away.
         if self._chowns:
             _chown(fd, entry.uid, entry.gid, path)
-        os.fchmod(fd, entry.mode)
+        os.fchmod(fd, entry.mode | self._kept_mode & _READ_AND_WRITE)
         if entry.xattrs:
             self._set_xattrs(fd, path, entry)
         os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
@@ -116,7 +146,8 @@ class Attributes:
             if keeps_xattr(name) and name not in entry.xattrs:
                 os.removexattr(fd, name)
         self._set_xattrs(fd, path, entry)
-        self._ends[told.st_ino] = _DirectoryEnd(path, entry.mode, entry.mtime_ns)
+        mode = entry.mode | self._kept_mode
+        self._ends[told.st_ino] = _DirectoryEnd(path, mode, entry.mtime_ns)
 
     def dress_implied(self, directory: OpenDirectory, fd: int, mtime_ns: int) -> None:
         """Dress a directory that the layer uses without listing it."""

@@ -10,7 +10,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import LayerRefused, StorageError
-from ocimagic.layers.attributes import keeps_xattr
+from ocimagic.layers.attributes import keeps_xattr, owner_outside
 from ocimagic.layers.entrypath import OPAQUE_NAME, WHITEOUT_PREFIX, as_bytes, from_bytes, locate
 from ocimagic.layers.rootdir import OPEN_DIRECTORY
 from ocimagic.layers.tarheader import Entry, Kind
@@ -20,6 +20,7 @@ from ocimagic.linux.paths import open_beneath
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from ocimagic.layers.attributes import Owner
     from ocimagic.layers.tarstream import TarWriter
 
 _READ_BYTES = 1 << 20
@@ -42,6 +43,7 @@ def diff_upper(
     clamp_mtime: int | None = None,
     hidden: Collection[str] = (),
     deleted: Iterable[str] = (),
+    owner: Owner = owner_outside,
 ) -> tuple[TocEntry, ...]:
     """Write an upper directory as a layer tar in normal form, and finish the tar.
 
@@ -55,6 +57,7 @@ def diff_upper(
         clamp_mtime: seconds since 1970 that no time in the layer is later than.
         hidden: paths to leave out, directories with all that is in them.
         deleted: paths that get a whiteout, which nothing in the directory tells.
+        owner: says whose a file is.
 
     Raises:
         StorageError: it cannot be read, or only together with its lower directories.
@@ -62,6 +65,7 @@ def diff_upper(
     """
     walk = _Walk(upper_fd, writer, "user" if userxattr else "trusted", clamp_mtime)
     walk.hidden = hidden
+    walk.owner = owner
     for path in deleted:
         parent, _, name = path.rpartition("/")
         walk.deleted.setdefault(parent, set()).add(as_bytes(name))
@@ -85,6 +89,7 @@ class _Walk:
         self.path = ""
         self.hidden: Collection[str] = ()
         self.deleted: dict[str, set[bytes]] = {}
+        self.owner: Owner = owner_outside
         self._upper_fd = upper_fd
         self._writer = writer
         self._overlay = f"{namespace}.overlay."
@@ -166,8 +171,7 @@ class _Walk:
             self.path + ("/" if kind is Kind.DIR else ""),
             kind,
             stat.S_IMODE(told.st_mode),
-            told.st_uid,
-            told.st_gid,
+            *self.owner(told),
             seconds * 1_000_000_000,
         )
 

@@ -18,20 +18,31 @@ def namespace_pids(pid: int) -> list[int]:
     return sorted(found)
 
 
+def children(pid: int) -> list[int]:
+    """Return the processes whose parent one is."""
+    return _families().get(pid, [])
+
+
 def descendants(pid: int) -> list[int]:
     """Return all processes below one."""
-    children: dict[int, list[int]] = {}
-    for other in _all():
-        with contextlib.suppress(OSError, ValueError), open(f"/proc/{other}/stat", "rb") as file:
-            parent = int(file.read().rpartition(b")")[2].split()[1])
-            children.setdefault(parent, []).append(other)
+    families = _families()
     found: list[int] = []
     waiting = [pid]
     while waiting:
-        below = children.get(waiting.pop(), [])
+        below = families.get(waiting.pop(), [])
         found += below
         waiting += below
     return sorted(found)
+
+
+def _families() -> dict[int, list[int]]:
+    """Return the children of each process that has any."""
+    found: dict[int, list[int]] = {}
+    for other in _all():
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/{other}/stat", "rb") as file:
+            parent = int(file.read().rpartition(b")")[2].split()[1])
+            found.setdefault(parent, []).append(other)
+    return found
 
 
 def _all() -> list[int]:

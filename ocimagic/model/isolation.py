@@ -67,15 +67,15 @@ MEANINGS: dict[Mode, Meaning] = {
     ),
     Mode.TRACED: Meaning(
         "it sees its own files, by a tracer that rewrites each path (proot)",
-        "processes, network, users and the kernel are the machine's: this is no isolation",
-        "allow user namespaces",
-        is_built=False,
+        "processes, network, users and the kernel are the machine's: this is no isolation; "
+        "no volumes, no limits, and each container is a copy of its image",
+        "allow user namespaces, or be root",
     ),
     Mode.LOOK: Meaning(
         "no container runs; pulling, building without RUN, inspecting and layers all work",
         "nothing runs",
         "allow user namespaces (sysctl user.max_user_namespaces, "
-        "kernel.unprivileged_userns_clone), or run as root",
+        "kernel.unprivileged_userns_clone), run as root, or install proot",
     ),
 }
 
@@ -91,7 +91,7 @@ class Probe:
         fresh_proc: procfs can be mounted in namespaces of one's own.
         chroot: chroot(2) works.
         trace: ptrace(2) works.
-        proot: path of a proot program, "" for none.
+        proot: path of a proot program that works, "" for none.
         overlay: directories tried, and why overlayfs cannot write there, "" if it can.
         cgroups: controllers whose limits can be set.
         seccomp: a filter can be loaded.
@@ -122,7 +122,7 @@ def choose(probe: Probe) -> Mode:
         (Mode.ROOTLESS, probe.user_namespace and probe.ids > 1),
         (Mode.ROOTLESS_1, probe.user_namespace),
         (Mode.CHROOT, probe.uid == 0 and probe.chroot),
-        (Mode.TRACED, probe.trace and bool(probe.proot)),
+        (Mode.TRACED, probe.uid != 0 and bool(probe.proot)),
     )
     return next((mode for mode, possible in rungs if possible), Mode.LOOK)
 

@@ -224,6 +224,8 @@ def _check_mounts(config: RuntimeConfig) -> None:
 
 def _plan(context: InitContext, cgroup: Cgroup, held: contextlib.ExitStack) -> None:
     """Plan the mounts, and open what the process itself will not be allowed to."""
+    if context.tracer:
+        return  # nothing can be made in such a root
     config, bundle = context.config, context.bundle
     # A cgroup keeps the rules about devices, and who is root of a user namespace only can make
     # none; elsewhere no file system may have any.
@@ -293,6 +295,7 @@ def _begin(
         console_size=wishes.console_size,
         entrance=cgroup.entrance(),
         door=held.enter_context(listen(state.start_path)) if wishes.door else None,
+        root_path=bundle.root_path,
         bundle=bundle,
         no_pivot=wishes.no_pivot,
         new_keyring=not wishes.no_new_keyring,

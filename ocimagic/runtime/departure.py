@@ -16,6 +16,7 @@ from ocimagic.runtime.channel import Channel
 from ocimagic.runtime.hooks import run_hooks
 from ocimagic.runtime.privileges import load_filter
 from ocimagic.runtime.reaper import stay_first
+from ocimagic.runtime.traced import traced
 
 if TYPE_CHECKING:
     from ocimagic.runtime.channel import Message
@@ -62,8 +63,12 @@ def execute(context: Context) -> NoReturn:
         load_filter(context)
     if context.stays:
         stay_first()
+    program, args = context.command, list(process.args)
+    if context.tracer:
+        where = (context.tracer, context.root_path, process.cwd, context.identity)
+        program, args = context.tracer, traced(*where, context.command, args)
     try:
-        os.execve(context.command, process.args, context.environment)  # noqa: S606  no shell is the point
+        os.execve(program, args, context.environment)  # noqa: S606  no shell is the point
     except OSError as err:
         raise _exec_failure(context.command, process.args[0], err) from err
 

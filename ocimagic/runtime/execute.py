@@ -96,6 +96,7 @@ def execute(  # noqa: PLR0913  each is a word of the command line
             seccomp=None if unconfined else make_filter(config.seccomp, compiled),
             preserve_fds=preserve_fds,
             console_size=console_size,
+            root_path=state.root_path,
         )
         if not state.has_own_mounts:
             context.root_fd = _open_root(state)
@@ -198,6 +199,8 @@ def set_affinity(context: program.Context) -> None:
 
 def find_root(context: program.Context) -> None:
     """Go to the root of the container, and hold it."""
+    if context.tracer:
+        return
     if context.root_fd >= 0:
         # No mount namespace of its own: its root is only where its first process is.
         change_root(context.root_fd)

@@ -214,6 +214,8 @@ def name_host(context: InitContext) -> None:
 
 def enter_root(context: InitContext) -> None:
     """Change the root, and hold it as seen from inside."""
+    if context.tracer:
+        return
     if not has_own_mounts(context):
         rootfs.change_root(context.root_fd)
     elif context.no_pivot:

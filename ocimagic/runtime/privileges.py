@@ -42,6 +42,8 @@ def limit_privileges(context: Context) -> None:
     apply_personality(context.config.personality)
     if process.no_new_privileges:
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    if context.tracer:
+        return  # an account without privileges has none to give up
     wanted = capabilities.mask(name for names in process.capabilities.values() for name in names)
     missing = capabilities.names(wanted & ~capabilities.bounding_set())
     if missing:
@@ -52,6 +54,9 @@ def limit_privileges(context: Context) -> None:
 
 def become_user(context: Context) -> None:
     """Change groups, group and user, keeping capabilities over the change."""
+    if context.tracer:
+        _stay_who_it_is(context)
+        return
     who = context.identity
     is_inside = _try_working_dir(context)
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
@@ -73,9 +78,19 @@ def become_user(context: Context) -> None:
     is_late = context.seccomp and not context.process.no_new_privileges
     more = capabilities.mask(["CAP_SYS_ADMIN"]) if is_late else 0
     capabilities.apply_sets(context.process.capabilities, more=more)
-    os.umask(0o022 if (mask := context.process.user.umask) is None else mask)
+    _set_umask(context)
     if not is_inside:
         _enter(context.process.cwd)
+
+
+def _stay_who_it_is(context: Context) -> None:
+    os.close(context.own_proc)
+    context.own_proc = -1
+    _set_umask(context)
+
+
+def _set_umask(context: Context) -> None:
+    os.umask(0o022 if (mask := context.process.user.umask) is None else mask)
 
 
 def _may_set_groups(own_proc: int) -> bool:
@@ -108,6 +123,8 @@ def _enter(cwd: str) -> None:
 
 def check_working_dir(context: Context) -> None:
     """Make sure that the working directory is inside the container (CVE-2024-21626)."""
+    if context.tracer:
+        return
     try:
         here = os.getcwd()
     except OSError as err:

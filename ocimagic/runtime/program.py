@@ -26,6 +26,7 @@ from ocimagic.linux.paths import open_in_root
 from ocimagic.runtime import terminal, user
 from ocimagic.runtime.command import find_command
 from ocimagic.spec.record import dataclass, field
+from ocimagic.spec.runtime import TRACER_ANNOTATION
 
 if TYPE_CHECKING:
     import socket
@@ -58,6 +59,7 @@ class Context:
         door: where somebody else may start the process, once the creator has let it go.
         new_keyring: the caller's session keys are not the container's.
         stays: the process itself stays pid 1 and the command is its child.
+        root_path: where the container's root is, for a tracer.
         root_fd: the container's root, once it is known.
         proc: /proc of the machine, opened before its mounts are left behind; -1 if they are not.
         own_proc: /proc/self of the machine's procfs, which nobody in the container can fake.
@@ -83,6 +85,7 @@ class Context:
     door: socket.socket | None = None
     new_keyring: bool = True
     stays: bool = False
+    root_path: str = ""
     root_fd: int = -1
     proc: int = -1
     own_proc: int = -1
@@ -101,6 +104,11 @@ class Context:
         if not self.process.terminal or "mount" in self.config.namespaces:
             return False
         return all(each.type != "devpts" for each in self.config.mounts)
+
+    @property
+    def tracer(self) -> str:
+        """Return the program that shows the command its root; "" where it really is changed."""
+        return self.config.annotations.get(TRACER_ANNOTATION, "")
 
     def warn(self, text: str) -> None:
         """Tell the creator what could not be had in full."""
@@ -246,7 +254,8 @@ def connect_stdio(context: Context) -> None:
     """Put the three streams in place and give them to the user."""
     if context.slave >= 0:
         terminal.take_control(context.slave)
-        os.fchown(0, context.identity.uid, -1)
+        if not context.tracer:
+            os.fchown(0, context.identity.uid, -1)
         return
     null = _open_null(context) if -1 in context.stdio else -1
     for number, fd in enumerate(context.stdio):

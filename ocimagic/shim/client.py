@@ -56,6 +56,7 @@ class Launcher:
         self._ids = 0
         self._has_own_processes = True
         self._may_mount = True
+        self._tracer = ""
 
     @property
     def ids(self) -> int:
@@ -74,6 +75,12 @@ class Launcher:
         """Say whether containers may have mounts; without, they are changed roots and no more."""
         self._connected()
         return self._may_mount
+
+    @property
+    def tracer(self) -> str:
+        """Return what shows containers their root, where it cannot even be changed; else ""."""
+        self._connected()
+        return self._tracer
 
     @property
     def pid(self) -> int:
@@ -101,7 +108,8 @@ class Launcher:
         directory = Path(str(request["run_directory"]))
         connection = Connection(mine, directory, attached=bool(request.get("attached")))
         with theirs:
-            whole = {"op": "container", "sender": connection.sender} | dict(request)
+            mine_to_say = {"sender": connection.sender, "traced": bool(self.tracer)}
+            whole = {"op": "container"} | mine_to_say | dict(request)
             self._ask(whole, [theirs.fileno()])
         return connection
 
@@ -185,7 +193,7 @@ class Launcher:
             ready = answer["ready"]
             self._door, self._ids = mine, ready["ids"]
             self._has_own_processes = ready["own_processes"]
-            self._may_mount = ready["mounts"]
+            self._may_mount, self._tracer = ready["may_mount"], ready["tracer"]
             return
         mine.close()
         self._process.wait()

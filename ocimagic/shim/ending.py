@@ -52,7 +52,7 @@ def ending_of(pidfd: int, identity: ProcessIdentity) -> Ending:
     try:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return _zombie(identity) or _reaped(pidfd) or Ending(UNKNOWN, None, known=False)
+        return _zombie(identity) or ending_of_reaped(pidfd) or Ending(UNKNOWN, None, known=False)
     assert result is not None
     if result.si_code == os.CLD_EXITED:
         return Ending(result.si_status, None)
@@ -86,7 +86,8 @@ def _zombie(identity: ProcessIdentity) -> Ending | None:
     return Ending.from_wait_status(int(fields[_EXIT_CODE_FIELD]))
 
 
-def _reaped(pidfd: int) -> Ending | None:
+def ending_of_reaped(pidfd: int) -> Ending | None:
+    """Return how a process ended that somebody has waited for; None before Linux 6.15."""
     info = bytearray(_INFO.size)
     struct.pack_into("=Q", info, 0, _PIDFD_INFO_EXIT)
     try:

@@ -182,7 +182,8 @@ class Execs:
             reader, writer = os.pipe2(os.O_CLOEXEC)
             names = monitor.keeper.groups[group] = {"r": reader, "w": writer, "memory": memory}
         buffer = mmap.mmap(names["memory"], Process.size())
-        return Process(exec_id, monitor.loop, monitor.keeper, owner, buffer)
+        traced = monitor.task.traced
+        return Process(exec_id, monitor.loop, monitor.keeper, owner, buffer, traced=traced)
 
     # -- after another shim ----------------------------------------------------
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidState, NotFound, StartFailed
 from ocimagic.layers.archive import stat_path, write_tree
-from ocimagic.layers.attributes import IdPolicy
+from ocimagic.layers.attributes import IdPolicy, owner_inside
 from ocimagic.layers.changes import DELETED, changes
 from ocimagic.layers.copytree import copy_tree
 from ocimagic.layers.diff import diff_upper
 from ocimagic.layers.extract import extract
+from ocimagic.layers.openup import open_up
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.linux import mounting, syscalls
 from ocimagic.linux.identity import ProcessIdentity
@@ -52,7 +53,14 @@ def put_out(request: Request, fds: list[int]) -> Request:
         _look(root, request)
         path, name = str(request["path"]), str(request["name"])
         try:
-            write_tree(root, path, name, TarWriter(sink.write), follow=bool(request["follow"]))
+            write_tree(
+                root,
+                path,
+                name,
+                TarWriter(sink.write),
+                follow=bool(request["follow"]),
+                owner=owner_inside,
+            )
         except (FileNotFoundError, NotADirectoryError) as err:  # it went away meanwhile
             raise NotFound(f"could not find the file {path}", why=err.strerror) from err
     return {"tar_bytes": sink.total}
@@ -63,7 +71,7 @@ def take_in(request: Request, fds: list[int]) -> Request:
 
     Request: ``root``, ``path``, ``single_id``.  Result: ``entries``.
     """
-    ids = IdPolicy.SINGLE if request["single_id"] else IdPolicy.REAL
+    ids = IdPolicy.here(single=bool(request["single_id"]))
     with _root(request, fds) as root:
         count = extract(_read(fds[0]), root, str(request["path"]), ids=ids, devices=True)
     return {"entries": count}
@@ -111,6 +119,7 @@ def pack(request: Request, fds: list[int]) -> Request:
             writer=TarWriter(sink.write),
             hidden=same,
             deleted=deleted,
+            owner=owner_inside,
         )
     with open(str(request["toc"]), "wb") as file:
         file.write(toc_to_bytes(toc))
@@ -130,9 +139,9 @@ def export(request: Request, fds: list[int]) -> Request:
     rootfs = _rootfs(request["rootfs"])
     if not rootfs.copied:
         _leave_namespace()
-    place = rootfs.upper if rootfs.copied else _view(request)
+    place = _opened_copy(rootfs) if rootfs.copied else _view(request)
     with _Sink(fds[0]) as sink, _opened(place) as root:
-        write_tree(root, "/", ".", TarWriter(sink.write))
+        write_tree(root, "/", ".", TarWriter(sink.write), owner=owner_inside)
     return {"tar_bytes": sink.total}
 
 
@@ -257,7 +266,7 @@ def _of_process(root: Request) -> int:
 def _of_files(root: Request) -> int:
     rootfs = _rootfs(root["rootfs"])
     if rootfs.copied:
-        return os.open(rootfs.upper, _DIRECTORY)
+        return os.open(_opened_copy(rootfs), _DIRECTORY)
     _leave_namespace()
     if root["writable"]:
         place = f"{root['bundle']}/rootfs"
@@ -326,7 +335,8 @@ def _changes(request: Request) -> tuple[list[tuple[str, str]], frozenset[str]]:
         place = os.path.join(rootfs.base, rootfs.lowers[0])
     stubs = request["stubs"]
     assert isinstance(stubs, list)
-    with _opened(rootfs.upper) as upper, _opened(place) as lower:
+    top = _opened_copy(rootfs) if rootfs.copied else rootfs.upper
+    with _opened(top) as upper, _opened(place) as lower:
         return changes(
             upper,
             lower,
@@ -334,6 +344,12 @@ def _changes(request: Request) -> tuple[list[tuple[str, str]], frozenset[str]]:
             stubs=[str(each) for each in stubs],
             copied=rootfs.copied,
         )
+
+
+def _opened_copy(rootfs: Rootfs) -> str:
+    """Return the root of a container that is a copy, for this account to read."""
+    open_up(rootfs.upper)
+    return rootfs.upper
 
 
 def _rootfs(value: object) -> Rootfs:

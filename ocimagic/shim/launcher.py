@@ -20,14 +20,14 @@ import select
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ocimagic.errors import HostLacks, OcimagicError, StorageError, pack
 from ocimagic.linux import syscalls
 from ocimagic.linux.identity import boot_id
 from ocimagic.runtime.cgroup_hierarchy import Hierarchies
 from ocimagic.shim import preload, userns, worker
-from ocimagic.shim.bare import try_changed_root
+from ocimagic.shim.bare import find_tracer, try_changed_root, try_tracer
 from ocimagic.shim.pair import MAX_LESSON, Filters, learn, open_pair
 from ocimagic.shim.workshop import MAX_FDS, MAX_REQUEST, Workshop
 
@@ -50,12 +50,12 @@ def main() -> NoReturn:
     syscalls.close_range(control.fileno() + 1)
     syscalls.set_process_name("ocimagic-launch")
     try:
-        ids, mounts = (userns.join(int(host)), True) if host else _become_root()
+        place = _Place(userns.join(int(host))) if host else _find_place()
     except OcimagicError as err:
         control.send(json.dumps(pack(err)).encode())
         os._exit(0)
     # Before children are waited for by a signal handler: who waits here would come too late.
-    hides = mounts and (not ids or userns.can_hide_processes())
+    hides = place.may_mount and (not place.ids or userns.can_hide_processes())
     preload.load_for_containers()
     # What all forks would find out again.
     Hierarchies.discover()
@@ -67,25 +67,42 @@ def main() -> NoReturn:
     gc.freeze()
     launcher = Launcher(control)
     launcher.forbid_imports()
-    ready = {"ids": ids, "pid": os.getpid(), "own_processes": hides, "mounts": mounts}
+    ready = place._asdict() | {"pid": os.getpid(), "own_processes": hides}
     control.send(json.dumps({"ready": ready}).encode())
     launcher.run()
 
 
-def _become_root() -> tuple[int, bool]:
-    """Return how many ids containers have here, 0 for the machine's, and whether they may mount."""
+class _Place(NamedTuple):
+    """What containers have here.
+
+    Attributes:
+        ids: how many user ids, 0 for the machine's.
+        may_mount: they may.
+        tracer: what shows them their root, where it cannot even be changed; else "".
+    """
+
+    ids: int
+    may_mount: bool = True
+    tracer: str = ""
+
+
+def _find_place() -> _Place:
+    """Become root as far as this account can, and say how far that is."""
     uid = os.geteuid()
     if uid == 0 and _works(lambda: syscalls.unshare(syscalls.CLONE_NEWNS)):
-        return 0, True
+        return _Place(0)
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = str(uid)
     try:
-        return userns.enter((name, str(uid))), True
+        return _Place(userns.enter((name, str(uid))))
     except HostLacks:
         if uid == 0 and _works(try_changed_root):
-            return 0, False
+            return _Place(0, may_mount=False)
+        tracer = find_tracer()
+        if uid and tracer and _works(lambda: try_tracer(tracer)):
+            return _Place(1, may_mount=False, tracer=tracer)
         raise
 
 

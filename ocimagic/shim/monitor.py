@@ -79,7 +79,7 @@ class Monitor:
         self.requests = Requests(self)
         self.clients = Clients(self.loop, self.requests.hear, self._gone)
         self.log = LogWriter(task.log_path, task.log, buffer, _LOG)
-        self.process = Process("", self.loop, keeper, self, buffer, _PROCESS)
+        self.process = Process("", self.loop, keeper, self, buffer, _PROCESS, traced=task.traced)
         self.execs = Execs(self)
         self.health = Health(self)
         self.finale = Finale(self)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import OcimagicError
 from ocimagic.linux import landlock, mounting, syscalls
 from ocimagic.shim import userns
-from ocimagic.shim.bare import try_changed_root
+from ocimagic.shim.bare import find_tracer, try_changed_root, try_tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def main() -> None:
         "fresh_proc": _works(lambda: _mount_proc(enter)),
         "chroot": _works(try_changed_root),
         "trace": _works(_ask_to_be_traced),
-        "proot": shutil.which("proot") or "",
+        "proot": _tracer(),
         "overlay": {
             each: _overlay(each, enter, userxattr=not mount_namespace) for each in _asked()
         },
@@ -151,6 +151,12 @@ def _overlay(directory: str, enter: Callable[[], None], *, userxattr: bool) -> s
 
 def _ask_to_be_traced() -> None:
     syscalls.call("ptrace", _TRACEME, 0, 0, 0)
+
+
+def _tracer() -> str:
+    """Return the path of a tracer that works here, "" if there is none."""
+    found = find_tracer()
+    return found if found and _works(lambda: try_tracer(found)) else ""
 
 
 def _load_filter() -> None:

@@ -16,6 +16,7 @@ from ocimagic.shim.loop import READ
 from ocimagic.shim.memory import Cell
 from ocimagic.shim.stdin import FORM, Stdin
 from ocimagic.shim.tape import STREAMS, Tape
+from ocimagic.shim.tracee import Tracee
 
 if TYPE_CHECKING:
     from ocimagic.shim.ending import Ending
@@ -51,6 +52,7 @@ class Process:
         owner: is told what happens.
         buffer: shared memory: zeros, or what an earlier shim left there.
         offset: where in it.
+        traced: the process is a tracer, and its child is what counts.
 
     Attributes:
         tape: what it wrote last.
@@ -67,6 +69,8 @@ class Process:
         owner: Owner,
         buffer: Buffer,
         offset: int = 0,
+        *,
+        traced: bool = False,
     ) -> None:
         self.exec_id = exec_id
         self._loop = loop
@@ -80,6 +84,8 @@ class Process:
         self._stdin_cell = Cell(buffer, offset + Tape.size(), FORM)
         self._readers: dict[int, int] = {}
         self._is_held = False
+        self._traced = traced
+        self._tracee: Tracee | None = None
         self._console = -1
         self._theirs: list[int] = []
         self.pidfd = -1
@@ -180,6 +186,9 @@ class Process:
         for fd in self._readers:
             self._loop.watch(fd, READ, lambda _, fd=fd: self._read(fd))  # type: ignore[misc]
         self._loop.watch(self.pidfd, READ, lambda _: self._end())
+        if self._traced and self._tracee is None:
+            self._tracee = Tracee(self._loop, self.identity.pid, self.pidfd)
+            self._tracee.watch()
         if self.stdin is not None:
             self.stdin.pump()
 
@@ -201,7 +210,10 @@ class Process:
         """Send it a signal; nothing if it has ended."""
         if self.ending is None and self.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, number)
+                if self._tracee is not None:
+                    self._tracee.signal(number)
+                else:
+                    signal.pidfd_send_signal(self.pidfd, number)
 
     def resize(self, size: tuple[int, int]) -> None:
         """Say how many rows and columns its terminal has; nothing if it has none."""
@@ -223,6 +235,8 @@ class Process:
     def _end(self) -> None:
         self._loop.forget(self.pidfd)
         self.ending = ending_of(self.pidfd, self.identity)
+        if self._tracee is not None:
+            self.ending = self._tracee.judge(self.ending)
         self._owner.on_quiet(self)
 
     # -- the end ---------------------------------------------------------------
@@ -254,6 +268,9 @@ class Process:
         """Let go of everything but the tape."""
         self.silence()
         self.close_theirs()
+        if self._tracee is not None:
+            self._tracee.close()
+            self._tracee = None
         if self.pidfd >= 0:
             self._loop.forget(self.pidfd)
             self.pidfd = self._console = -1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from ocimagic.layers.openup import open_up
 from ocimagic.linux.paths import remove_tree
 
 
@@ -20,9 +21,19 @@ def remove_path(path: str) -> None:
         while _is_there(tail, parent):
             # Somebody else may be removing it as well.
             with contextlib.suppress(FileNotFoundError):
-                remove_tree(tail, parent)
+                _remove(tail, parent, path)
     finally:
         os.close(parent)
+
+
+def _remove(name: str, parent: int, path: str) -> None:
+    try:
+        remove_tree(name, parent)
+    except PermissionError:
+        if os.geteuid() == 0:
+            raise
+        open_up(path)
+        remove_tree(name, parent)
 
 
 def _is_there(name: str, directory: int) -> bool:

@@ -83,6 +83,7 @@ class Task:
         init: run a small process as pid 1 that passes signals on and reaps.
         stop_signal: what ends the container by agreement.
         sender: what the client that asks calls itself when it sends stdin.
+        traced: each process is a tracer, whose child is the command.
     """
 
     container_id: str
@@ -104,6 +105,7 @@ class Task:
     stop_signal: int = 15
     stop_timeout_s: float = 10.0
     sender: int = 0
+    traced: bool = False
 
     @classmethod
     def parse(cls, request: Mapping[str, object]) -> Self:
@@ -134,6 +136,7 @@ class Task:
             stop_signal=fields.number("stop_signal", 15),
             stop_timeout_s=_seconds(fields, "stop_timeout_s", 10.0),
             sender=fields.number("sender", 0),
+            traced=fields.flag("traced"),
         )
 
 

@@ -61,7 +61,7 @@ def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
     meter = _Meter()
     limit = int(str(request["max_bytes"]))
     chunks = meter.watch(decompressed(_read(blob_fd), max_bytes=limit))
-    ids = IdPolicy.SINGLE if request["single_id"] else IdPolicy.REAL
+    ids = IdPolicy.here(single=bool(request["single_id"]))
     try:
         applied = _apply(request, directory, chunks, ids)
     except NeedsParent as err:

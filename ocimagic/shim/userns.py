@@ -74,7 +74,8 @@ def enter(names: tuple[str, ...]) -> int:
             "this machine does not allow containers to this account",
             why=f"unshare(CLONE_NEWUSER): {err.strerror}",
             hint="ask the administrator to allow user namespaces "
-            "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), or run as root",
+            "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), run as root, "
+            "or install proot: containers then run without isolation",
         ) from err
     os.write(go_writer, b"g")
     many = os.read(done_reader, 1) == b"y"

@@ -294,6 +294,11 @@ class Unpacker:
         """Say whether nothing can be mounted, so that layers are copied instead of stacked."""
         return self.launcher is not None and not self.launcher.may_mount
 
+    @property
+    def tracer(self) -> str:
+        """Return what shows containers their root, where it cannot even be changed; else ""."""
+        return self.launcher.tracer if self.launcher is not None else ""
+
     def find(self, layer: Layer) -> str | None:
         """Return the directory name of a layer's snapshot, None if it must be unpacked."""
         snapshots = self.store.snapshots

@@ -5,18 +5,13 @@ machine's cgroups out of reach.  Python and the packages come from this machine,
 """
 
 import json
-import os
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
+from emulated import CLONE, inside
 
-import ocimagic
-from ocimagic.model.options import TmpfsMount, VolumeMount
+from ocimagic.model.options import VolumeMount
 
-PACKAGES = str(Path(ocimagic.__file__).parents[1])
-CLONE = Path(__file__).parents[2]
 PROGRAM = r"""
 import glob, io, json, os, sys, tarfile
 from ocimagic import Engine
@@ -126,40 +121,6 @@ found["notices"] = notices
 found["mounted"] = [line for line in open("/proc/mounts") if "/data/" in line]
 print(json.dumps(found))
 """
-
-
-def inside(shared, words, *more):
-    """Run this Python with these words in a container of ours, as root with docker's defaults."""
-    if not shutil.which("busybox"):
-        pytest.skip("busybox-static is not installed")
-    if os.geteuid():
-        pytest.skip("needs root")
-    wanted = dict.fromkeys(("/usr", "/lib", "/lib64", sys.base_prefix, sys.prefix, PACKAGES))
-    volumes = [
-        VolumeMount(source=os.path.realpath(each), target=each, read_only=True)
-        for each in wanted
-        if os.path.isdir(each)
-    ]
-    volumes.append(VolumeMount(source=shutil.which("busybox"), target="/busybox", read_only=True))
-    paths = [each for each in sys.path if each and os.path.isdir(each)]
-    done = shared.containers.run(
-        "busybox",
-        [sys.executable, *words],
-        network="none",
-        remove=True,
-        init=True,  # its first process takes in what was orphaned, as that of a host does
-        volumes=(*volumes, *more),
-        tmpfs=(TmpfsMount(target="/data", options=("mode=1777", "exec", "dev")),),
-        env=(
-            "OCIMAGIC_ROOT=/data/root",
-            "HOME=/data",
-            "TMPDIR=/data",
-            f"PYTHONPATH={os.pathsep.join([PACKAGES, *paths])}",
-            "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-        ),
-    )
-    assert done.exit_code == 0, (done.stdout + done.stderr).decode()[-6000:]
-    return done.stdout.decode()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,52 @@
+"""A host that is itself a container of ours: docker's default filter and capabilities, no cgroups.
+
+Python and the packages come from this machine, read-only.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import ocimagic
+from ocimagic.model.options import TmpfsMount, VolumeMount
+
+PACKAGES = str(Path(ocimagic.__file__).parents[1])
+CLONE = Path(__file__).parents[2]
+
+
+def inside(shared, words, *more, tmpfs=(), **options):
+    """Run this Python with these words in such a container; return what it wrote."""
+    if not shutil.which("busybox"):
+        pytest.skip("busybox-static is not installed")
+    if os.geteuid():
+        pytest.skip("needs root")
+    wanted = dict.fromkeys(("/usr", "/lib", "/lib64", sys.base_prefix, sys.prefix, PACKAGES))
+    volumes = [
+        VolumeMount(source=os.path.realpath(each), target=each, read_only=True)
+        for each in wanted
+        if os.path.isdir(each)
+    ]
+    volumes.append(VolumeMount(source=shutil.which("busybox"), target="/busybox", read_only=True))
+    paths = [each for each in sys.path if each and os.path.isdir(each)]
+    done = shared.containers.run(
+        "busybox",
+        [sys.executable, *words],
+        network="none",
+        remove=True,
+        init=True,  # its first process takes in what was orphaned, as that of a host does
+        volumes=(*volumes, *more),
+        tmpfs=(TmpfsMount(target="/data", options=("mode=1777", "exec", "dev")), *tmpfs),
+        env=(
+            "OCIMAGIC_ROOT=/data/root",
+            "HOME=/data",
+            "TMPDIR=/data",
+            f"PYTHONPATH={os.pathsep.join([PACKAGES, *paths])}",
+            "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        ),
+        **options,
+    )
+    assert done.exit_code == 0, (done.stdout + done.stderr).decode()[-6000:]
+    return done.stdout.decode()
