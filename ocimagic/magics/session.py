@@ -139,6 +139,9 @@ class KernelSession:
         foreground: Foreground,
     ) -> Callable[[OnEvent, threading.Event], object]:
         """Bind a command to the place it is typed in; the engine runs in another thread."""
+        # Here, for a kernel puts its own in their places.
+        from getpass import getpass
+
         cwd, environment = os.getcwd(), dict(os.environ)
 
         def work(on_event: OnEvent, cancelled: threading.Event) -> object:
@@ -153,7 +156,9 @@ class KernelSession:
                 stdin=stdin,
                 cancelled=cancelled,
                 console=self._console(foreground, told, cancelled),
-                ask=self._asker(foreground),
+                ask=self._asker(foreground, input),
+                ask_secret=self._asker(foreground, getpass),
+                stays=True,
             )
             return execute(list(words), session)
 
@@ -183,13 +188,15 @@ class KernelSession:
 
         return is_available()
 
-    def _asker(self, foreground: Foreground) -> Callable[[str], str] | None:
+    def _asker(
+        self, foreground: Foreground, read: Callable[[str], str]
+    ) -> Callable[[str], str] | None:
         """Return what asks the user a question; None where nobody could answer."""
         if getattr(self.ip, "kernel", None) is None:
             there = _is_terminal()
         else:
             there = self._somebody_is_there()
-        return (lambda text: str(foreground.in_cell(lambda: input(text)))) if there else None
+        return (lambda text: str(foreground.in_cell(lambda: read(text)))) if there else None
 
     def _somebody_is_there(self) -> bool:
         """Tell whether the front end lets cells ask; tools that execute notebooks do not."""
