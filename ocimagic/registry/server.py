@@ -270,7 +270,13 @@ class _Handler(Exchange):
 
     def _admit(self) -> None:
         passwords = self._registry.rules.passwords
-        if passwords and not passwords.admits(self.headers.get("Authorization", "")):
+        try:
+            is_known = not passwords or passwords.admits(self.headers.get("Authorization", ""))
+        except InvalidOption as err:
+            _log.debug("%s: %s", err.what, err.why)
+            words = "this registry cannot read its list of users"
+            raise Refusal(500, "UNKNOWN", words) from err
+        if not is_known:
             raise Refusal(
                 401,
                 "UNAUTHORIZED",

@@ -1,11 +1,14 @@
+import hashlib
 import json
 
 import pytest
+from pusher import Pusher
 from scripted import ScriptedServer
 
 from ocimagic.registry.client import RegistryClient
 from ocimagic.registry.credentials import Credentials, Login
-from ocimagic.registry.server import RegistryServer
+from ocimagic.registry.directory import RegistryDirectory
+from ocimagic.registry.server import RegistryServer, Rules
 from ocimagic.registry.source import MemorySource
 from ocimagic.registry.transport import Patience, Transport
 from ocimagic.spec import mediatype
@@ -117,3 +120,49 @@ def oci_layout(tmp_path, image):
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return layout
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A registry's own directory; what is in it at the end is whole."""
+    with RegistryDirectory(tmp_path / "kept") as kept:
+        yield kept
+    assert_whole(tmp_path / "kept")
+
+
+@pytest.fixture
+def keeping(kept):
+    """A server that can be pushed to, and deleted from."""
+    with RegistryServer(kept, rules=Rules(may_delete=True)) as server:
+        yield server
+
+
+@pytest.fixture
+def push(keeping):
+    with Pusher(keeping.host) as pusher:
+        yield pusher
+
+
+def assert_whole(directory, *, sparse=False):
+    """Look at a registry's directory as an OCI layout: every file is what its name says."""
+    files = {}
+    for path in (directory / "blobs" / "sha256").iterdir():
+        content = path.read_bytes()
+        assert hashlib.sha256(content).hexdigest() == path.name
+        files[f"sha256:{path.name}"] = content
+    assert json.loads((directory / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
+    index = json.loads((directory / "index.json").read_text())
+    for entry in index["manifests"]:
+        if not entry["digest"].startswith("sha256:"):
+            continue
+        document = json.loads(files[entry["digest"]])
+        assert len(files[entry["digest"]]) == entry["size"]
+        for part in (document.get("config"), *document.get("layers", ())):
+            is_here = part and not part.get("urls") and (part["digest"] in files or not sparse)
+            assert not is_here or len(files[part["digest"]]) == part["size"]
+    names = [
+        entry.get("annotations", {}).get("org.opencontainers.image.ref.name")
+        for entry in index["manifests"]
+    ]
+    named = [name for name in names if name]
+    assert len(named) == len(set(named))
