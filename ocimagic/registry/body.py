@@ -40,7 +40,7 @@ class Limits:
     least_bytes_per_s: int = 1024
     connections: int = 128
     manifest_bytes: int = 4 << 20
-    parsed_manifests: int = 4
+    parsed_manifests: int = 2
 
 
 class PatientSocket(io.RawIOBase):

@@ -292,28 +292,21 @@ class RegistryDirectory:
         return there
 
     def remove_manifest(self, repository: str, digest: Digest) -> bool:
-        """Take a manifest, its tags and what only it needed away; says whether it was there."""
+        """Take a manifest and its tags away; says whether it was there.
+
+        What only it named stays until the directory is opened again: somebody may be about to
+        push a manifest that names it, too.
+        """
         key = (repository, digest)
         with self._changing:
             with self._change() as cursor:
                 cursor.execute("DELETE FROM manifests WHERE repository = ? AND digest = ?", key)
-                if not cursor.rowcount:
-                    return False
+                there = cursor.rowcount > 0
                 cursor.execute("DELETE FROM tags WHERE repository = ? AND digest = ?", key)
-                parts = cursor.execute(
-                    "SELECT digest FROM parts WHERE repository = ? AND manifest = ?", key
-                ).fetchall()
                 cursor.execute("DELETE FROM parts WHERE repository = ? AND manifest = ?", key)
-                cursor.execute(
-                    "DELETE FROM blobs WHERE repository = ?1 AND digest IN (SELECT value FROM"
-                    " json_each(?2)) AND NOT EXISTS (SELECT 1 FROM parts WHERE"
-                    " parts.repository = ?1 AND parts.digest = blobs.digest)",
-                    (repository, json.dumps([part for (part,) in parts])),
-                )
-            for each in (digest, *(Digest(part) for (part,) in parts)):
-                self._unlink_unless_named(each)
+            self._unlink_unless_named(digest)
             self._publish()
-        return True
+        return there
 
     def remove_blob(self, repository: str, digest: Digest) -> bool:
         """Take a blob away; says whether it was there.
@@ -341,7 +334,15 @@ class RegistryDirectory:
         self._file(digest).unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        """Take away files that no row speaks of: a kill came in between."""
+        """Take away what no manifest names, and files that no row speaks of.
+
+        Now nobody pushes; a kill leaves such a file when it comes between its name and its row.
+        """
+        with self._change() as cursor:
+            cursor.execute(
+                "DELETE FROM blobs WHERE NOT EXISTS (SELECT 1 FROM parts WHERE"
+                " parts.repository = blobs.repository AND parts.digest = blobs.digest)"
+            )
         query = "SELECT digest FROM blobs UNION SELECT digest FROM manifests"
         known = {str(row[0]) for row in self._catalog.rows(query)}
         with storage_errors(self._path):

@@ -81,7 +81,7 @@ class ContentKeeper(ReferrersSource, Protocol):
         """Take a tag away; says whether it was there."""
 
     def remove_manifest(self, repository: str, digest: Digest) -> bool:
-        """Take a manifest, its tags and what only it needed away; says whether it was there."""
+        """Take a manifest and its tags away; says whether it was there."""
 
     def remove_blob(self, repository: str, digest: Digest) -> bool:
         """Take a blob away; says whether it was there.

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 from pusher import CONFIG, Pusher, image
 
+from ocimagic.registry.directory import RegistryDirectory
 from ocimagic.registry.server import RegistryServer, Rules
 from ocimagic.spec import mediatype
 from ocimagic.spec.digest import Digest
@@ -296,21 +297,38 @@ def blobs(tmp_path):
     return {f"sha256:{path.name}" for path in (tmp_path / "kept/blobs/sha256").iterdir()}
 
 
-def test_a_deleted_manifest_takes_what_only_it_needed(push, tmp_path):
+def test_a_deleted_manifest_takes_its_tags_and_leaves_its_blobs(push, tmp_path):
     first = push.image("a", "1", [LAYER, b"shared"])
     push.manifest("a", "also", first)
     second = push.image("a", "2", [b"shared"])
-    push.image("b", "1", [b"other"])
     busy = push.ask("DELETE", f"/v2/a/blobs/{Digest.of(LAYER)}")
     assert (busy.status, busy.code) == (405, "UNSUPPORTED"), "a manifest names it"
     assert push.ask("DELETE", f"/v2/a/manifests/{Digest.of(first)}").status == 202
     assert push.ask("GET", "/v2/a/manifests/1").code == "MANIFEST_UNKNOWN"
     assert push.ask("GET", "/v2/a/tags/list").json["tags"] == ["2"]
-    assert push.ask("HEAD", f"/v2/a/blobs/{Digest.of(LAYER)}").status == 404
-    other = image([b"other"])
-    kept = [CONFIG, b"shared", second, b"other", other]
-    assert blobs(tmp_path) == {Digest.of(each) for each in kept}
     assert push.ask("DELETE", f"/v2/a/manifests/{Digest.of(first)}").code == "MANIFEST_UNKNOWN"
+    assert blobs(tmp_path) == {Digest.of(each) for each in (CONFIG, b"shared", second, LAYER)}
+    assert push.manifest("a", "again", first).status == 201, "somebody else was about to push it"
+    push.ask("DELETE", f"/v2/a/manifests/{Digest.of(first)}")
+    assert push.ask("DELETE", f"/v2/a/blobs/{Digest.of(LAYER)}").status == 202
+    for tag in ("2", Digest.of(second)):
+        assert push.ask("DELETE", f"/v2/a/manifests/{tag}").status == 202
+    empty = push.ask("GET", "/v2/a/tags/list")
+    assert (empty.status, empty.json["tags"]) == (200, [])
+
+
+def test_what_no_manifest_names_goes_when_the_directory_is_opened(tmp_path):
+    with (
+        RegistryDirectory(tmp_path / "kept") as kept,
+        RegistryServer(kept, rules=Rules(may_delete=True)) as server,
+        Pusher(server.host) as push,
+    ):
+        gone = push.image("a", "1", [LAYER, b"shared"])
+        left = push.image("a", "2", [b"shared"])
+        push.blob("b", b"never named")
+        push.ask("DELETE", f"/v2/a/manifests/{Digest.of(gone)}")
+    with RegistryDirectory(tmp_path / "kept"):
+        assert blobs(tmp_path) == {Digest.of(each) for each in (CONFIG, b"shared", left)}
 
 
 def test_a_tag_is_deleted_alone(push):
