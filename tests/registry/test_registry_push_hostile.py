@@ -139,6 +139,14 @@ def test_lengths_that_are_none(keeping, push, headers):
     assert got.count(b"HTTP/1.1") == 1, "what follows is no request"
 
 
+def test_a_length_and_chunks_do_not_go_together(keeping, push):
+    """Each way of reading it is whole; they differ on where the next request begins."""
+    headers = ["Content-Length: 15", "Transfer-Encoding: chunked"]
+    body = b"5\r\nhello\r\n0\r\n\r\n"
+    got = raw(keeping.host, request("PATCH", push.begin("a"), *headers, body=body))
+    assert got.startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.parametrize(
     "body",
     [
