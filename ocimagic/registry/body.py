@@ -38,7 +38,7 @@ class Limits:
     idle_s: float = 60.0
     grace_s: float = 30.0
     least_bytes_per_s: int = 1024
-    connections: int = 128
+    connections: int = 256
     manifest_bytes: int = 4 << 20
     parsed_manifests: int = 2
 

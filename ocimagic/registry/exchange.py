@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LINGER_S = 2.0
+_BUFFER_BYTES = 16 << 10  # of each connection; a body is read past it
 _TOO_MUCH = 64 << 10  # bytes of a body that nobody wants
 _log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.connection.settimeout(self.limits.idle_s)
         self.rfile.close()
         self._patience = PatientSocket(self.connection, self.limits.idle_s)
-        self.rfile = io.BufferedReader(self._patience, PIECE_BYTES)
+        self.rfile = io.BufferedReader(self._patience, _BUFFER_BYTES)
 
     def handle_one_request(self) -> None:
         """Answer one request, if its head comes in time."""

@@ -115,7 +115,7 @@ class Mirror:
         if kept is not None and time.monotonic() < self._away_until:
             return kept
         try:
-            found = self._client.resolve(Reference(self._registry, repository, tag)).digest
+            found = self._client.resolve(self._reference(repository, tag=tag)).digest
             if self.manifest(repository, found) is None:
                 return None
         except ImageNotFound:
@@ -139,7 +139,7 @@ class Mirror:
         if kept is not None:
             return kept
         try:
-            fetched = self._client.manifest(Reference(self._registry, repository, None, digest))
+            fetched = self._client.manifest(self._reference(repository, digest=digest))
         except ImageNotFound:
             return None
         contents = Contents.parse(fetched.raw, fetched.content_type)
@@ -170,6 +170,14 @@ class Mirror:
         except FileNotFoundError:  # it has its name by now
             return self._kept.open_blob(repository, digest)
 
+    def _reference(
+        self, repository: str, *, tag: str | None = None, digest: Digest | None = None
+    ) -> Reference:
+        """Say what the other registry calls it; at Docker Hub ``alpine`` is ``library/alpine``."""
+        if self._registry == DEFAULT_REGISTRY and "/" not in repository:
+            repository = f"library/{repository}"
+        return Reference(self._registry, repository, tag, digest)
+
     def _fetch(self, repository: str, blob: Descriptor) -> _Fetch:
         """Return the fetch of a blob: the one at work, or a new one."""
         with self._lock:
@@ -177,7 +185,7 @@ class Mirror:
             if fetch is None:
                 name = self._kept.uploads.begin(repository)
                 upload = self._kept.uploads.find(repository, name)
-                reference = Reference(self._registry, repository, None, blob.digest)
+                reference = self._reference(repository, digest=blob.digest)
                 fetch = _Fetch(self._client, reference, blob, upload, self._cancelled)
                 self._fetches[blob.digest] = fetch
                 fetch.start(lambda: self._keep(repository, name, blob.digest))

@@ -76,6 +76,7 @@ class Passwords:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._hashing = threading.Lock()
         self._key = os.urandom(32)
         self._stamp: tuple[int, int, int] | None = None
         self._users: dict[str, str] = {}
@@ -92,19 +93,21 @@ class Passwords:
             return False
         if scheme.lower() != "basic" or len(login) > 2 * _MAX_PASSWORD_BYTES:
             return False
-        # Hashing is slow and takes 16 MiB on purpose: once per login, and one at a time.
         with self._lock:
             self._read()
-            seen = hmac.digest(self._key, login, "sha256")
-            if seen in self._known:
-                return True
-            password = login.partition(b":")[2]
-            if not _matches(password, self._users.get(name)):
-                return False
-            if len(self._known) >= _MOST_REMEMBERED:
-                self._known.clear()
-            self._known.add(seen)
+            users, known = self._users, self._known
+        seen = hmac.digest(self._key, login, "sha256")
+        if seen in known:
             return True
+        # Hashing is slow and takes 16 MiB on purpose: once per login and one at a time.  Who is
+        # known already does not wait for those who guess.
+        with self._hashing:
+            if not _matches(login.partition(b":")[2], users.get(name)):
+                return False
+        if len(known) >= _MOST_REMEMBERED:
+            known.clear()
+        known.add(seen)
+        return True
 
     def _read(self) -> None:
         try:
@@ -118,7 +121,8 @@ class Passwords:
                 f"cannot read the users in {self._path}", why=str(err), hint=_HINT
             ) from err
         self._users = _users(text, self._path)
-        self._known.clear()
+        # A new set: a login that is being checked now goes into the old one.
+        self._known = set()
         self._stamp = stamp
 
 

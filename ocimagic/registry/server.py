@@ -269,6 +269,9 @@ class _Handler(Exchange):
             self._registry.on_request(self.command, path, int(str(code)))
 
     def _admit(self) -> None:
+        if not self._looks and "Origin" in self.headers:
+            # Only browsers say that: any page could fill up a registry on its reader's machine.
+            raise Refusal(403, "DENIED", "a web page may not push")
         passwords = self._registry.rules.passwords
         try:
             is_known = not passwords or passwords.admits(self.headers.get("Authorization", ""))

@@ -5,6 +5,8 @@ import http.client
 import socket
 import ssl
 import subprocess
+import threading
+import time
 
 import pytest
 from pusher import Pusher
@@ -90,6 +92,30 @@ def test_the_file_of_users_is_read_again_when_it_changes(guarded, users):
         refused = pusher.ask("GET", "/v2/", Authorization=basic("kim", "secret"))
         assert refused.status == 500
         assert str(users).encode() not in refused.body, "that is nobody else's business"
+
+
+def test_who_is_known_does_not_wait_for_those_who_guess(guarded):
+    known = basic("ada", "lovelace")
+    with Pusher(guarded.host, Authorization=known) as ada:
+        assert ada.ask("GET", "/v2/").status == 200
+        stop = threading.Event()
+
+        def guess():
+            with Pusher(guarded.host) as other:
+                while not stop.is_set():
+                    assert other.ask("GET", "/v2/", Authorization=basic("ada", "x")).status == 401
+
+        guessing = [threading.Thread(target=guess) for _ in range(10)]
+        for each in guessing:
+            each.start()
+        began = time.monotonic()
+        for _ in range(10):
+            assert ada.ask("GET", "/v2/").status == 200
+        took = time.monotonic() - began
+        stop.set()
+        for each in guessing:
+            each.join()
+    assert took < 1.5, "ten times ten guesses would take longer"
 
 
 def test_lines_of_the_file(tmp_path):

@@ -10,7 +10,7 @@ from conftest import assert_whole
 from pusher import CONFIG, Pusher, image
 from scripted import Reply
 
-from ocimagic.errors import InvalidOption
+from ocimagic.errors import ImageNotFound, InvalidOption
 from ocimagic.registry.client import RegistryClient
 from ocimagic.registry.directory import RegistryDirectory
 from ocimagic.registry.mirror import Mirror, upstream
@@ -245,6 +245,27 @@ def test_debians_registry_behind_ours(mirror_of, debian_registry):
     reference = Reference.parse(f"{mirror.host}/{name}:1")
     with Transport() as transport:
         assert RegistryClient(transport).resolve(reference).digest == Digest.of(raw)
+
+
+class Nowhere:
+    """A client that knows what it was asked for, and has nothing."""
+
+    def __init__(self):
+        self.asked = []
+
+    def until(self, _):
+        return self
+
+    def resolve(self, reference):
+        self.asked.append(str(reference))
+        raise ImageNotFound("no")
+
+
+def test_short_names_at_docker_hub(kept):
+    client = Nowhere()
+    for registry, name in (("docker.io", "alpine"), ("docker.io", "a/b"), ("quay.io", "alpine")):
+        assert Mirror(kept, client, registry).resolve(name, "1") is None
+    assert client.asked == ["docker.io/library/alpine:1", "docker.io/a/b:1", "quay.io/alpine:1"]
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,14 @@ def test_chunks_that_are_none(keeping, push, body):
     assert got.startswith(b"HTTP/1.1 400 ")
 
 
+def test_a_web_page_may_not_push(push):
+    """A browser sends such a POST from any page, without asking first."""
+    origin = {"Origin": "https://example.com", "Content-Type": "text/plain"}
+    answer = push.ask("POST", f"/v2/a/blobs/uploads/?digest={Digest.of(b'x')}", b"x", **origin)
+    assert (answer.status, answer.code) == (403, "DENIED")
+    assert push.ask("HEAD", f"/v2/a/blobs/{Digest.of(b'x')}").status == 404
+
+
 def test_a_flood_of_headers(keeping):
     many = raw(keeping.host, request("GET", "/v2/", *(f"H{n}: x" for n in range(1000))))
     assert many.startswith(b"HTTP/1.1 431 ")
