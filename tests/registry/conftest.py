@@ -1,8 +1,8 @@
-import hashlib
 import json
+import subprocess
 
 import pytest
-from pusher import Pusher
+from pusher import Pusher, assert_whole
 from scripted import ScriptedServer
 
 from ocimagic.registry.client import RegistryClient
@@ -143,26 +143,15 @@ def push(keeping):
         yield pusher
 
 
-def assert_whole(directory, *, sparse=False):
-    """Look at a registry's directory as an OCI layout: every file is what its name says."""
-    files = {}
-    for path in (directory / "blobs" / "sha256").iterdir():
-        content = path.read_bytes()
-        assert hashlib.sha256(content).hexdigest() == path.name
-        files[f"sha256:{path.name}"] = content
-    assert json.loads((directory / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
-    index = json.loads((directory / "index.json").read_text())
-    for entry in index["manifests"]:
-        if not entry["digest"].startswith("sha256:"):
-            continue
-        document = json.loads(files[entry["digest"]])
-        assert len(files[entry["digest"]]) == entry["size"]
-        for part in (document.get("config"), *document.get("layers", ())):
-            is_here = part and not part.get("urls") and (part["digest"] in files or not sparse)
-            assert not is_here or len(files[part["digest"]]) == part["size"]
-    names = [
-        entry.get("annotations", {}).get("org.opencontainers.image.ref.name")
-        for entry in index["manifests"]
-    ]
-    named = [name for name in names if name]
-    assert len(named) == len(set(named))
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Make a certificate for this machine; returns its file and its key's."""
+    room = tmp_path_factory.mktemp("tls")
+    words = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+        "-nodes", "-keyout", room / "key.pem", "-out", room / "cert.pem", "-days", "2",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+    ]  # fmt: skip
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("openssl cannot make a certificate")
+    return room / "cert.pem", room / "key.pem"

@@ -1,6 +1,7 @@
 """A client that pushes by hand, and the registries it pushes to."""
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -131,3 +132,28 @@ def process(directory, before=()):
             yield serving, serving.stdout.readline().strip()
         finally:
             serving.kill()
+
+
+def assert_whole(directory, *, sparse=False):
+    """Look at a registry's directory as an OCI layout: every file is what its name says."""
+    files = {}
+    for path in (directory / "blobs" / "sha256").iterdir():
+        content = path.read_bytes()
+        assert hashlib.sha256(content).hexdigest() == path.name
+        files[f"sha256:{path.name}"] = content
+    assert json.loads((directory / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
+    index = json.loads((directory / "index.json").read_text())
+    for entry in index["manifests"]:
+        if not entry["digest"].startswith("sha256:"):
+            continue
+        document = json.loads(files[entry["digest"]])
+        assert len(files[entry["digest"]]) == entry["size"]
+        for part in (document.get("config"), *document.get("layers", ())):
+            is_here = part and not part.get("urls") and (part["digest"] in files or not sparse)
+            assert not is_here or len(files[part["digest"]]) == part["size"]
+    names = [
+        entry.get("annotations", {}).get("org.opencontainers.image.ref.name")
+        for entry in index["manifests"]
+    ]
+    named = [name for name in names if name]
+    assert len(named) == len(set(named))

@@ -4,7 +4,6 @@ import base64
 import http.client
 import socket
 import ssl
-import subprocess
 import threading
 import time
 
@@ -115,7 +114,7 @@ def test_who_is_known_does_not_wait_for_those_who_guess(guarded):
         stop.set()
         for each in guessing:
             each.join()
-    assert took < 1.5, "ten times ten guesses would take longer"
+    assert took < 2.5, "ten times ten guesses would take longer"
 
 
 def test_lines_of_the_file(tmp_path):
@@ -183,19 +182,6 @@ def test_other_machines_only_with_a_login_or_when_that_is_said(kept, users):
 
 
 # -- TLS -----------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    room = tmp_path_factory.mktemp("tls")
-    words = [
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-        "-nodes", "-keyout", room / "key.pem", "-out", room / "cert.pem", "-days", "2",
-        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-    ]  # fmt: skip
-    if subprocess.run(words, capture_output=True, check=False).returncode:
-        pytest.skip("openssl cannot make a certificate")
-    return room / "cert.pem", room / "key.pem"
 
 
 def test_tls(kept, certificate, client):

@@ -6,8 +6,7 @@ import random
 import threading
 
 import pytest
-from conftest import assert_whole
-from pusher import CONFIG, Pusher, image
+from pusher import CONFIG, Pusher, assert_whole, image
 from scripted import Reply
 
 from ocimagic.errors import ImageNotFound, InvalidOption

@@ -10,8 +10,7 @@ import threading
 import time
 
 import pytest
-from conftest import assert_whole
-from pusher import CONFIG, Pusher, image, process
+from pusher import CONFIG, Pusher, assert_whole, image, process
 
 from ocimagic.errors import InvalidOption
 from ocimagic.registry.body import Limits

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from pusher import process
-from test_registry_logins import certificate  # noqa: F401  a fixture
 
 from ocimagic.registry.passwords import Passwords, add_user
 from ocimagic.registry.server import RegistryServer, Rules, server_tls
@@ -102,7 +101,7 @@ def test_skopeo_reads_the_directory_itself(keeping, skopeo, oci_layout, tmp_path
     assert (tmp_path / "got/manifest.json").exists()
 
 
-def test_skopeo_with_a_login_over_tls(kept, skopeo, oci_layout, certificate, tmp_path):  # noqa: F811
+def test_skopeo_with_a_login_over_tls(kept, skopeo, oci_layout, certificate, tmp_path):
     add_user(tmp_path / "htpasswd", "ada", "lovelace")
     cert, key = certificate
     (tmp_path / "trusted").mkdir()
