@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 AWAY_S = 15.0
 _TRIES = 3
+_CLOSING_S = 1.0
 _HUB = frozenset({HUB_HOST, "docker.io", "index.docker.io"})
 
 
@@ -86,12 +87,12 @@ class Mirror:
         self._fetches: dict[Digest, _Fetch] = {}
 
     def close(self) -> None:
-        """End what is being fetched."""
+        """End what is being fetched; what hangs on a silent line is left to its time limit."""
         self._cancelled.set()
         with self._lock:
             left = list(self._fetches.values())
         for fetch in left:
-            fetch.thread.join()
+            fetch.thread.join(_CLOSING_S)
 
     def repositories(self) -> list[str]:
         """List the repositories of which something is kept."""

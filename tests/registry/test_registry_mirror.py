@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import random
 import threading
+import time
 
 import pytest
 from pusher import CONFIG, Pusher, assert_whole, image
@@ -206,6 +207,26 @@ def test_a_fetch_goes_on_where_it_broke(mirror_of, scripted):
 
     assert pull(mirror_of(scripted(script).host).host, "a")[1] == [LAYER]
     assert len(ranges) == 3
+
+
+def test_a_silent_line_does_not_keep_a_mirror_from_closing(kept, scripted):
+    raw = image([LAYER])
+
+    def script(seen):
+        if "/manifests/" in seen.path:
+            return Reply(200, described(raw), body=raw)
+        length = [("Content-Length", str(len(LAYER)))]
+        return Reply(200, length, body=LAYER[: 2 << 20], then=lambda _, stop: stop.wait(10))
+
+    with Transport(patience=Patience(connect_s=1, read_s=10, tries=1)) as transport:
+        mirror = Mirror(kept, RegistryClient(transport), scripted(script).host)
+        assert mirror.manifest("a", Digest.of(raw))
+        size, file = mirror.open_blob("a", Digest.of(LAYER))
+        assert (size, len(file.read(1 << 20))) == (len(LAYER), 1 << 20)
+        began = time.monotonic()
+        mirror.close()
+        assert time.monotonic() - began < 3
+        file.close()
 
 
 def test_wrong_bytes_are_not_kept_and_not_given_whole(mirror_of, scripted, kept):

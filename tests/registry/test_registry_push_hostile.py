@@ -6,6 +6,7 @@ import random
 import resource
 import select
 import socket
+import sqlite3
 import threading
 import time
 
@@ -338,6 +339,27 @@ def test_kills_at_any_moment_leave_a_valid_registry(tmp_path):
             assert len(known) > 6
             for path, content in known.items():
                 assert pusher.ask("GET", path).body == content, "what was told to be kept is kept"
+
+
+def test_what_was_answered_with_201_survives_a_power_cut(push, kept, tmp_path, monkeypatch):
+    """Each file is synced, then the directory that has its name, then the row."""
+    synced = []
+    fsync = os.fsync
+
+    def note(fd):
+        synced.append(os.fstat(fd).st_ino)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", note)
+    content = push.image("a", "1", [LAYER])
+    folder = tmp_path / "kept/blobs/sha256"
+    for each in (LAYER, CONFIG, content):
+        at = synced.index((folder / Digest.of(each).hex).stat().st_ino)
+        assert folder.stat().st_ino in synced[at:]
+    with contextlib.closing(sqlite3.connect(tmp_path / "kept/ocimagic/registry.sqlite")) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    [[full]] = kept._catalog.rows("PRAGMA synchronous")
+    assert full == 2
 
 
 def test_files_that_no_row_speaks_of_are_cleared_away(tmp_path):
