@@ -223,6 +223,7 @@ def test_a_silent_line_does_not_keep_a_mirror_from_closing(kept, scripted):
         assert mirror.manifest("a", Digest.of(raw))
         size, file = mirror.open_blob("a", Digest.of(LAYER))
         assert (size, len(file.read(1 << 20))) == (len(LAYER), 1 << 20)
+        time.sleep(0.3)  # until the fetch waits for more
         began = time.monotonic()
         mirror.close()
         assert time.monotonic() - began < 3
