@@ -84,6 +84,7 @@ def _command(
         console=_console(),
         out=partial(_write_bytes, stdout),
         ask=_ask if _is_terminal(0) else None,
+        ask_secret=_ask_secret if _is_terminal(0) else None,
     )
     try:
         value = execute(words, session)
@@ -120,6 +121,13 @@ def _ask(question: str) -> str:
     sys.stderr.write(question)
     sys.stderr.flush()
     return sys.stdin.readline()
+
+
+def _ask_secret(question: str) -> str:
+    """Ask on the terminal itself, which shows nothing of the answer."""
+    from getpass import getpass
+
+    return getpass(question)
 
 
 def _write_bytes(stdout: BinaryIO, data: bytes) -> None:

@@ -16,11 +16,12 @@ from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.rows import HistoryRows, ImageRows
 from ocimagic.cli.run_options import platform
 from ocimagic.cli.values import Names
+from ocimagic.model.event import ignore
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
     from ocimagic.cli.values import InspectDocument
-    from ocimagic.model.result import BuildResult, LayerReport, PullResult, Removed
+    from ocimagic.model.result import BuildResult, LayerReport, PullResult, PushResult, Removed
 
 verb = partial(click.command, cls=Verb)
 
@@ -50,6 +51,39 @@ def pull(
     return images.pull(
         reference, platform=wanted, on_event=session.on_event, cancelled=session.cancelled
     )
+
+
+@verb(
+    "push",
+    takes="image",
+    refused=refused.PUSH,
+    cancellable=True,
+    usage="[OPTIONS] NAME[:TAG]",
+)
+@click.option("-a", "--all-tags", is_flag=True, help="Push all tags of the repository")
+@click.option("-q", "--quiet", is_flag=True, help="Show only the name at the end")
+@click.option(
+    "--compression",
+    type=click.Choice(["gzip", "zstd"]),
+    default="gzip",
+    help="Of layers that were built here (not in docker)",
+)
+@click.argument("name")
+@click.pass_obj
+def push(
+    session: Session, name: str, compression: str, *, all_tags: bool, quiet: bool
+) -> PushResult | tuple[PushResult, ...] | Names:
+    """Upload an image to a registry."""
+    done = session.engine().images.push(
+        name,
+        all_tags=all_tags,
+        compression=compression,
+        on_event=ignore if quiet else session.on_event,
+        cancelled=session.cancelled,
+    )
+    if quiet:
+        return Names(tuple(each.reference for each in done))
+    return done[0] if len(done) == 1 else done
 
 
 @verb("ls", takes="image", refused=refused.IMAGE_LS, usage="[OPTIONS] [REPOSITORY[:TAG]]")
@@ -177,7 +211,7 @@ def build(
 image = Noun(
     "image",
     help="Manage images.",
-    commands=[pull, ls, inspect, history, layers, tag, rm, build],
+    commands=[pull, push, ls, inspect, history, layers, tag, rm, build],
     aliases={"list": "ls", "remove": "rm"},
     later=refused.IMAGE_WORDS,
 )

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
         ImageDetails,
         ImageSummary,
         LayerReport,
+        LoggedIn,
+        LoggedOut,
         PullResult,
+        PushResult,
         Removed,
         SystemInfo,
     )
@@ -38,6 +41,26 @@ class ImagesAPI(Protocol):
         cancelled: threading.Event | None = None,
     ) -> PullResult:
         """Fetch an image from its registry, verify and unpack it."""
+        ...
+
+    def push(
+        self,
+        name: str,
+        *,
+        all_tags: bool = False,
+        compression: str = "gzip",
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> tuple[PushResult, ...]:
+        """Bring an image to the registry that its name begins with; one result per tag."""
+        ...
+
+    def login(self, registry: str, username: str, password: str) -> LoggedIn:
+        """Log in to a registry, and keep the login where docker keeps it."""
+        ...
+
+    def logout(self, registry: str) -> LoggedOut:
+        """Forget the login for a registry."""
         ...
 
     def list(self, name: str | None = None, *, all: bool = False) -> tuple[ImageSummary, ...]:  # noqa: A002

@@ -15,7 +15,7 @@ from ocimagic.registry.origin import Origin, shown_url
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from urllib3.response import BaseHTTPResponse
@@ -32,12 +32,18 @@ class Request:
 
     Attributes:
         headers: may hold Authorization; it goes to the origin of ``url`` only.
+        body: bytes, or what makes them anew each time the request is sent; the headers then say
+            how many they are.
+        is_movable: its body may go to another host that a redirect names: it is no secret.
+        is_once: it is not sent again when the connection breaks: half of it may have arrived.
     """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | Callable[[], Iterable[bytes]] | None = field(default=None, repr=False)
+    is_movable: bool = False
+    is_once: bool = False
 
     @property
     def origin(self) -> Origin:

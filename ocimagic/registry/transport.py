@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS_WITH_BODY = frozenset({307, 308})
+_READING = frozenset({"GET", "HEAD"})
 _WORTH_A_RETRY = frozenset({408, 429, 500, 502, 503, 504})
 _POOL_CONNECTIONS = 8
 
@@ -139,9 +141,10 @@ class Transport:
             RegistryUnreachable: no connection after all tries, or ``cancelled`` was set.
             RegistryAnswered: garbage, an untrusted certificate, or a redirect we refuse.
         """
-        for attempt in range(1, self.patience.tries + 1):
+        tries = 1 if request.is_once else self.patience.tries
+        for attempt in range(1, tries + 1):
             refuse_cancelled(cancelled, request.url)
-            last = attempt == self.patience.tries
+            last = attempt == tries
             pause: float | None = self.patience.backoff_s * 2 ** (attempt - 1)
             try:
                 answer = self._follow(request)
@@ -162,7 +165,9 @@ class Transport:
         for _ in range(MAX_REDIRECTS + 1):
             answer = self._send(request, start.origin)
             location = answer.header("location")
-            if answer.status not in _REDIRECTS or not location or request.body is not None:
+            followed = _REDIRECTS if request.method in _READING else _REDIRECTS_WITH_BODY
+            stays = request.body is not None and not request.is_movable
+            if answer.status not in followed or not location or stays:
                 return answer
             answer.close()
             url = resolve_step(request.url, location)
@@ -186,7 +191,7 @@ class Transport:
             raw = self._pool(request.origin).urlopen(
                 request.method,
                 request.url,
-                body=request.body,
+                body=request.body() if callable(request.body) else request.body,
                 headers={"Accept-Encoding": "identity"} | dict(request.headers),
                 redirect=False,
                 retries=False,

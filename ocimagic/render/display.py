@@ -173,6 +173,9 @@ _ONE: dict[type, _Drawing] = {
     result.PullResult: _Drawing(
         lambda value, _: text.pull_sentence(value), lambda value, _: html.pull_html(value)
     ),
+    result.PushResult: _said(text.push_sentence),
+    result.LoggedIn: _said(text.login_text),
+    result.LoggedOut: _said(text.logout_text),
     result.BuildResult: _Drawing(
         lambda value, _: text.build_text(value), lambda value, _: html.build_html(value)
     ),

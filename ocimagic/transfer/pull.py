@@ -21,7 +21,7 @@ from ocimagic.errors import (
     RegistryUnreachable,
     SizeMismatch,
 )
-from ocimagic.model.event import LayerPhase, LayerProgress, OnEvent, PullStarted, ignore
+from ocimagic.model.event import LayerPhase, LayerProgress, OnEvent, TransferStarted, ignore
 from ocimagic.spec import mediatype
 from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 from ocimagic.spec.config import ImageConfig
@@ -124,7 +124,7 @@ class _Pull:
         if known and all(self._unpacker.is_ready(layer) for layer in layers):
             return Pulled(self._store.images.load(manifest.digest), target, 0, up_to_date=True)
         sizes = tuple((layer.blob.digest, layer.blob.size) for layer in layers)
-        self._on_event(PullStarted(str(self._reference), target, sizes))
+        self._on_event(TransferStarted(str(self._reference), target, sizes))
         self._fetch_layers(layers)
         self._store.sync()
         names = [(self._reference, target)]  # a name by digest alone is kept with its digest

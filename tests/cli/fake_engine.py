@@ -5,7 +5,7 @@ from __future__ import annotations
 import samples
 
 from ocimagic.errors import ContainerNotFound, ImageNotFound
-from ocimagic.model.event import LayerPhase, LayerProgress, Output, PullStarted, ignore
+from ocimagic.model.event import LayerPhase, LayerProgress, Output, TransferStarted, ignore
 from ocimagic.model.report import (
     ChangeKind,
     Committed,
@@ -15,7 +15,7 @@ from ocimagic.model.report import (
     ProcessTable,
     Pruned,
 )
-from ocimagic.model.result import ExitStatus
+from ocimagic.model.result import ExitStatus, LoggedIn, LoggedOut
 
 
 class FakeImages:
@@ -25,9 +25,23 @@ class FakeImages:
     def pull(self, reference, *, platform=None, on_event=ignore, cancelled=None):
         self.calls.append(("pull", reference, platform))
         layer = samples.digest("layer")
-        on_event(PullStarted(reference, samples.digest(reference), ((layer, 100),)))
+        on_event(TransferStarted(reference, samples.digest(reference), ((layer, 100),)))
         on_event(LayerProgress(layer, LayerPhase.DONE, 100, 100))
         return samples.pull_result(reference=reference)
+
+    def push(self, name, *, all_tags=False, compression="gzip", on_event=ignore, cancelled=None):
+        self.calls.append(("push", name, all_tags, compression))
+        return (samples.push_result(reference=name),)
+
+    def login(self, registry, username, password):
+        self.calls.append(("login", registry, username, password))
+        return LoggedIn(
+            registry=registry or "docker.io", username=username, kept_in="box", is_readable=True
+        )
+
+    def logout(self, registry):
+        self.calls.append(("logout", registry))
+        return LoggedOut(registry=registry or "docker.io", was_there=registry == "quay.io")
 
     def list(self, name=None, *, all=False):  # noqa: A002
         self.calls.append(("images", name, all))
@@ -79,7 +93,7 @@ class FakeContainers:
         self.calls.append(("run", options, stdin))
         if options.detach:
             return samples.container(options.name or "made")
-        on_event(PullStarted(options.image, samples.digest("i"), ()))
+        on_event(TransferStarted(options.image, samples.digest("i"), ()))
         on_event(Output("stdout", b"out\n"))
         on_event(Output("stderr", b"err\n"))
         if options.command == ("cancel",):

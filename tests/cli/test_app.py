@@ -18,9 +18,9 @@ from ocimagic.model.event import (
     LayerProgress,
     Notice,
     Output,
-    PullStarted,
     StepDone,
     StepStarted,
+    TransferStarted,
 )
 
 
@@ -161,7 +161,7 @@ def test_gone_reader_is_no_traceback(shell, monkeypatch):
 
 LAYER, OTHER = samples.digest("a"), samples.digest("b")
 PULL = (
-    PullStarted("busybox", samples.digest("m"), ((LAYER, 100), (OTHER, 50))),
+    TransferStarted("busybox", samples.digest("m"), ((LAYER, 100), (OTHER, 50))),
     LayerProgress(LAYER, LayerPhase.DOWNLOADING, 60, 100),
     LayerProgress(OTHER, LayerPhase.EXISTS, 0, 50),
     LayerProgress(LAYER, LayerPhase.DONE, 100, 100),

@@ -17,6 +17,7 @@ from ocimagic.model.result import (
     LayerInfo,
     LayerReport,
     PullResult,
+    PushResult,
     Removed,
     RunResult,
     SystemInfo,
@@ -221,6 +222,20 @@ def pull_result(**given) -> PullResult:
         "seconds": 0.4,
     }
     return PullResult(**values | given)
+
+
+def push_result(**given) -> PushResult:
+    values = {
+        "reference": "quay.io/team/web:1",
+        "digest": digest("web manifest"),
+        "manifest_bytes": 606,
+        "layers": 3,
+        "there": 1,
+        "mounted": 1,
+        "sent_bytes": 2_160_000,
+        "seconds": 0.4,
+    }
+    return PushResult(**values | given)
 
 
 def build_result(**given) -> BuildResult:
