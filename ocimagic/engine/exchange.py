@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ocimagic.model.options import RunOptions
     from ocimagic.registry.client import RegistryClient
     from ocimagic.registry.credentials import Credentials, Login
+    from ocimagic.registry.settings import RegistrySettings
+    from ocimagic.registry.transport import Transport
     from ocimagic.spec.digest import Digest
     from ocimagic.spec.platform import Platform
     from ocimagic.store.images import StoredImage
@@ -89,10 +91,25 @@ class Exchange:
     def _registry(self) -> RegistryClient:
         if self._client is None:
             from ocimagic.registry.client import RegistryClient
-            from ocimagic.registry.transport import Transport
 
-            self._client = RegistryClient(Transport(env=self._environment), self._credentials())
+            settings = self._settings()
+            transport = self._transport(settings)
+            self._client = RegistryClient(transport, self._credentials(), settings=settings)
         return self._client
+
+    def _settings(self) -> RegistrySettings:
+        from ocimagic.registry.settings import RegistrySettings
+
+        return RegistrySettings.read(self._home(), self._environment)
+
+    def _transport(self, settings: RegistrySettings) -> Transport:
+        from ocimagic.registry.transport import Transport
+
+        return Transport(
+            insecure=settings.insecure,
+            env=self._environment,
+            certificates=settings.certificates,
+        )
 
     def _credentials(self, explicit: Mapping[str, Login] | None = None) -> Credentials:
         from ocimagic.registry.credentials import Credentials
@@ -219,11 +236,10 @@ class Exchange:
         from ocimagic.registry.client import RegistryClient
         from ocimagic.registry.credentials import Login
         from ocimagic.registry.loginfile import LoginFile, registry_host
-        from ocimagic.registry.transport import Transport
 
         host = registry_host(registry)
         asked = self._credentials({host: Login(username=username, password=password)})
-        with Transport(env=self._environment) as transport:
+        with self._transport(self._settings()) as transport:
             RegistryClient(transport, asked).check_login(host)
         kept = LoginFile.of(self._home(), self._environment).store(host, username, password)
         self._client = None  # what it knew may be refused from now on

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ocimagic.errors import OcimagicError
     from ocimagic.registry.credentials import Credentials
     from ocimagic.registry.message import Answer
+    from ocimagic.registry.settings import RegistrySettings
     from ocimagic.spec.reference import Reference
 
 # Old registries answer with schema 1 when they are not told what we can read.
@@ -68,6 +69,7 @@ class RegistryClient:
         transport: connections; shared with other clients if you like.
         credentials: where logins are; None reads public images only.
         trusted_realms: see Authenticator.
+        settings: what this machine says of registries: mirrors.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class RegistryClient:
         credentials: Credentials | None = None,
         *,
         trusted_realms: frozenset[str] = frozenset(),
+        settings: RegistrySettings | None = None,
     ) -> None:
         self._transport = transport or Transport()
+        self._settings = settings
         self._auth = Authenticator(self._transport, credentials, trusted_realms=trusted_realms)
         # One place shared by all twins; append and read are atomic.
         self._latest_limit: deque[RateLimit] = deque(maxlen=1)
@@ -96,6 +100,14 @@ class RegistryClient:
     def rate_limit(self) -> RateLimit | None:
         """The pulls that the registry asked last still gives; None when none has said."""
         return next(iter(tuple(self._latest_limit)), None)
+
+    def places(self, reference: Reference) -> list[Reference]:
+        """Return where to ask for what a reference names, in turn: mirrors, then its own place.
+
+        Raises:
+            InvalidOption: this machine's settings forbid to ask.
+        """
+        return self._settings.places(reference) if self._settings else [reference]
 
     def resolve(self, reference: Reference, *, accept: Sequence[str] = ACCEPT) -> Descriptor:
         """Ask what a reference names now, without fetching it if that can be avoided.

@@ -222,12 +222,13 @@ def _explain_tls(err: Exception) -> tuple[str, str, str | None]:
     cause = err.args[0] if err.args else err
     if isinstance(cause, SSLCertVerificationError):
         hint = (
-            "is the clock right?  A registry of your own: add its CA, or list it as insecure\n"
+            "is the clock right?  A registry of your own: put its CA into\n"
+            "/etc/docker/certs.d/HOST:PORT/ca.crt, or name it in OCIMAGIC_INSECURE_REGISTRIES\n"
             "macOS with Python from python.org: run Install Certificates.command once"
         )
         return "untrusted", f"its certificate: {cause.verify_message}", hint
     if "WRONG_VERSION_NUMBER" in str(cause):
-        hint = "if this registry has no TLS on purpose, list it as insecure"
+        hint = "if it has no TLS on purpose, name it in OCIMAGIC_INSECURE_REGISTRIES"
         return "untrusted", "it does not speak TLS", hint
     return "broken", "the TLS connection ended too early", "try again"
 
