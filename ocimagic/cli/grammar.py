@@ -13,6 +13,7 @@ import click
 from ocimagic.cli import container as containers
 from ocimagic.cli import image as images
 from ocimagic.cli import refused
+from ocimagic.cli.disk import builder
 from ocimagic.cli.login import login, logout
 from ocimagic.cli.parser import HelpAsked, Noun, Refused, Verb
 from ocimagic.cli.system import doctor, info, inspect, system, version
@@ -33,6 +34,7 @@ ROOT = Noun(
         "image": images.image,
         "container": containers.container,
         "system": system,
+        "builder": builder,
         "login": login,
         "logout": logout,
         "pull": images.pull,

@@ -10,6 +10,7 @@ import click
 from ocimagic.cli import refused
 from ocimagic.cli.build_options import build_options
 from ocimagic.cli.container_looking import row_template
+from ocimagic.cli.disk import prune_images
 from ocimagic.cli.filters import keep_images
 from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Noun, Verb
@@ -97,7 +98,7 @@ def push(
     "conditions",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Keep what fits: reference=PATTERN, dangling=true",
+    help="Keep what fits: reference=PATTERN, dangling=true, label=KEY",
 )
 @click.option("--format", "template", default="", metavar="TEMPLATE", help="table, json or fields")
 @click.argument("name", required=False)
@@ -211,7 +212,7 @@ def build(
 image = Noun(
     "image",
     help="Manage images.",
-    commands=[pull, push, ls, inspect, history, layers, tag, rm, build],
+    commands=[pull, push, ls, inspect, history, layers, tag, rm, prune_images, build],
     aliases={"list": "ls", "remove": "rm"},
     later=refused.IMAGE_WORDS,
 )

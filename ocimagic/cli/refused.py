@@ -117,7 +117,7 @@ _NETWORKS = "networks of their own come with a later version"
 
 ROOT_WORDS = {
     **dict.fromkeys(
-        ("events", "import", "load", "save", "search", "builder",
+        ("events", "import", "load", "save", "search",
          "buildx", "context", "manifest", "plugin", "volume"),
         _LATER,
     ),
@@ -126,8 +126,8 @@ ROOT_WORDS = {
                      "compose"), "this is an engine for one machine"),
 }  # fmt: skip
 
-IMAGE_WORDS = dict.fromkeys(("import", "load", "prune", "save"), _LATER)
+IMAGE_WORDS = dict.fromkeys(("import", "load", "save"), _LATER)
 
 CONTAINER_WORDS: dict[str, str] = {}
 
-SYSTEM_WORDS = dict.fromkeys(("df", "events", "prune", "dial-stdio"), _LATER)
+SYSTEM_WORDS = dict.fromkeys(("events", "dial-stdio"), _LATER)

@@ -116,6 +116,7 @@ class Images(Exchange):
                 created=image.config.created,
                 size_bytes=sum(sizes.values()),
                 shared_bytes=shared,
+                labels=image.config.config.labels,
             )
             for repository, tag, target in names
         ]
@@ -262,7 +263,7 @@ class Images(Exchange):
             if not left.names:
                 self._store.images.delete(image.manifest.digest)
                 deleted.append(image.image_id)
-        freed = self._sweep(deleted)
+        freed = self.sweep(deleted)
         self._store.layout.publish()
         return Removed(
             untagged=tuple(untagged), deleted=(*deleted, *freed[0]), freed_bytes=freed[1]
@@ -303,8 +304,15 @@ class Images(Exchange):
                     + ("" if running else ", or add -f to remove the name all the same"),
                 )
 
-    def _sweep(self, deleted: Sequence[Digest]) -> tuple[Sequence[Digest], int]:
-        """Free what no image, container or fresh build step needs; later if somebody works."""
+    def sweep(self, deleted: Sequence[Digest]) -> tuple[Sequence[Digest], int]:
+        """Free what no image, container or fresh build step needs; later if somebody works.
+
+        Args:
+            deleted: images that are gone; for none, nothing is done.
+
+        Returns:
+            Digests of layers that are gone, and the bytes that are free again.
+        """
         if not deleted:
             return [], 0
         with self._store.alone() as held:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ocimagic.engine.disk import Disk
 from ocimagic.errors import HostLacks
 from ocimagic.model.isolation import Diagnosis, choose, findings
 from ocimagic.model.result import SystemInfo
@@ -46,6 +47,11 @@ class System:
         self._unpacker = unpacker
         self._images = images
         self._containers = containers
+
+    @property
+    def disk(self) -> Disk:
+        """Return the verbs on what is on disk."""
+        return Disk(self._store, self._unpacker, self._images, self._containers)
 
     def info(self) -> SystemInfo:
         """Return what this machine and this version can do."""

@@ -8,11 +8,12 @@ from ocimagic.model.event import OnEvent, ignore
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ocimagic.model.containers import ContainersAPI
     from ocimagic.model.isolation import Diagnosis
     from ocimagic.model.options import BuildOptions
+    from ocimagic.model.report import CachePruned, DiskUsage, ImagesPruned, SystemPruned
     from ocimagic.model.result import (
         BuildResult,
         HistoryLine,
@@ -98,8 +99,38 @@ class ImagesAPI(Protocol):
         ...
 
 
+class DiskAPI(Protocol):
+    """Verbs on what is on disk."""
+
+    def usage(self) -> DiskUsage:
+        """Add up what images, containers and the build cache take."""
+        ...
+
+    def prune_images(
+        self,
+        *,
+        all: bool = False,  # noqa: A002  docker's word
+        keep: Callable[[ImageSummary], bool] = ...,
+    ) -> ImagesPruned:
+        """Take images away that nobody needs."""
+        ...
+
+    def prune_cache(self) -> CachePruned:
+        """Forget all build steps."""
+        ...
+
+    def prune(self, *, all: bool = False) -> SystemPruned:  # noqa: A002  docker's word
+        """Take stopped containers, unused images and the build cache away."""
+        ...
+
+
 class SystemAPI(Protocol):
     """Verbs on the engine itself."""
+
+    @property
+    def disk(self) -> DiskAPI:
+        """Return the verbs on what is on disk."""
+        ...
 
     def info(self) -> SystemInfo:
         """Return what this machine and this version can do."""

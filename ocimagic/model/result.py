@@ -39,6 +39,7 @@ class ImageSummary:
     created: datetime | None
     size_bytes: int
     shared_bytes: int
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

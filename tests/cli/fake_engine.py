@@ -7,6 +7,7 @@ import samples
 from ocimagic.errors import ContainerNotFound, ImageNotFound
 from ocimagic.model.event import LayerPhase, LayerProgress, Output, TransferStarted, ignore
 from ocimagic.model.report import (
+    CachePruned,
     ChangeKind,
     Committed,
     Copied,
@@ -14,6 +15,7 @@ from ocimagic.model.report import (
     FileChange,
     ProcessTable,
     Pruned,
+    SystemPruned,
 )
 from ocimagic.model.result import ExitStatus, LoggedIn, LoggedOut
 
@@ -309,7 +311,35 @@ class FakeConsole:
         return False
 
 
+class FakeDisk:
+    def __init__(self, calls):
+        self.calls = calls
+
+    def usage(self):
+        self.calls.append(("df",))
+        return samples.disk_usage()
+
+    def prune_images(self, *, all=False, keep=lambda _: False):  # noqa: A002
+        self.calls.append(("prune images", all, keep(samples.image())))
+        return samples.images_pruned()
+
+    def prune_cache(self):
+        self.calls.append(("prune cache",))
+        return CachePruned(steps=3, freed_bytes=1000)
+
+    def prune(self, *, all=False):  # noqa: A002
+        self.calls.append(("prune", all))
+        return SystemPruned(
+            containers=Pruned(containers=("job",), freed_bytes=500),
+            images=samples.images_pruned(),
+            cache=CachePruned(steps=3, freed_bytes=1000),
+        )
+
+
 class FakeSystem:
+    def __init__(self, calls):
+        self.disk = FakeDisk(calls)
+
     def info(self):
         return samples.system_info()
 
@@ -322,7 +352,7 @@ class FakeEngine:
         self.calls = []
         self.images = FakeImages(self.calls)
         self.containers = FakeContainers(self.calls)
-        self.system = FakeSystem()
+        self.system = FakeSystem(self.calls)
         self.closed = False
 
     def close(self):
