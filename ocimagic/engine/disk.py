@@ -49,11 +49,12 @@ class Disk:
 
     def usage(self) -> DiskUsage:
         """Add up what images, containers and the build cache take."""
-        images = self._store.images.all()
+        # An image may be here with two manifests: as it was built, and as a registry has it.
+        images = list({each.image_id: each for each in self._store.images.all()}.values())
         sizes = self._layer_sizes(images)
         users: Counter[Digest] = Counter()
-        for digests in {each.image_id: set(each.config.diff_ids) for each in images}.values():
-            users.update(digests)
+        for each in images:
+            users.update(set(each.config.diff_ids))
         made = Counter(str(each.image_id) for each in self._containers.list(all=True))
         needed = {
             diff_id
@@ -137,7 +138,9 @@ class Disk:
         freed = self._images.sweep(deleted)
         self._store.layout.publish()
         return ImagesPruned(
-            untagged=tuple(untagged), deleted=(*deleted, *freed[0]), freed_bytes=freed[1]
+            untagged=tuple(untagged),
+            deleted=tuple(dict.fromkeys((*deleted, *freed[0]))),
+            freed_bytes=freed[1],
         )
 
     def prune_cache(self) -> CachePruned:

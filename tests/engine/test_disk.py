@@ -93,6 +93,19 @@ def test_dangling_images_go_and_named_ones_stay(engine, build):
     assert engine.system.disk.prune_images().deleted == ()
 
 
+def test_two_manifests_are_one_image(engine, build, debian_registry):
+    name = f"{debian_registry}/disk:1"
+    build(name)
+    engine.images.push(name)
+    engine.images.tag(name, "kept:1")
+    engine.images.remove(name)
+    engine.images.pull(name)
+    found = usage_of(engine)
+    assert (len(found.images), len(engine.images.list())) == (1, 2)
+    assert found.images_bytes == found.images[0].unique_bytes
+    assert len(set(engine.system.disk.prune_images(all=True).deleted)) == 3, "and its two layers"
+
+
 def test_all_images_without_a_container(engine, build, busybox):
     build("one:1")
     build("two:1")
