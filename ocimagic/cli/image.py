@@ -22,6 +22,7 @@ from ocimagic.model.event import ignore
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
     from ocimagic.cli.values import InspectDocument
+    from ocimagic.model.report import Verified
     from ocimagic.model.result import BuildResult, LayerReport, PullResult, PushResult, Removed
 
 verb = partial(click.command, cls=Verb)
@@ -162,6 +163,16 @@ def layers(session: Session, names: tuple[str, ...]) -> LayerReport:
     return session.engine().images.layers(*names)
 
 
+@verb("verify", takes="image", cancellable=True, usage="[IMAGE...]")
+@click.argument("names", nargs=-1, metavar="IMAGE...")
+@click.pass_obj
+def verify(session: Session, names: tuple[str, ...]) -> Verified:
+    """Recheck every byte of images, all of them without IMAGE (not in docker)."""
+    return session.engine().images.verify(
+        *names, on_event=session.on_event, cancelled=session.cancelled
+    )
+
+
 @verb("tag", takes="image", usage="SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]")
 @click.argument("source")
 @click.argument("target")
@@ -212,7 +223,7 @@ def build(
 image = Noun(
     "image",
     help="Manage images.",
-    commands=[pull, push, ls, inspect, history, layers, tag, rm, prune_images, build],
+    commands=[pull, push, ls, inspect, history, layers, verify, tag, rm, prune_images, build],
     aliases={"list": "ls", "remove": "rm"},
     later=refused.IMAGE_WORDS,
 )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ocimagic.engine.containers import Containers
     from ocimagic.model.options import BuildOptions
+    from ocimagic.model.report import Verified
     from ocimagic.store.images import StoredImage
 
 
@@ -224,6 +225,22 @@ class Images(Exchange):
                 )
             )
         )
+
+    def verify(
+        self,
+        *names: str,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> Verified:
+        """Recheck every byte of images, all of them if none is named; nothing is changed.
+
+        Raises:
+            ImageNotFound: there is none of a name.
+            Cancelled: ``cancelled`` was set.
+        """
+        from ocimagic.engine.verify import verify
+
+        return verify(self._store, names, on_event=on_event, cancelled=cancelled)
 
     # -- naming and removing ---------------------------------------------------
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ocimagic.model.containers import ContainersAPI
     from ocimagic.model.isolation import Diagnosis
     from ocimagic.model.options import BuildOptions
-    from ocimagic.model.report import CachePruned, DiskUsage, ImagesPruned, SystemPruned
+    from ocimagic.model.report import CachePruned, DiskUsage, ImagesPruned, SystemPruned, Verified
     from ocimagic.model.result import (
         BuildResult,
         HistoryLine,
@@ -78,6 +78,15 @@ class ImagesAPI(Protocol):
 
     def layers(self, *names: str) -> LayerReport:
         """Compare the layers of one or more images."""
+        ...
+
+    def verify(
+        self,
+        *names: str,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> Verified:
+        """Recheck every byte of images, all of them if none is named."""
         ...
 
     def tag(self, source: str, target: str) -> None:

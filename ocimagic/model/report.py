@@ -195,6 +195,39 @@ class SystemPruned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something of an image that is not what its digest says.
+
+    Attributes:
+        digest: of the manifest or the layer.
+        what: is so, in one sentence.
+    """
+
+    image: str
+    digest: Digest
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What ``image verify`` found.
+
+    Attributes:
+        images: how many were checked.
+        checked_bytes: of layers that were read, each once.
+    """
+
+    images: int
+    checked_bytes: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 when all is well, for scripts."""
+        return 1 if self.faults else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageUsage:
     """What one image takes on disk, each layer as it came and unpacked.
 

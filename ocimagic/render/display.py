@@ -193,6 +193,7 @@ _ONE: dict[type, _Drawing] = {
     report.ImagesPruned: _said(reports.images_pruned_text),
     report.CachePruned: _said(reports.cache_pruned_text),
     report.SystemPruned: _said(reports.system_pruned_text),
+    report.Verified: _said(reports.verified_text),
     report.DiskUsage: _tabled(lambda value, _: reports.usage_table(value)),
     report.Copied: _said(reports.copied_text),
     report.Committed: _said(reports.committed_text, reports.committed_sentence),

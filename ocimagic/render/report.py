@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ProcessTable,
         Pruned,
         SystemPruned,
+        Verified,
     )
 
 STATS_HEADS = {
@@ -137,6 +138,16 @@ def system_pruned_text(pruned: SystemPruned) -> str:
 
 def _reclaimed(size_bytes: int) -> str:
     return f"Total reclaimed space: {human_size(size_bytes)}"
+
+
+def verified_text(verified: Verified) -> str:
+    """Say what is wrong with which image, or that nothing is."""
+    lines = [f"{each.image}: {each.digest}: {each.what}" for each in verified.faults]
+    checked = f"{count(verified.images, 'image')}, {human_size(verified.checked_bytes)} of layers"
+    if not lines:
+        return f"{checked}: every digest fits"
+    said = f"{checked}: {count(len(lines), 'fault')}; pull or build these images again"
+    return visible("\n".join([*lines, said]), lines=True)
 
 
 def usage_rows(usage: DiskUsage) -> list[dict[str, str]]:

@@ -12,10 +12,12 @@ from ocimagic.model.report import (
     Committed,
     Copied,
     ExecResult,
+    Fault,
     FileChange,
     ProcessTable,
     Pruned,
     SystemPruned,
+    Verified,
 )
 from ocimagic.model.result import ExitStatus, LoggedIn, LoggedOut
 
@@ -34,6 +36,13 @@ class FakeImages:
     def push(self, name, *, all_tags=False, compression="gzip", on_event=ignore, cancelled=None):
         self.calls.append(("push", name, all_tags, compression))
         return (samples.push_result(reference=name),)
+
+    def verify(self, *names, on_event=ignore, cancelled=None):
+        self.calls.append(("verify", *names))
+        bad = Fault(image="web:1", digest=samples.digest("layer"), what="the layer is not here")
+        return Verified(
+            images=2, checked_bytes=5_000_000, faults=(bad,) if "web:1" in names else ()
+        )
 
     def login(self, registry, username, password):
         self.calls.append(("login", registry, username, password))

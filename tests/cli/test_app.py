@@ -209,3 +209,9 @@ def test_build_steps_speak_on_stderr_and_hostile_text_is_harmless():
         "[2] cached",
         "warning: line 2: MAINTAINER is old",
     ]
+
+
+def test_a_fault_is_an_exit_code(shell):
+    done = shell("image verify web:1")
+    assert (done.code, b"the layer is not here" in done.out) == (1, True)
+    assert shell("image verify").code == 0

@@ -107,6 +107,8 @@ def test_tables_with_columns_of_ones_own(session):
     [
         ("pull busybox", ("pull", "busybox", None)),
         ("image pull --platform arm64 busybox", ("pull", "busybox", Platform("linux", "arm64"))),
+        ("image verify", ("verify",)),
+        ("image verify a b", ("verify", "a", "b")),
         ("system df", ("df",)),
         ("image prune -f", ("prune images", False, False)),
         ("image prune -af", ("prune images", True, False)),
@@ -160,6 +162,9 @@ def test_calls(line, call, session, engine):
     [
         ("pull -q busybox", "busybox"),
         ("push -q web:1", "web:1"),
+        ("image verify", "2 images, 5MB of layers: every digest fits"),
+        ("image verify web:1", "the layer is not here"),
+        ("image verify web:1", "1 fault; pull or build"),
         ("system df", "Images       1        1         5MB     1.25MB (25%)"),
         ("system df", "Containers   1        0         500B    500B (100%)"),
         ("system df -v", "web:1    "),
