@@ -21,7 +21,7 @@ from ocimagic.cli.session import Session
 from ocimagic.cli.terminal import Terminal
 from ocimagic.cli.values import Exits, LogText
 from ocimagic.errors import InvalidOption, OcimagicError
-from ocimagic.model.report import Copied, ExecResult
+from ocimagic.model.report import Copied, ExecResult, Verified
 from ocimagic.model.result import ContainerSummary, RunResult
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def _ask(question: str) -> str:
 
 
 def _ask_secret(question: str) -> str:
+    """Ask on the terminal itself, which shows nothing of the answer."""
     from getpass import getpass
 
     return getpass(question)
@@ -204,14 +205,14 @@ def _print(value: object, stdout: BinaryIO, stderr: BinaryIO) -> int:
     match value:
         case None:
             return 0
-        case RunResult(exit_code=code):
+        case RunResult(exit_code=code) | ExecResult(exit_code=code):
             return code  # its output was shown while it ran
-        case ExecResult(exit_code=code):
-            return code
         case Exits(verb="attach", ends=((_, ended),)):
             return ended.code if ended else 0
         case ContainerSummary(container_id=container_id):
             return _line(container_id, stdout)
+        case Verified(exit_code=code):
+            return _line(_drawn(value), stdout) or code
         case Copied():
             # docker says it only to somebody who looks on.
             return _line(_drawn(value), stderr) if stderr.isatty() else 0

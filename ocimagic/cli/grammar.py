@@ -13,6 +13,8 @@ import click
 from ocimagic.cli import container as containers
 from ocimagic.cli import image as images
 from ocimagic.cli import refused
+from ocimagic.cli.disk import builder
+from ocimagic.cli.login import login, logout
 from ocimagic.cli.parser import HelpAsked, Noun, Refused, Verb
 from ocimagic.cli.registry import registry
 from ocimagic.cli.system import doctor, info, inspect, system, version
@@ -34,7 +36,11 @@ ROOT = Noun(
         "container": containers.container,
         "system": system,
         "registry": registry,
+        "builder": builder,
+        "login": login,
+        "logout": logout,
         "pull": images.pull,
+        "push": images.push,
         "build": images.build,
         "images": images.ls,
         "rmi": images.rm,

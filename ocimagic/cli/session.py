@@ -49,7 +49,7 @@ class Session:
         console: for ``-t``; None where nobody could type.
         out: takes bytes that are no text, such as a tar; None returns them as a value.
         ask: asks a person a question and returns the answer; None where nobody is.
-        ask_secret: the same for a password, which is not shown.
+        ask_secret: the same, and the answer is not shown.
         stays: the engine outlives the command, and what it serves with it.
     """
 

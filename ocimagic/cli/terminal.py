@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
 
 from ocimagic.model.event import (
-    LayerPhase,
+    ENDED,
     LayerProgress,
     Notice,
     Output,
-    PullStarted,
     Refreshed,
     StepDone,
     StepStarted,
+    TransferStarted,
 )
 from ocimagic.render.display import as_text
 from ocimagic.render.escape import visible
@@ -68,7 +68,7 @@ class Terminal:
 
     def _show(self, event: Event) -> None:
         match event:
-            case PullStarted() | LayerProgress():
+            case TransferStarted() | LayerProgress():
                 self._progress(event)
             case Output(stream, data, step):
                 self._settle()
@@ -96,15 +96,12 @@ class Terminal:
         self._stdout.write(f"{clear}{text}\n".encode(errors="backslashreplace"))
         self._stdout.flush()
 
-    def _progress(self, event: PullStarted | LayerProgress) -> None:
-        if isinstance(event, PullStarted):
+    def _progress(self, event: TransferStarted | LayerProgress) -> None:
+        if isinstance(event, TransferStarted):
             self._settle()
-            self._say(f"pulling {event.reference}")
+            self._say(f"{event.verb} {event.reference}")
         self._pull = self._pull.update(event)
-        ended = isinstance(event, LayerProgress) and event.phase in {
-            LayerPhase.DONE,
-            LayerPhase.EXISTS,
-        }
+        ended = isinstance(event, LayerProgress) and event.phase in ENDED
         if self._redraws:
             if ended or time.monotonic() - self._drawn_at >= REDRAW_S:
                 self._redraw()

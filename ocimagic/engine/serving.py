@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Self
 from ocimagic.registry.client import RegistryClient
 from ocimagic.registry.credentials import Credentials
 from ocimagic.registry.directory import RegistryDirectory
-from ocimagic.registry.mirror import Mirror, upstream
+from ocimagic.registry.mirror import MirrorSource, upstream
 from ocimagic.registry.passwords import Passwords
 from ocimagic.registry.server import RegistryServer, Rules, server_tls
+from ocimagic.registry.settings import RegistrySettings
 from ocimagic.registry.transport import Patience, Transport
 
 if TYPE_CHECKING:
@@ -104,14 +105,21 @@ def _rules(options: RegistryOptions) -> Rules:
 
 def _mirror(
     kept: RegistryDirectory, url: str, environment: Mapping[str, str], undo: ExitStack
-) -> Mirror:
+) -> MirrorSource:
     registry, is_plain = upstream(url)
-    insecure = frozenset({registry} if is_plain else ())
+    home = Path(environment.get("HOME") or Path.home())
+    settings = RegistrySettings.read(home, environment)
     transport = undo.enter_context(
-        Transport(insecure=insecure, env=environment, patience=_PATIENCE)
+        Transport(
+            insecure=settings.insecure | ({registry} if is_plain else set()),
+            env=environment,
+            certificates=settings.certificates,
+            patience=_PATIENCE,
+        )
     )
-    client = RegistryClient(transport, Credentials(Path.home(), environment))
-    mirror = Mirror(kept, client, registry)
+    # Without the machine's mirrors: this one may be among them.
+    client = RegistryClient(transport, Credentials(home, environment))
+    mirror = MirrorSource(kept, client, registry)
     undo.callback(mirror.close)
     return mirror
 

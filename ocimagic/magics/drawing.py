@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     Bundle = dict[str, Any]
 
-_MAYBE_SHOWN = (result.PullResult, result.BuildResult, values.LogText, values.Names, Listing)
+_TRANSFERS = (result.PullResult, result.PushResult, result.BuildResult)
+_MAYBE_SHOWN = (*_TRANSFERS, values.LogText, values.Names, Listing)
 _TREES = (result.ImageDetails, result.ContainerDetails, values.InspectDocument)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import getpass
 import os
 import threading
 from contextlib import ExitStack
@@ -139,9 +140,6 @@ class KernelSession:
         foreground: Foreground,
     ) -> Callable[[OnEvent, threading.Event], object]:
         """Bind a command to the place it is typed in; the engine runs in another thread."""
-        # Here, for a kernel puts its own in their places.
-        from getpass import getpass
-
         cwd, environment = os.getcwd(), dict(os.environ)
 
         def work(on_event: OnEvent, cancelled: threading.Event) -> object:
@@ -156,8 +154,8 @@ class KernelSession:
                 stdin=stdin,
                 cancelled=cancelled,
                 console=self._console(foreground, told, cancelled),
-                ask=self._asker(foreground, input),
-                ask_secret=self._asker(foreground, getpass),
+                ask=self._asker(foreground),
+                ask_secret=self._asker(foreground, secret=True),
                 stays=True,
             )
             return execute(list(words), session)
@@ -189,14 +187,16 @@ class KernelSession:
         return is_available()
 
     def _asker(
-        self, foreground: Foreground, read: Callable[[str], str]
+        self, foreground: Foreground, *, secret: bool = False
     ) -> Callable[[str], str] | None:
         """Return what asks the user a question; None where nobody could answer."""
+        # Looked up when it is called: a kernel puts its own in their places.
+        ask = (getpass.getpass) if secret else (input)
         if getattr(self.ip, "kernel", None) is None:
             there = _is_terminal()
         else:
             there = self._somebody_is_there()
-        return (lambda text: str(foreground.in_cell(lambda: read(text)))) if there else None
+        return (lambda text: str(foreground.in_cell(lambda: ask(text)))) if there else None
 
     def _somebody_is_there(self) -> bool:
         """Tell whether the front end lets cells ask; tools that execute notebooks do not."""

@@ -15,26 +15,35 @@ if TYPE_CHECKING:
 
 
 class LayerPhase(Enum):
-    """What is happening to one layer of a pull."""
+    """What is happening to one layer of a pull or a push."""
 
     WAITING = "waiting"
     DOWNLOADING = "downloading"
     EXTRACTING = "extracting"
+    COMPRESSING = "compressing"
+    UPLOADING = "uploading"
     DONE = "done"
     EXISTS = "already exists"
+    MOUNTED = "mounted from another repository"
+
+
+ENDED = frozenset({LayerPhase.DONE, LayerPhase.EXISTS, LayerPhase.MOUNTED})
 
 
 @dataclass(frozen=True, slots=True)
-class PullStarted:
+class TransferStarted:
     """The manifest is known; its layers come next.
 
     Attributes:
-        layers: digest and compressed size in bytes, bottom first.
+        digest: of what is pulled; None for a push, whose manifest comes last.
+        layers: digest and size in bytes, bottom first: as they are where they come from.
+        verb: ``pulling`` or ``pushing``.
     """
 
     reference: str
-    digest: Digest
+    digest: Digest | None
     layers: tuple[tuple[Digest, int], ...]
+    verb: str = "pulling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class LayerProgress:
     """One layer moved on.
 
     Attributes:
-        done_bytes: compressed bytes fetched so far.
+        done_bytes: compressed bytes fetched or sent so far.
         total_bytes: compressed size.
     """
 
@@ -125,7 +134,7 @@ class Refreshed:
     value: object
 
 
-Event = PullStarted | LayerProgress | StepStarted | StepDone | Output | Notice | Refreshed
+Event = TransferStarted | LayerProgress | StepStarted | StepDone | Output | Notice | Refreshed
 OnEvent = Callable[[Event], None]
 
 

@@ -32,7 +32,7 @@ from ocimagic.home.disk import storage_errors
 from ocimagic.home.location import LAYOUT, sync_directory, write_atomic
 from ocimagic.home.locks import try_locked
 from ocimagic.registry.catalog import Catalog
-from ocimagic.registry.uploads import UPLOAD_AGE_S, Uploads
+from ocimagic.registry.inbox import UPLOAD_AGE_S, Inbox
 from ocimagic.spec import mediatype
 from ocimagic.spec.codec import encode
 from ocimagic.spec.descriptor import Descriptor
@@ -68,7 +68,7 @@ class RegistryDirectory:
             self._prepare(undo)
             self._catalog = Catalog(self._own / "registry.sqlite")
             undo.callback(self._catalog.close)
-            self._uploads = Uploads(self._own / "uploads", age_s=upload_age_s)
+            self._uploads = Inbox(self._own / "uploads", age_s=upload_age_s)
             self._sweep()
             self._publish()
             self._undo = undo.pop_all()
@@ -107,7 +107,7 @@ class RegistryDirectory:
     # -- looking ---------------------------------------------------------------
 
     @property
-    def uploads(self) -> Uploads:
+    def uploads(self) -> Inbox:
         """Return the blobs on their way."""
         return self._uploads
 

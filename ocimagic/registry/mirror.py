@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ocimagic.registry.client import RegistryClient
     from ocimagic.registry.directory import RegistryDirectory
-    from ocimagic.registry.uploads import Upload
+    from ocimagic.registry.inbox import Upload
     from ocimagic.spec.digest import Digest
 
 AWAY_S = 15.0
@@ -59,7 +59,7 @@ def upstream(url: str) -> tuple[str, bool]:
     return DEFAULT_REGISTRY if is_hub else parts.netloc, parts.scheme == "http"
 
 
-class Mirror:
+class MirrorSource:
     """A ContentSource: a directory before another registry.
 
     Args:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ocimagic.registry.body import Body
     from ocimagic.registry.exchange import Exchange
+    from ocimagic.registry.inbox import Upload
     from ocimagic.registry.source import ContentKeeper
-    from ocimagic.registry.uploads import Upload
 
 _CHUNK = re.compile(r"(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/.*)?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

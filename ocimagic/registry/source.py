@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ocimagic.registry.contents import Contents
-    from ocimagic.registry.uploads import Uploads
+    from ocimagic.registry.inbox import Inbox
     from ocimagic.spec.descriptor import Descriptor
 
 
@@ -54,7 +54,7 @@ class ContentKeeper(ReferrersSource, Protocol):
     """A source that can be pushed to; what a method has returned survives a power cut."""
 
     @property
-    def uploads(self) -> Uploads:
+    def uploads(self) -> Inbox:
         """Return the blobs on their way."""
 
     def keep_upload(self, repository: str, name: str, digest: Digest) -> None:

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from ocimagic import Engine
-from ocimagic.errors import ImageNotFound, InvalidOption
+from ocimagic.errors import ImageNotFound, InvalidOption, Unauthorized
 from ocimagic.model.registry import RegistryOptions
 
 ANY = RegistryOptions(port=0)
@@ -165,3 +165,24 @@ def test_users_and_strangers_in_a_shell(tmp_path):
         host = serving.stdout.readline().strip().removeprefix("http://0.0.0.0")
         assert ask(f"127.0.0.1{host}", "GET", "/v2/")[0] == 401
         serving.send_signal(signal.SIGINT)
+
+
+def test_our_own_push_with_our_own_login(make_engine, registry, tmp_path):
+    engine = make_engine()
+    users = engine.system.add_registry_user("ada", "lovelace")
+    with engine.system.serve_registry(RegistryOptions(port=0, htpasswd=users)) as served:
+        source, target = f"{registry.host}/busybox:latest", f"{served.host}/ada/box:1"
+        engine.images.pull(source)
+        engine.images.tag(source, target)
+        with pytest.raises(Unauthorized):
+            engine.images.push(target)
+        with pytest.raises(Unauthorized):
+            engine.images.login(served.host, "ada", "wrong")
+        engine.images.login(served.host, "ada", "lovelace")
+        [pushed] = engine.images.push(target)
+        engine.images.tag(source, f"{served.host}/kim/box:1")
+        engine.images.push(f"{served.host}/kim/box:1")
+        other = make_engine("other")
+        other.images.login(served.host, "ada", "lovelace")
+        assert other.images.pull(target).digest == pushed.digest
+        assert other.images.pull(f"{served.host}/kim/box:1").digest == pushed.digest

@@ -13,7 +13,7 @@ from scripted import Reply
 from ocimagic.errors import ImageNotFound, InvalidOption
 from ocimagic.registry.client import RegistryClient
 from ocimagic.registry.directory import RegistryDirectory
-from ocimagic.registry.mirror import Mirror, upstream
+from ocimagic.registry.mirror import MirrorSource, upstream
 from ocimagic.registry.server import RegistryServer
 from ocimagic.registry.transport import Patience, Transport
 from ocimagic.spec import mediatype
@@ -44,7 +44,7 @@ def mirror_of(kept):
         started = []
 
         def start(host, **options):
-            mirror = Mirror(kept, RegistryClient(transport), host, **options)
+            mirror = MirrorSource(kept, RegistryClient(transport), host, **options)
             started.extend([mirror, RegistryServer(mirror)])
             return started[-1]
 
@@ -219,7 +219,7 @@ def test_a_silent_line_does_not_keep_a_mirror_from_closing(kept, scripted):
         return Reply(200, length, body=LAYER[: 2 << 20], then=lambda _, stop: stop.wait(10))
 
     with Transport(patience=Patience(connect_s=1, read_s=10, tries=1)) as transport:
-        mirror = Mirror(kept, RegistryClient(transport), scripted(script).host)
+        mirror = MirrorSource(kept, RegistryClient(transport), scripted(script).host)
         assert mirror.manifest("a", Digest.of(raw))
         size, file = mirror.open_blob("a", Digest.of(LAYER))
         assert (size, len(file.read(1 << 20))) == (len(LAYER), 1 << 20)
@@ -285,7 +285,7 @@ class Nowhere:
 def test_short_names_at_docker_hub(kept):
     client = Nowhere()
     for registry, name in (("docker.io", "alpine"), ("docker.io", "a/b"), ("quay.io", "alpine")):
-        assert Mirror(kept, client, registry).resolve(name, "1") is None
+        assert MirrorSource(kept, client, registry).resolve(name, "1") is None
     assert client.asked == ["docker.io/library/alpine:1", "docker.io/a/b:1", "quay.io/alpine:1"]
 
 

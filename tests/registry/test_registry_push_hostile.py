@@ -16,8 +16,8 @@ from pusher import CONFIG, Pusher, assert_whole, image, process
 from ocimagic.errors import InvalidOption
 from ocimagic.registry.body import Limits
 from ocimagic.registry.directory import RegistryDirectory
+from ocimagic.registry.inbox import Inbox
 from ocimagic.registry.server import RegistryServer, Rules
-from ocimagic.registry.uploads import Uploads
 from ocimagic.spec.digest import Digest
 
 LAYER = bytes(range(256)) * 400
@@ -391,7 +391,7 @@ def test_a_directory_is_served_once(kept, tmp_path):
 
 
 def test_abandoned_uploads_are_taken_away(tmp_path):
-    uploads = Uploads(tmp_path, age_s=0.05)
+    uploads = Inbox(tmp_path, age_s=0.05)
     left, busy = uploads.begin("a"), uploads.begin("a")
     with uploads.find("a", busy).alone():
         time.sleep(0.1)

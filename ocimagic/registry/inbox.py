@@ -98,7 +98,7 @@ class Upload:
         return not self._lock.locked()
 
 
-class Uploads:
+class Inbox:
     """All uploads of one registry; those of an earlier process are taken away.
 
     Args:
