@@ -30,6 +30,7 @@ class ImageSummary:
         digest: of the manifest as pulled or built.
         size_bytes: all layers unpacked.
         shared_bytes: the part that other images here use too.
+        labels: of its config.
     """
 
     repository: str
@@ -39,7 +40,7 @@ class ImageSummary:
     created: datetime | None
     size_bytes: int
     shared_bytes: int
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -293,7 +294,7 @@ class ContainerSummary:
     pid: int | None
     exit: ExitStatus | None
     network: str
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     health: Health | None = None
     restart_count: int = 0
     mounts: tuple[tuple[str, str], ...] = ()
