@@ -56,7 +56,12 @@ class Layer:
     @property
     def max_bytes(self) -> int:
         """Return how far it may unpack: the guard against a bomb."""
-        return max(_LEAST_LIMIT, _RATIO_LIMIT * self.blob.size)
+        return most_unpacked(self.blob.size)
+
+
+def most_unpacked(size: int) -> int:
+    """Return how far what is ``size`` bytes long may unpack."""
+    return max(_LEAST_LIMIT, _RATIO_LIMIT * size)
 
 
 def layers_of(image: StoredImage) -> list[Layer]:
