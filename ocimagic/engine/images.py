@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ocimagic.engine.archives import Archives
 from ocimagic.engine.lineage import base_layers, title
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
 from ocimagic.model.event import Notice, OnEvent, ignore
@@ -40,14 +41,13 @@ if TYPE_CHECKING:
     from ocimagic.transfer.unpack import Unpacker
 
 
-class Images:
+class Images(Archives):
     """Verbs on images; ``name`` is a reference or an image ID, whole or its first digits."""
 
     containers: Containers
 
     def __init__(self, store: Store, unpacker: Unpacker, environment: Mapping[str, str]) -> None:
-        self._store = store
-        self._unpacker = unpacker
+        super().__init__(store, unpacker)
         self._environment = environment
         self._client: RegistryClient | None = None
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NOT_YET = (
     "bridge networks and -p: a container has the host's network, or none",
-    "push, login, save and load",
+    "push and login",
     "cache, secret and other RUN --mount; ADD of URLs and git repositories",
 )
 _NOT_ISOLATED = (
