@@ -1,4 +1,4 @@
-"""``docker image``: pull, ls, inspect, history, layers, tag, rm, build."""
+"""``docker image``: pull, ls, inspect, history, layers, tag, rm, build; files are next door."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ocimagic.cli import refused
 from ocimagic.cli.build_options import build_options
 from ocimagic.cli.container_looking import row_template
 from ocimagic.cli.filters import keep_images
+from ocimagic.cli.image_archive import VERBS
 from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.rows import HistoryRows, ImageRows
@@ -177,7 +178,7 @@ def build(
 image = Noun(
     "image",
     help="Manage images.",
-    commands=[pull, ls, inspect, history, layers, tag, rm, build],
+    commands=[pull, ls, inspect, history, layers, tag, rm, build, *VERBS],
     aliases={"list": "ls", "remove": "rm"},
     later=refused.IMAGE_WORDS,
 )

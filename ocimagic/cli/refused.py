@@ -110,8 +110,8 @@ _NETWORKS = "networks of their own come with a later version"
 
 ROOT_WORDS = {
     **dict.fromkeys(
-        ("events", "import", "load", "login", "logout", "push", "save", "search", "builder",
-         "buildx", "context", "manifest", "plugin", "volume"),
+        ("events", "login", "logout", "push", "search", "builder", "buildx",
+         "context", "manifest", "plugin", "volume"),
         _LATER,
     ),
     "network": _NETWORKS,
@@ -119,7 +119,7 @@ ROOT_WORDS = {
                      "compose"), "this is an engine for one machine"),
 }  # fmt: skip
 
-IMAGE_WORDS = dict.fromkeys(("import", "load", "prune", "push", "save"), _LATER)
+IMAGE_WORDS = dict.fromkeys(("prune", "push"), _LATER)
 
 CONTAINER_WORDS: dict[str, str] = {}
 

@@ -316,6 +316,27 @@ def test_progress_is_told_of_each_layer_once(engine):
     assert done == list(dict.fromkeys(each.digest for each in image.layers))
 
 
+def test_several_at_once(make_engine):
+    archive = tarred(docker_files(made(), "a:1"))
+    engines = [make_engine(), make_engine()]
+    failures = []
+
+    def load(engine):
+        try:
+            engine.images.load(archive)
+        except Exception as err:  # noqa: BLE001
+            failures.append(err)
+
+    threads = [threading.Thread(target=load, args=(each,)) for each in engines * 3]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert failures == []
+    assert names_of(engines[0]) == names_of(engines[1]) == [("a:1", image_id(made()))]
+    assert list(engines[0].home.ingest.iterdir()) == []
+
+
 # -- broken off ------------------------------------------------------------------------
 
 
