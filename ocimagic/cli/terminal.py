@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from ocimagic.model.event import (
     LayerPhase,
     LayerProgress,
+    LoadStarted,
     Notice,
     Output,
     PullStarted,
@@ -68,7 +69,7 @@ class Terminal:
 
     def _show(self, event: Event) -> None:
         match event:
-            case PullStarted() | LayerProgress():
+            case PullStarted() | LoadStarted() | LayerProgress():
                 self._progress(event)
             case Output(stream, data, step):
                 self._settle()
@@ -96,11 +97,13 @@ class Terminal:
         self._stdout.write(f"{clear}{text}\n".encode(errors="backslashreplace"))
         self._stdout.flush()
 
-    def _progress(self, event: PullStarted | LayerProgress) -> None:
-        if isinstance(event, PullStarted):
+    def _progress(self, event: PullStarted | LoadStarted | LayerProgress) -> None:
+        if not isinstance(event, LayerProgress):
             self._settle()
-            self._say(f"pulling {event.reference}")
         self._pull = self._pull.update(event)
+        if not isinstance(event, LayerProgress):
+            doing = "pulling" if isinstance(event, PullStarted) else "loading"
+            self._say(f"{doing} {self._pull.reference}")
         ended = isinstance(event, LayerProgress) and event.phase in {
             LayerPhase.DONE,
             LayerPhase.EXISTS,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocimagic.cli import values
 from ocimagic.magics.listing import Listing
-from ocimagic.model import report, result
+from ocimagic.model import archive, report, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     Bundle = dict[str, Any]
 
-_MAYBE_SHOWN = (result.PullResult, result.BuildResult, values.LogText, values.Names, Listing)
+_MAYBE_SHOWN = (
+    result.PullResult,
+    result.BuildResult,
+    archive.Loaded,
+    values.LogText,
+    values.Names,
+    Listing,
+)
 _TREES = (result.ImageDetails, result.ContainerDetails, values.InspectDocument)
 
 
@@ -93,7 +100,7 @@ def register(
 
 def _kinds() -> list[type]:
     """Return every type a command may give back."""
-    modules = (result, report, values)
+    modules = (result, report, archive, values)
     found = [kind for each in modules for kind in vars(each).values()
              if _is_ours(kind, each.__name__)]  # fmt: skip
     return [*found, Listing]

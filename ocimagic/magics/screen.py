@@ -8,9 +8,11 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.magics.listing import Listing
+from ocimagic.model.archive import Loaded
 from ocimagic.model.event import (
     LayerPhase,
     LayerProgress,
+    LoadStarted,
     Notice,
     Output,
     PullStarted,
@@ -89,7 +91,7 @@ class CellScreen:
         self._streams.end()
         if self._live.shows(value):
             return True
-        summed_up = isinstance(value, PullResult | BuildResult)
+        summed_up = isinstance(value, PullResult | BuildResult | Loaded)
         return self._progress.end(draw(value) if summed_up else None) and summed_up
 
 
@@ -173,6 +175,8 @@ class TextProgress(NoProgress):
         match event:
             case PullStarted():
                 self._say(f"pulling {event.reference}")
+            case LoadStarted():
+                self._say(f"loading {', '.join(event.names)}".rstrip())
             case LayerProgress(phase=LayerPhase.DONE | LayerPhase.EXISTS):
                 self._say(f"{event.digest.short}: {event.phase.value}")
             case StepStarted():

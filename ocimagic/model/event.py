@@ -38,6 +38,19 @@ class PullStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadStarted:
+    """An archive is read and right; its layers are unpacked next.
+
+    Attributes:
+        names: of its images, as docker shows them; those that have none are left out.
+        layers: digest and size in bytes as stored.
+    """
+
+    names: tuple[str, ...]
+    layers: tuple[tuple[Digest, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LayerProgress:
     """One layer moved on.
 
@@ -125,7 +138,9 @@ class Refreshed:
     value: object
 
 
-Event = PullStarted | LayerProgress | StepStarted | StepDone | Output | Notice | Refreshed
+Event = (
+    PullStarted | LoadStarted | LayerProgress | StepStarted | StepDone | Output | Notice | Refreshed
+)
 OnEvent = Callable[[Event], None]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ocimagic.model.event import (
     LayerPhase,
     LayerProgress,
+    LoadStarted,
     Notice,
     Output,
     PullStarted,
@@ -37,7 +38,7 @@ _FINISHED = frozenset({LayerPhase.DONE, LayerPhase.EXISTS})
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """How far a pull is.
+    """How far a pull or a load is.
 
     Attributes:
         layers: bottom first.
@@ -50,11 +51,11 @@ class PullProgress:
 
     def update(self, event: Event) -> PullProgress:
         """Return the state after an event; events of other work change nothing."""
-        if isinstance(event, PullStarted):
+        if isinstance(event, PullStarted | LoadStarted):
             waiting = [
                 LayerProgress(digest, LayerPhase.WAITING, 0, size) for digest, size in event.layers
             ]
-            return PullProgress(event.reference, tuple(waiting))
+            return PullProgress(_what(event), tuple(waiting))
         if isinstance(event, LayerProgress):
             return replace(self, layers=_with(self.layers, event))
         return self
@@ -186,6 +187,13 @@ def _with(layers: Sequence[LayerProgress], event: LayerProgress) -> tuple[LayerP
     if before and _later(before, event):
         return tuple(layers)
     return tuple((known | {event.digest: event}).values())
+
+
+def _what(event: PullStarted | LoadStarted) -> str:
+    """Say what is on its way."""
+    if isinstance(event, PullStarted):
+        return event.reference
+    return ", ".join(event.names) or "an image without a name"
 
 
 _ORDER = {phase: number for number, phase in enumerate(LayerPhase)}

@@ -1,8 +1,9 @@
 """Save: images of the store as one tar that everybody can load.
 
 It is docker's archive and an OCI image layout in one: ``manifest.json`` of the one and
-``index.json`` of the other point at the same blobs, each written once.  Equal images give equal
-bytes: the order is that of digests, and no entry has a time or an owner.
+``index.json`` of the other point at the same blobs, each written once, as they are stored but
+for zstd, which docker learned late.  Equal images give equal bytes: the order is that of
+digests, and no entry has a time or an owner.
 
 Spec: image-spec image-layout.md; docker save since version 25.
 """
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING
 
 from ocimagic.errors import DigestMismatch
 from ocimagic.home.location import LAYOUT as LAYOUT_VERSION
+from ocimagic.layers.compress import Compression, decompressed, sniff
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.spec import mediatype
 from ocimagic.spec.codec import encode
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.manifest import Manifest
 from ocimagic.store.layout import CONTAINERD_NAME, REF_NAME
 from ocimagic.transfer.archive import INDEX, LAYOUT, MANIFEST, REPOSITORIES
 from ocimagic.transfer.unpack import chunks_of
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ocimagic.model.archive import ArchiveFormat
-    from ocimagic.spec.manifest import Manifest
     from ocimagic.spec.reference import Reference
     from ocimagic.store.images import StoredImage
     from ocimagic.store.store import Store
@@ -48,7 +50,7 @@ class Chosen:
 
     @property
     def manifest(self) -> Manifest:
-        """Return the manifest it has in the archive: one that every tool can read."""
+        """Return the manifest under OCI media types, which every tool can read."""
         return self.image.manifest.as_oci()
 
     @property
@@ -78,35 +80,73 @@ def save(
         BlobNotFound: a layer is gone; nothing was written.
         DigestMismatch: a blob was changed behind our back.
     """
-    chosen = sorted(images, key=lambda each: each.manifest.digest)
-    for layer in _layers(chosen):
-        store.blobs.open(layer).close()
+    packed = [
+        _packed(store, each, for_docker=archive_format == "docker")
+        for each in sorted(images, key=lambda each: (each.image_id, each.manifest.digest))
+    ]
     writer = TarWriter(lambda piece: write(bytes(piece)))
-    for name, content in _documents(chosen, archive_format):
+    for name, content in _documents(packed, archive_format):
         writer.add(_file(name, len(content)), [content])
-    _add_blobs(store, chosen, writer, check)
+    _add_blobs(store, packed, writer, check)
     return writer.finish()
 
 
-def _layers(chosen: Sequence[Chosen]) -> dict[Digest, int]:
-    """Return the size of each layer blob."""
-    return {layer.digest: layer.size for each in chosen for layer in each.manifest.layers}
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """An image as it is in the archive.
+
+    Attributes:
+        layers: digest there to size there and the digest it is stored under.
+    """
+
+    image: StoredImage
+    manifest: Manifest
+    layers: dict[Digest, tuple[int, Digest]]
+    names: list[Reference]
 
 
-def _documents(chosen: Sequence[Chosen], archive_format: ArchiveFormat) -> list[tuple[str, bytes]]:
+def _packed(store: Store, chosen: Chosen, *, for_docker: bool) -> _Packed:
+    manifest = chosen.manifest
+    layers = list(manifest.layers)
+    if for_docker:
+        for number, diff_id in enumerate(chosen.image.config.diff_ids):
+            layers[number] = _readable(store, layers[number], diff_id)
+    kept = {
+        layer.digest: (layer.size, stored.digest)
+        for layer, stored in zip(layers, manifest.layers, strict=True)
+    }
+    for _, stored in kept.values():
+        store.blobs.open(stored).close()
+    if tuple(layers) != manifest.layers:
+        manifest = Manifest.build(manifest.config, layers, manifest.annotations)
+    return _Packed(chosen.image, manifest, kept, sorted(chosen.names, key=str))
+
+
+def _readable(store: Store, layer: Descriptor, diff_id: Digest) -> Descriptor:
+    """Return how a layer is written for docker: version 20.10 cannot read zstd."""
+    with store.blobs.open(layer.digest) as blob:
+        if sniff(blob.read(4)) is not Compression.ZSTD:
+            return layer
+        blob.seek(0)
+        known = store.images.layer(diff_id)
+        size = known.tar_bytes if known else sum(map(len, decompressed(chunks_of(blob))))
+    return Descriptor(mediatype.OCI_LAYER, diff_id, size)
+
+
+def _documents(packed: Sequence[_Packed], archive_format: ArchiveFormat) -> list[tuple[str, bytes]]:
     """Return name and content of what says what the blobs are."""
-    documents = [(INDEX, _index(chosen)), (LAYOUT, LAYOUT_VERSION)]
+    documents = [(INDEX, _index(packed)), (LAYOUT, LAYOUT_VERSION)]
     if archive_format == "docker":
-        documents += [(MANIFEST, _manifest(chosen)), (REPOSITORIES, _repositories(chosen))]
+        documents += [(MANIFEST, _manifest(packed)), (REPOSITORIES, _repositories(packed))]
     return sorted(documents)
 
 
 def _add_blobs(
-    store: Store, chosen: Sequence[Chosen], writer: TarWriter, check: Callable[[], None]
+    store: Store, packed: Sequence[_Packed], writer: TarWriter, check: Callable[[], None]
 ) -> None:
-    documents = {each.manifest.digest: each.manifest.raw for each in chosen}
-    documents |= {each.image_id: each.image.config.raw for each in chosen}
-    layers = _layers(chosen)
+    documents = {each.manifest.digest: each.manifest.raw for each in packed}
+    documents |= {each.image.image_id: each.image.config.raw for each in packed}
+    layers = {digest: source for each in packed for digest, source in each.layers.items()}
     digests = sorted({*documents, *layers})
     writer.add(Entry("blobs/", Kind.DIR, 0o755))
     for algorithm in sorted({each.algorithm for each in digests}):
@@ -116,14 +156,18 @@ def _add_blobs(
             raw = documents[digest]
             writer.add(_file(_path(digest), len(raw)), [raw])
         else:
-            pieces = _pieces(store, digest, check)
-            writer.add(_file(_path(digest), layers[digest]), pieces)
+            size, stored = layers[digest]
+            writer.add(_file(_path(digest), size), _pieces(store, digest, stored, check))
 
 
-def _pieces(store: Store, digest: Digest, check: Callable[[], None]) -> Iterator[bytes]:
+def _pieces(
+    store: Store, digest: Digest, stored: Digest, check: Callable[[], None]
+) -> Iterator[bytes]:
+    """Read a blob as it is to be in the archive, and see that it is what it is called."""
     hasher = hashlib.new(digest.algorithm)
-    with store.blobs.open(digest) as blob:
-        for chunk in chunks_of(blob):
+    with store.blobs.open(stored) as blob:
+        chunks = chunks_of(blob)
+        for chunk in chunks if digest == stored else decompressed(chunks):
             check()
             hasher.update(chunk)
             yield chunk
@@ -140,12 +184,12 @@ def _path(digest: Digest) -> str:
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
-def _index(chosen: Sequence[Chosen]) -> bytes:
+def _index(packed: Sequence[_Packed]) -> bytes:
     """Return the layout's index: an entry for each name, and one for an image without any."""
     entries = [
         Descriptor(each.manifest.media_type, each.manifest.digest, len(each.manifest.raw), said)
-        for each in chosen
-        for said in [_annotations(name) for name in _sorted(each.names)] or [{}]
+        for each in packed
+        for said in [_annotations(name) for name in each.names] or [{}]
     ]
     return encode(
         {
@@ -161,28 +205,24 @@ def _annotations(name: Reference) -> dict[str, str]:
     return {REF_NAME: str(name), CONTAINERD_NAME: str(name)}
 
 
-def _manifest(chosen: Sequence[Chosen]) -> bytes:
+def _manifest(packed: Sequence[_Packed]) -> bytes:
     return encode(
         [
             {
-                "Config": _path(each.image_id),
-                "RepoTags": [name.familiar for name in _sorted(each.names)] or None,
+                "Config": _path(each.image.image_id),
+                "RepoTags": [name.familiar for name in each.names] or None,
                 "Layers": [_path(layer.digest) for layer in each.manifest.layers],
             }
-            for each in chosen
+            for each in packed
         ]
     )
 
 
-def _repositories(chosen: Sequence[Chosen]) -> bytes:
+def _repositories(packed: Sequence[_Packed]) -> bytes:
     """Return what docker keeps for readers older than ``manifest.json``."""
     tops: dict[str, dict[str, str]] = {}
-    for each in chosen:
+    for each in packed:
         for name in each.names if each.manifest.layers else ():
             top = each.manifest.layers[-1].digest.hex
             tops.setdefault(name.familiar_name, {})[name.tag or ""] = top
     return encode(tops)
-
-
-def _sorted(names: Sequence[Reference]) -> list[Reference]:
-    return sorted(names, key=str)

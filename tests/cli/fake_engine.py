@@ -5,7 +5,7 @@ from __future__ import annotations
 import samples
 
 from ocimagic.errors import ContainerNotFound, ImageNotFound
-from ocimagic.model.event import LayerPhase, LayerProgress, Output, PullStarted, ignore
+from ocimagic.model.event import LayerPhase, LayerProgress, LoadStarted, Output, PullStarted, ignore
 from ocimagic.model.report import (
     ChangeKind,
     Committed,
@@ -71,6 +71,7 @@ class FakeImages:
 
     def load(self, source, *, platform=None, on_event=ignore, cancelled=None):
         self.calls.append(("load", source, platform))
+        on_event(LoadStarted(("web:1",), ((samples.digest("layer"), 100),)))
         on_event(LayerProgress(samples.digest("layer"), LayerPhase.DONE, 100, 100))
         return samples.loaded()
 

@@ -120,7 +120,7 @@ def test_progress_unless_quiet(session):
     execute(["load", "-q"], session)
     assert heard == []
     execute(["load"], session)
-    assert len(heard) == 1
+    assert len(heard) == 2
 
 
 def test_the_words_are_dockers():
@@ -143,6 +143,7 @@ def test_the_words_are_dockers():
     [
         ("save -o {tmp}/x.tar web", b""),
         ("save web", b"image tar"),
+        ("load -qi {tmp}/x.tar", as_text(samples.loaded(), samples.NOW).encode() + b"\n"),
         ("import {tmp}/r.tar", f"{samples.digest('web:1')}\n".encode()),
     ],
 )
@@ -153,6 +154,18 @@ def test_what_a_shell_reads(line, out, monkeypatch, tmp_path):
     words = line.format(tmp=tmp_path).split()
     assert run(words, make_engine=lambda _: FakeEngine()) == 0, stderr.getvalue()
     assert stdout.getvalue() == out
+
+
+def test_progress_of_a_load_is_for_people(monkeypatch):
+    stdout, stderr = io.BytesIO(), io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=stdout))
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(buffer=stderr))
+    assert run(["load", "-i", "x.tar"], make_engine=lambda _: FakeEngine()) == 0
+    assert stderr.getvalue().decode().splitlines() == [
+        "loading web:1",
+        f"{samples.digest('layer').short}  done",
+    ]
+    assert b"loading" not in stdout.getvalue()
 
 
 def test_a_tar_is_not_for_a_terminal(monkeypatch):

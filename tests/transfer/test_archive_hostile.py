@@ -21,6 +21,7 @@ from archives import (
 )
 from rootfs import tar_of
 
+from ocimagic import Engine
 from ocimagic.errors import (
     ArchiveRefused,
     DigestMismatch,
@@ -236,15 +237,11 @@ def state(engine):
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
     """An engine with one image that no archive of the table may touch."""
-    from conftest import tear_down
-
-    from ocimagic import Engine
-
     room = tmp_path_factory.mktemp("hostile")
     engine = Engine(room / "root", environment={"HOME": str(room)})
     engine.images.load(tarred(oci_files((made(tar_of(("k", b"k"))), named("a:1")))))
     yield engine
-    tear_down(engine)
+    engine.close()
 
 
 def test_the_parts_of_the_table_load_when_nothing_is_wrong(engine):

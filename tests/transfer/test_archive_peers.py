@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+import zstandard
+from archives import docker_files, named, oci_files, tarred
 from rootfs import MadeImage, tar_of
 
 from ocimagic import Engine
@@ -49,7 +51,7 @@ def need(*programs):
 
 @pytest.fixture(scope="module")
 def ours(busybox_layer, busybox_image, tmp_path_factory):
-    """An engine with two images over one base, plain and gzipped, and archives of them."""
+    """An engine with images over one base, of every kind that is kept, and archives of them."""
     room = tmp_path_factory.mktemp("ours")
     engine = Engine(room / "root", environment={"HOME": str(room)})
     architecture = json.loads(busybox_image.config_raw)["architecture"]
@@ -57,24 +59,21 @@ def ours(busybox_layer, busybox_image, tmp_path_factory):
         layers = [busybox_layer, tar_of(("which", name.encode()))]
         config = {"Cmd": SAY, "Env": ["PATH=/bin"]}
         image = MadeImage(layers, config, docker=docker, architecture=architecture)
-        engine.images.load(_archive(image, f"{name}:1"))
-    for names in (["one:1"], ["one:1", "two:1"]):
+        engine.images.load(tarred(oci_files((image, named(f"docker.io/library/{name}:1")))))
+    layers = [busybox_layer, tar_of(("which", b"zst"))]
+    image = MadeImage(layers, {"Cmd": SAY, "Env": ["PATH=/bin"]}, architecture=architecture)
+    packed = [zstandard.compress(each) for each in layers]
+    engine.images.load(tarred(docker_files(image, "zstd:1", layers=packed)))
+    for names in (["one:1"], ["one:1", "two:1", "zstd:1"]):
         with (room / f"{len(names)}.tar").open("wb") as file:
             engine.images.save(names, file.write)
-    with (room / "oci.tar").open("wb") as file:
-        engine.images.save(["one:1"], file.write, format="oci")
+    for path, name in (("oci.tar", "one:1"), ("zstd.tar", "zstd:1")):
+        with (room / path).open("wb") as file:
+            engine.images.save([name], file.write, format="oci")
     engine.room = room
     engine.ids = {row.name: row.image_id for row in engine.images.list()}
     yield engine
-    from conftest import tear_down
-
-    tear_down(engine)
-
-
-def _archive(image, tag):
-    from archives import named, oci_files, tarred
-
-    return tarred(oci_files((image, named(f"docker.io/library/{tag}"))))
+    engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -140,15 +139,18 @@ def loaded(make_engine, path):
 
 
 def test_docker_loads_and_runs_ours(ours, docker):
-    said = docker("load", "--input", ours.room / "2.tar")
-    assert sorted(said.splitlines()) == ["Loaded image: one:1", "Loaded image: two:1"]
+    said = docker("load", "--input", ours.room / "3.tar")
+    assert sorted(said.splitlines()) == [
+        f"Loaded image: {name}:1" for name in ("one", "two", "zstd")
+    ]
     assert docker.ids() == ours.ids
-    assert docker("run", "--rm", "--network", "none", "two:1") == "two"
+    for name, said in (("two:1", "two"), ("zstd:1", "zst")):
+        assert docker("run", "--rm", "--network", "none", name) == said
 
 
 def test_we_load_docker_s(ours, docker, make_engine, tmp_path):
-    docker("load", "--input", ours.room / "2.tar")
-    docker("save", "--output", tmp_path / "archive", "one:1", "two:1")
+    docker("load", "--input", ours.room / "3.tar")
+    docker("save", "--output", tmp_path / "archive", *ours.ids)
     assert loaded(make_engine, tmp_path / "archive") == ours.ids
 
 
@@ -174,11 +176,11 @@ def test_we_import_as_docker_does(docker, engine, tmp_path):
 # -- podman ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("archive", ["1.tar", "2.tar", "oci.tar"])
+@pytest.mark.parametrize("archive", ["1.tar", "3.tar", "oci.tar"])
 def test_podman_loads_ours(archive, ours, podman):
     podman("load", "--input", ours.room / archive)
     there = podman.ids()
-    wanted = ours.ids if archive == "2.tar" else {"one:1": ours.ids["one:1"]}
+    wanted = ours.ids if archive == "3.tar" else {"one:1": ours.ids["one:1"]}
     podman("rmi", "--all", "--force")
     assert there == wanted
 
@@ -192,9 +194,9 @@ def test_we_load_podman_s(kind, ours, podman, make_engine, tmp_path):
 
 
 def test_we_load_several_of_podman_s(ours, podman, make_engine, tmp_path):
-    podman("load", "--input", ours.room / "2.tar")
+    podman("load", "--input", ours.room / "3.tar")
     words = ("--multi-image-archive", "--output", tmp_path / "archive")
-    podman("save", *words, "localhost/one:1", "localhost/two:1")
+    podman("save", *words, *(f"localhost/{name}" for name in ours.ids))
     podman("rmi", "--all", "--force")
     assert loaded(make_engine, tmp_path / "archive") == ours.ids
 
@@ -206,17 +208,20 @@ def test_we_load_several_of_podman_s(ours, podman, make_engine, tmp_path):
     "source",
     [
         "docker-archive:1.tar",
-        "docker-archive:2.tar:two:1",
+        "docker-archive:3.tar:two:1",
         "oci-archive:1.tar",
         "oci-archive:oci.tar",
-        "oci-archive:2.tar:docker.io/library/two:1",
+        "oci-archive:3.tar:docker.io/library/two:1",
+        "docker-archive:3.tar:zstd:1",
+        "oci-archive:3.tar:docker.io/library/zstd:1",
+        "oci-archive:zstd.tar",
     ],
 )
 def test_skopeo_reads_ours(source, ours, skopeo, tmp_path):
     transport, _, rest = source.partition(":")
     skopeo("copy", "--quiet", f"{transport}:{ours.room}/{rest}", f"dir:{tmp_path}")
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    name = "two:1" if "two" in source else "one:1"
+    name = next((each for each in ("two:1", "zstd:1") if each[:-2] in source), "one:1")
     assert manifest["config"]["digest"] == ours.ids[name]
     for layer in manifest["layers"]:
         assert (tmp_path / layer["digest"].partition(":")[2]).stat().st_size == layer["size"]

@@ -40,7 +40,7 @@ from ocimagic.errors import (
     LayerRefused,
     PlatformNotFound,
 )
-from ocimagic.model.event import LayerPhase
+from ocimagic.model.event import LayerPhase, LoadStarted
 from ocimagic.model.options import BuildOptions
 from ocimagic.model.request import ImportOptions
 from ocimagic.spec.digest import Digest
@@ -136,6 +136,21 @@ def test_the_documents_are_docker_s(stocked):
     tops = json.loads(files["repositories"])
     assert tops.keys() == {"a", "b"}
     assert all(f"blobs/sha256/{top}" in files for tags in tops.values() for top in tags.values())
+
+
+def test_zstd_is_plain_for_docker_and_kept_in_a_layout(engine, make_engine):
+    image = made()
+    packed = [zstandard.compress(ONE), zstandard.compress(TWO)]
+    engine.images.load(tarred(docker_files(image, "z:1", layers=packed)))
+    kept = [Digest.of(each) for each in packed]
+    for kind, digests in (("docker", image.diff_ids), ("oci", kept)):
+        archive = saved(engine, "z:1", format=kind)
+        names = {name.rpartition("/")[2] for name in files_of(archive)}
+        assert {each.hex for each in digests} <= names
+        other = make_engine(kind)
+        other.images.load(archive)
+        assert other.images.inspect("z:1").image_id == image_id(image)
+        assert [each.digest for each in other.images.inspect("z:1").layers] == digests
 
 
 def test_oci_leaves_docker_s_own_files_out(stocked):
@@ -312,8 +327,10 @@ def test_progress_is_told_of_each_layer_once(engine):
     events = []
     image = made(ONE, TWO, ONE)
     engine.images.load(tarred(oci_files((image, named("a:1")))), on_event=events.append)
-    done = [each.digest for each in events if each.phase is LayerPhase.DONE]
-    assert done == list(dict.fromkeys(each.digest for each in image.layers))
+    wanted = list(dict.fromkeys((each.digest, each.size) for each in image.layers))
+    assert events[0] == LoadStarted(("a:1",), tuple(wanted))
+    done = [each.digest for each in events[1:] if each.phase is LayerPhase.DONE]
+    assert done == [digest for digest, _ in wanted]
 
 
 def test_several_at_once(make_engine):
