@@ -396,6 +396,50 @@ def test_killed_in_the_middle(part, make_engine, tmp_path):
     assert engine.images.inspect("big:1").image_id == image_id(made(big, compress=False))
 
 
+KILLED_AT = """
+import os, signal, sys
+from ocimagic import Engine
+from ocimagic.store.blobs import BlobStore
+from ocimagic.store.images import Images
+from ocimagic.store.layout import Layout
+from ocimagic.store.store import Store
+from ocimagic.transfer.unpack import Unpacking
+root, archive, place = sys.argv[1:]
+kind, name = place.split(".")
+setattr(globals()[kind], name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+Engine(root, environment={}).images.load(archive)
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "published"),
+    [
+        ("Unpacking.verify", False),
+        ("BlobStore.adopt_file", False),
+        ("BlobStore.put", False),
+        ("Unpacking.keep", False),
+        ("Store.sync", False),
+        ("Images.add_all", False),
+        ("Layout.publish", True),
+    ],
+)
+def test_killed_at_each_step_on_the_way_in(place, published, make_engine, tmp_path):
+    engine = make_engine()
+    files = oci_files((made(), named("a:1")), (made(TWO), named("b:1")))
+    (tmp_path / "archive").write_bytes(tarred(files))
+    words = [sys.executable, "-c", KILLED_AT, engine.home.data, tmp_path / "archive", place]
+    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+    Engine(engine.home.data, environment={}).close()
+    both = [("a:1", image_id(made())), ("b:1", image_id(made(TWO)))]
+    assert names_of(engine) == (both if published else [])
+    assert list(engine.home.ingest.glob("load-*")) == []
+    assert list(engine.home.snapshots.glob("new-*")) == []
+    engine.images.load(tmp_path / "archive")
+    assert names_of(engine) == both
+    assert b"docker.io/library/a:1" in (engine.home.data / "index.json").read_bytes()
+    assert saved(engine, "a:1", "b:1")
+
+
 MEMORY = """
 import sys
 from ocimagic import Engine
