@@ -5,6 +5,7 @@ Source for names and words: Docker CLI reference, ``docker image save``, ``load`
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING, BinaryIO, get_args
 
@@ -181,8 +182,7 @@ def _checker(verb: str, cancelled: threading.Event | None) -> Callable[[], None]
 def _pieces(source: Source) -> Iterator[bytes]:
     """Read a source a mebibyte at a time."""
     if isinstance(source, bytes):
-        yield source
-        return
+        source = io.BytesIO(source)
     if not isinstance(source, str | os.PathLike | int):
         yield from chunks_of(source)
         return

@@ -141,7 +141,7 @@ class Spool:
         Raises:
             ArchiveRefused: it is not there.
         """
-        at = name
+        at = posixpath.normpath(name)
         for _ in range(_MAX_LINKS):
             if at in self._files:
                 return self._files[at]

@@ -453,6 +453,7 @@ with open("/proc/self/status") as status:
 """
 
 
+@pytest.mark.slow
 def test_no_layer_is_ever_in_memory(tmp_path, make_engine):
     engine = make_engine()
     big = tar_of(("big", bytes(160 << 20)))
