@@ -45,6 +45,7 @@ from ocimagic.model.options import BuildOptions
 from ocimagic.model.request import ImportOptions
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.platform import Platform
+from ocimagic.transfer.unpack import Unpacker
 
 
 def saved(engine, *names, **options):
@@ -305,14 +306,26 @@ def test_an_image_that_is_here_gets_a_name_and_no_second_form(engine):
     assert len({row.digest for row in rows}) == 1
 
 
-def test_a_damaged_image_is_repaired(engine):
-    archive = tarred(oci_files((made(), named("a:1"))))
-    engine.images.load(archive)
+@pytest.mark.parametrize(
+    "archive",
+    [tarred(oci_files((made(), named("a:1")))), tarred(docker_files(made(), "a:1"))],
+    ids=["the same form", "another form"],
+)
+def test_a_damaged_image_is_repaired(archive, engine):
+    engine.images.load(tarred(oci_files((made(), named("a:1")))))
     blob = engine.home.blobs / engine.images.inspect("a:1").layers[0].digest.hex
     blob.unlink()
     engine.images.load(archive)
-    assert blob.exists()
     assert saved(engine, "a:1")
+
+
+def test_each_layer_is_unpacked_once_and_on_its_way(engine, monkeypatch):
+    def again(*_):
+        pytest.fail("unpacked once more, from the store")
+
+    monkeypatch.setattr(Unpacker, "_try_blob", again)
+    engine.images.load(tarred(docker_files(made(), "a:1")))
+    assert engine.images.inspect("a:1").size_bytes == 8000
 
 
 def test_a_name_that_moves_is_said(engine):
