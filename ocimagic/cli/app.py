@@ -22,7 +22,7 @@ from ocimagic.cli.terminal import Terminal
 from ocimagic.cli.values import Exits, LogText
 from ocimagic.errors import InvalidOption, OcimagicError
 from ocimagic.model.archive import Saved
-from ocimagic.model.report import Copied, ExecResult
+from ocimagic.model.report import Copied, ExecResult, Verified
 from ocimagic.model.result import ContainerSummary, RunResult
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def _command(
         console=_console(),
         out=partial(_write_bytes, stdout),
         ask=_ask if _is_terminal(0) else None,
+        ask_secret=_ask_secret if _is_terminal(0) else None,
     )
     try:
         value = execute(words, session)
@@ -121,6 +122,13 @@ def _ask(question: str) -> str:
     sys.stderr.write(question)
     sys.stderr.flush()
     return sys.stdin.readline()
+
+
+def _ask_secret(question: str) -> str:
+    """Ask on the terminal itself, which shows nothing of the answer."""
+    from getpass import getpass
+
+    return getpass(question)
 
 
 def _write_bytes(stdout: BinaryIO, data: bytes) -> None:
@@ -198,14 +206,14 @@ def _print(value: object, stdout: BinaryIO, stderr: BinaryIO) -> int:
     match value:
         case None | Saved():  # docker says nothing of what it saved
             return 0
-        case RunResult(exit_code=code):
+        case RunResult(exit_code=code) | ExecResult(exit_code=code):
             return code  # its output was shown while it ran
-        case ExecResult(exit_code=code):
-            return code
         case Exits(verb="attach", ends=((_, ended),)):
             return ended.code if ended else 0
         case ContainerSummary(container_id=container_id):
             return _line(container_id, stdout)
+        case Verified(exit_code=code):
+            return _line(_drawn(value), stdout) or code
         case Copied():
             # docker says it only to somebody who looks on.
             return _line(_drawn(value), stderr) if stderr.isatty() else 0

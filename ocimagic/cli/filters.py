@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row")
 
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _ALL_OF = frozenset({"label", "label!"})
 _HEALTH = ("starting", "healthy", "unhealthy", "none")
 _PORT = re.compile(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?", re.ASCII)
 
 
 def keep_images(images: Iterable[ImageSummary], conditions: Iterable[str]) -> list[ImageSummary]:
-    """Keep the images that fit ``reference=PATTERN`` and ``dangling=BOOL``."""
-    return _keep(images, conditions, {"reference": _named, "dangling": _dangling})
+    """Keep the images that fit ``reference=PATTERN``, ``dangling=BOOL`` and ``label=KEY``."""
+    known = {"reference": _named, "dangling": _dangling, "label": _labelled}
+    return _keep(images, conditions, known)
 
 
 def wants_all(conditions: Iterable[str]) -> bool:
@@ -81,6 +83,37 @@ def prune_keeper(conditions: Iterable[str]) -> Callable[[ContainerSummary], bool
         if key == "until":
             moment_ns(value, now, option="until")
     return lambda each: not _keep([each], wanted, known)
+
+
+def image_keeper(conditions: Iterable[str]) -> tuple[Callable[[ImageSummary], bool], bool]:
+    """Return what says of an image whether ``image prune`` must leave it.
+
+    And whether images with a name are to go as well: ``dangling=false`` says so.
+
+    Raises:
+        InvalidOption: a condition that cannot be understood.
+    """
+    now = datetime.now().astimezone()
+    wanted = list(conditions)
+    known: dict[str, Callable[[ImageSummary, str], bool]] = {
+        "until": lambda each, value: (
+            each.created is not None
+            and unix_ns(each.created) <= moment_ns(value, now, option="until")
+        ),
+        "label": _labelled,
+        "label!": lambda each, value: not _labelled(each, value),
+        "dangling": lambda _each, value: value.lower() in _BOOLEANS,
+    }
+    takes_named = False
+    for condition in wanted:
+        key, value = _condition(condition, known)
+        if key == "until":
+            moment_ns(value, now, option="until")
+        if key == "dangling":
+            if value.lower() not in _BOOLEANS:
+                raise InvalidOption(f"dangling is true or false, not {value!r}")
+            takes_named = not _BOOLEANS[value.lower()]
+    return lambda each: not _keep([each], wanted, known), takes_named
 
 
 def _condition(text: str, known: Iterable[str]) -> tuple[str, str]:
@@ -152,9 +185,9 @@ def _healthy(container: ContainerSummary, value: str) -> bool:
     return (container.health.status if container.health else "none") == value
 
 
-def _labelled(container: ContainerSummary, text: str) -> bool:
+def _labelled(row: ContainerSummary | ImageSummary, text: str) -> bool:
     key, equals, value = text.partition("=")
-    return key in container.labels and (not equals or container.labels[key] == value)
+    return key in row.labels and (not equals or row.labels[key] == value)
 
 
 def _published(_container: ContainerSummary, value: str) -> bool:

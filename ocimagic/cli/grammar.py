@@ -13,6 +13,8 @@ import click
 from ocimagic.cli import container as containers
 from ocimagic.cli import image as images
 from ocimagic.cli import image_archive, refused
+from ocimagic.cli.disk import builder
+from ocimagic.cli.login import login, logout
 from ocimagic.cli.parser import HelpAsked, Noun, Refused, Verb
 from ocimagic.cli.system import doctor, info, inspect, system, version
 from ocimagic.cli.values import HelpText
@@ -32,7 +34,11 @@ ROOT = Noun(
         "image": images.image,
         "container": containers.container,
         "system": system,
+        "builder": builder,
+        "login": login,
+        "logout": logout,
         "pull": images.pull,
+        "push": images.push,
         "build": images.build,
         "images": images.ls,
         "rmi": images.rm,

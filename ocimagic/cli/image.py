@@ -10,6 +10,7 @@ import click
 from ocimagic.cli import refused
 from ocimagic.cli.build_options import build_options
 from ocimagic.cli.container_looking import row_template
+from ocimagic.cli.disk import prune_images
 from ocimagic.cli.filters import keep_images
 from ocimagic.cli.image_archive import VERBS
 from ocimagic.cli.inspecting import inspected
@@ -17,11 +18,13 @@ from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.rows import HistoryRows, ImageRows
 from ocimagic.cli.run_options import platform
 from ocimagic.cli.values import Names
+from ocimagic.model.event import ignore
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
     from ocimagic.cli.values import InspectDocument
-    from ocimagic.model.result import BuildResult, LayerReport, PullResult, Removed
+    from ocimagic.model.report import Verified
+    from ocimagic.model.result import BuildResult, LayerReport, PullResult, PushResult, Removed
 
 verb = partial(click.command, cls=Verb)
 
@@ -53,6 +56,39 @@ def pull(
     )
 
 
+@verb(
+    "push",
+    takes="image",
+    refused=refused.PUSH,
+    cancellable=True,
+    usage="[OPTIONS] NAME[:TAG]",
+)
+@click.option("-a", "--all-tags", is_flag=True, help="Push all tags of the repository")
+@click.option("-q", "--quiet", is_flag=True, help="Show only the name at the end")
+@click.option(
+    "--compression",
+    type=click.Choice(["gzip", "zstd"]),
+    default="gzip",
+    help="Of layers that were built here (not in docker)",
+)
+@click.argument("name")
+@click.pass_obj
+def push(
+    session: Session, name: str, compression: str, *, all_tags: bool, quiet: bool
+) -> PushResult | tuple[PushResult, ...] | Names:
+    """Upload an image to a registry."""
+    done = session.engine().images.push(
+        name,
+        all_tags=all_tags,
+        compression=compression,
+        on_event=ignore if quiet else session.on_event,
+        cancelled=session.cancelled,
+    )
+    if quiet:
+        return Names(tuple(each.reference for each in done))
+    return done[0] if len(done) == 1 else done
+
+
 @verb("ls", takes="image", refused=refused.IMAGE_LS, usage="[OPTIONS] [REPOSITORY[:TAG]]")
 @click.option("-a", "--all", "show_all", is_flag=True, help="Show images without a name too")
 @click.option("-q", "--quiet", is_flag=True, help="Show only image IDs")
@@ -64,7 +100,7 @@ def pull(
     "conditions",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Keep what fits: reference=PATTERN, dangling=true",
+    help="Keep what fits: reference=PATTERN, dangling=true, label=KEY",
 )
 @click.option("--format", "template", default="", metavar="TEMPLATE", help="table, json or fields")
 @click.argument("name", required=False)
@@ -128,6 +164,16 @@ def layers(session: Session, names: tuple[str, ...]) -> LayerReport:
     return session.engine().images.layers(*names)
 
 
+@verb("verify", takes="image", cancellable=True, usage="[IMAGE...]")
+@click.argument("names", nargs=-1, metavar="IMAGE...")
+@click.pass_obj
+def verify(session: Session, names: tuple[str, ...]) -> Verified:
+    """Recheck every byte of images, all of them without IMAGE (not in docker)."""
+    return session.engine().images.verify(
+        *names, on_event=session.on_event, cancelled=session.cancelled
+    )
+
+
 @verb("tag", takes="image", usage="SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]")
 @click.argument("source")
 @click.argument("target")
@@ -178,7 +224,20 @@ def build(
 image = Noun(
     "image",
     help="Manage images.",
-    commands=[pull, ls, inspect, history, layers, tag, rm, build, *VERBS],
+    commands=[
+        pull,
+        push,
+        ls,
+        inspect,
+        history,
+        layers,
+        verify,
+        tag,
+        rm,
+        prune_images,
+        build,
+        *VERBS,
+    ],
     aliases={"list": "ls", "remove": "rm"},
     later=refused.IMAGE_WORDS,
 )

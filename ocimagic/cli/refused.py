@@ -68,6 +68,13 @@ PULL = (
     ),
 )
 
+PUSH = (
+    *_group("an image has one platform in this store", "--platform"),
+    *_group(
+        "content trust was given up by docker too", "--disable-content-trust", takes_value=_SWITCH
+    ),
+)
+
 IMAGE_LS = _group(_DISPLAY, "--tree", takes_value=_SWITCH)
 
 IMAGE_ONE_PLATFORM = _group("this version keeps one platform of an image", "--platform")
@@ -110,8 +117,7 @@ _NETWORKS = "networks of their own come with a later version"
 
 ROOT_WORDS = {
     **dict.fromkeys(
-        ("events", "login", "logout", "push", "search", "builder", "buildx",
-         "context", "manifest", "plugin", "volume"),
+        ("events", "search", "buildx", "context", "manifest", "plugin", "volume"),
         _LATER,
     ),
     "network": _NETWORKS,
@@ -119,8 +125,8 @@ ROOT_WORDS = {
                      "compose"), "this is an engine for one machine"),
 }  # fmt: skip
 
-IMAGE_WORDS = dict.fromkeys(("prune", "push"), _LATER)
+IMAGE_WORDS: dict[str, str] = {}
 
 CONTAINER_WORDS: dict[str, str] = {}
 
-SYSTEM_WORDS = dict.fromkeys(("df", "events", "prune", "dial-stdio"), _LATER)
+SYSTEM_WORDS = dict.fromkeys(("events", "dial-stdio"), _LATER)

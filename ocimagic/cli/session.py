@@ -49,6 +49,7 @@ class Session:
         console: for ``-t``; None where nobody could type.
         out: takes bytes that are no text, such as a tar; None returns them as a value.
         ask: asks a person a question and returns the answer; None where nobody is.
+        ask_secret: the same, and the answer is not shown.
     """
 
     engine: Callable[[], EngineAPI]
@@ -61,6 +62,7 @@ class Session:
     console: Console | None = None
     out: Callable[[bytes], object] | None = None
     ask: Callable[[str], str] | None = None
+    ask_secret: Callable[[str], str] | None = None
 
     def path(self, text: str) -> str:
         """Return a path that was typed as an absolute one; ``~`` is the user's home."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ocimagic.cli import refused
+from ocimagic.cli.disk import df, prune_system
 from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.template import fill
@@ -82,6 +83,6 @@ def _filled(template: str, document: dict[str, object]) -> Names:
 system = Noun(
     "system",
     help="Manage the engine.",
-    commands=[info, doctor],
+    commands={"info": info, "doctor": doctor, "df": df, "prune": prune_system},
     later=refused.SYSTEM_WORDS,
 )

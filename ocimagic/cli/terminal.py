@@ -12,15 +12,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
 
 from ocimagic.model.event import (
-    LayerPhase,
+    ENDED,
     LayerProgress,
-    LoadStarted,
     Notice,
     Output,
-    PullStarted,
     Refreshed,
     StepDone,
     StepStarted,
+    TransferStarted,
 )
 from ocimagic.render.display import as_text
 from ocimagic.render.escape import visible
@@ -69,7 +68,7 @@ class Terminal:
 
     def _show(self, event: Event) -> None:
         match event:
-            case PullStarted() | LoadStarted() | LayerProgress():
+            case TransferStarted() | LayerProgress():
                 self._progress(event)
             case Output(stream, data, step):
                 self._settle()
@@ -97,17 +96,12 @@ class Terminal:
         self._stdout.write(f"{clear}{text}\n".encode(errors="backslashreplace"))
         self._stdout.flush()
 
-    def _progress(self, event: PullStarted | LoadStarted | LayerProgress) -> None:
-        if not isinstance(event, LayerProgress):
+    def _progress(self, event: TransferStarted | LayerProgress) -> None:
+        if isinstance(event, TransferStarted):
             self._settle()
+            self._say(f"{event.verb} {event.reference}")
         self._pull = self._pull.update(event)
-        if not isinstance(event, LayerProgress):
-            doing = "pulling" if isinstance(event, PullStarted) else "loading"
-            self._say(f"{doing} {self._pull.reference}")
-        ended = isinstance(event, LayerProgress) and event.phase in {
-            LayerPhase.DONE,
-            LayerPhase.EXISTS,
-        }
+        ended = isinstance(event, LayerProgress) and event.phase in ENDED
         if self._redraws:
             if ended or time.monotonic() - self._drawn_at >= REDRAW_S:
                 self._redraw()

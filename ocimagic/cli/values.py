@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from ocimagic.model.report import DiskUsage
     from ocimagic.model.result import ContainerSummary, ExitStatus
 
 
@@ -220,3 +221,27 @@ class VersionInfo:
 
     def to_html(self, _now: datetime) -> None:
         """Leave it to the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDetails:
+    """What ``system df -v`` returns: the usage, with each image and each container."""
+
+    usage: DiskUsage
+
+    def to_text(self, now: datetime) -> str:
+        """Draw a table of each kind."""
+        from ocimagic.render.report import usage_tables
+        from ocimagic.render.text import table_text
+
+        parts = [f"{each.caption}:\n\n{table_text(each)}" for each in usage_tables(self.usage, now)]
+        return "\n\n".join(parts)
+
+    def to_html(self, now: datetime) -> str:
+        """Draw a table of each kind."""
+        from ocimagic.render.html import table_html
+        from ocimagic.render.report import usage_tables
+
+        return "".join(
+            table_html(each, caption=each.caption) for each in usage_tables(self.usage, now)
+        )

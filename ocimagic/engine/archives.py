@@ -38,9 +38,8 @@ Source = str | os.PathLike[str] | int | bytes | BinaryIO
 class Archives:
     """Verbs on archives of images; a source is a path, an open file or descriptor, or bytes."""
 
-    def __init__(self, store: Store, unpacker: Unpacker) -> None:
-        self._store = store
-        self._unpacker = unpacker
+    _store: Store
+    _unpacker: Unpacker
 
     def save(
         self,

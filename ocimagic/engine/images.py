@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.archives import Archives
+from ocimagic.engine.exchange import Exchange
 from ocimagic.engine.lineage import base_layers, title
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
-from ocimagic.model.event import Notice, OnEvent, ignore
-from ocimagic.model.options import PullPolicy
+from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.result import (
     BuildResult,
     HistoryLine,
@@ -18,7 +17,6 @@ from ocimagic.model.result import (
     ImageSummary,
     LayerInfo,
     LayerReport,
-    PullResult,
     Removed,
 )
 from ocimagic.model.state import ALIVE
@@ -26,106 +24,23 @@ from ocimagic.spec.annotation import BASE_DIGEST, BASE_NAME
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.reference import Reference
 from ocimagic.store import gc
-from ocimagic.transfer.pull import Pulled, pull
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
 
     from ocimagic.engine.containers import Containers
-    from ocimagic.model.options import BuildOptions, RunOptions
-    from ocimagic.registry.client import RegistryClient
-    from ocimagic.spec.platform import Platform
+    from ocimagic.model.options import BuildOptions
+    from ocimagic.model.report import Verified
     from ocimagic.store.images import StoredImage
-    from ocimagic.store.store import Store
-    from ocimagic.transfer.unpack import Unpacker
 
 
-class Images(Archives):
+class Images(Exchange, Archives):
     """Verbs on images; ``name`` is a reference or an image ID, whole or its first digits."""
 
     containers: Containers
 
-    def __init__(self, store: Store, unpacker: Unpacker, environment: Mapping[str, str]) -> None:
-        super().__init__(store, unpacker)
-        self._environment = environment
-        self._client: RegistryClient | None = None
-
-    # -- getting ---------------------------------------------------------------
-
-    def pull(
-        self,
-        reference: str,
-        *,
-        platform: Platform | None = None,
-        on_event: OnEvent = ignore,
-        cancelled: threading.Event | None = None,
-    ) -> PullResult:
-        """Fetch an image from its registry, verify and unpack it.
-
-        Raises:
-            InvalidReference: not a name.
-            ImageNotFound, Unauthorized, RateLimited, RegistryError: what the registry said.
-            PlatformNotFound, ContentError, InvalidDocument: it cannot be used; the store is
-                as before.
-        """
-        began = time.monotonic()
-        parsed = Reference.parse(reference)
-        done = self._pull(parsed, platform, on_event, cancelled)
-        limit = self._registry().rate_limit
-        return PullResult(
-            reference=str(parsed),
-            image_id=done.image.image_id,
-            digest=done.target,
-            up_to_date=done.up_to_date,
-            downloaded_bytes=done.downloaded_bytes,
-            layers=len(done.image.manifest.layers),
-            size_bytes=self._size(done.image),
-            seconds=time.monotonic() - began,
-            remaining_pulls=limit.remaining if limit else None,
-        )
-
-    def _pull(
-        self,
-        reference: Reference,
-        platform: Platform | None,
-        on_event: OnEvent,
-        cancelled: threading.Event | None = None,
-    ) -> Pulled:
-        return pull(
-            self._store,
-            self._unpacker,
-            self._registry(),
-            reference,
-            platform=platform,
-            on_event=on_event,
-            cancelled=cancelled,
-        )
-
-    def _registry(self) -> RegistryClient:
-        if self._client is None:
-            from pathlib import Path
-
-            from ocimagic.registry.client import RegistryClient
-            from ocimagic.registry.credentials import Credentials
-            from ocimagic.registry.transport import Transport
-
-            credentials = Credentials(Path.home(), self._environment)
-            self._client = RegistryClient(Transport(env=self._environment), credentials)
-        return self._client
-
-    def obtain(self, options: RunOptions, on_event: OnEvent) -> StoredImage:
-        """Return the image to run: from the store, or pulled as the options say."""
-        if options.pull is not PullPolicy.ALWAYS:
-            try:
-                return self._store.images.find(options.image)
-            except ImageNotFound:
-                if options.pull is PullPolicy.NEVER:
-                    raise
-        reference = Reference.parse(options.image)
-        if options.pull is PullPolicy.MISSING:
-            on_event(Notice(f"unable to find image '{reference.familiar}' locally: pulling it"))
-        return self._pull(reference, options.platform, on_event).image
+    # -- making ---------------------------------------------------------------
 
     def build(
         self,
@@ -203,6 +118,7 @@ class Images(Archives):
                 created=image.config.created,
                 size_bytes=sum(sizes.values()),
                 shared_bytes=shared,
+                labels=image.config.config.labels,
             )
             for repository, tag, target in names
         ]
@@ -311,12 +227,21 @@ class Images(Archives):
             )
         )
 
-    def _layer_bytes(self, diff_id: Digest) -> int:
-        record = self._store.images.layer(diff_id)
-        return record.unpacked_bytes if record else 0
+    def verify(
+        self,
+        *names: str,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> Verified:
+        """Recheck every byte of images, all of them if none is named; nothing is changed.
 
-    def _size(self, image: StoredImage) -> int:
-        return sum(self._layer_bytes(each) for each in image.config.diff_ids)
+        Raises:
+            ImageNotFound: there is none of a name.
+            Cancelled: ``cancelled`` was set.
+        """
+        from ocimagic.engine.verify import verify
+
+        return verify(self._store, names, on_event=on_event, cancelled=cancelled)
 
     # -- naming and removing ---------------------------------------------------
 
@@ -356,7 +281,7 @@ class Images(Archives):
             if not left.names:
                 self._store.images.delete(image.manifest.digest)
                 deleted.append(image.image_id)
-        freed = self._sweep(deleted)
+        freed = self.sweep(deleted)
         self._store.layout.publish()
         return Removed(
             untagged=tuple(untagged), deleted=(*deleted, *freed[0]), freed_bytes=freed[1]
@@ -397,8 +322,15 @@ class Images(Archives):
                     + ("" if running else ", or add -f to remove the name all the same"),
                 )
 
-    def _sweep(self, deleted: Sequence[Digest]) -> tuple[Sequence[Digest], int]:
-        """Free what no image, container or fresh build step needs; later if somebody works."""
+    def sweep(self, deleted: Sequence[Digest]) -> tuple[Sequence[Digest], int]:
+        """Free what no image, container or fresh build step needs; later if somebody works.
+
+        Args:
+            deleted: images that are gone; for none, nothing is done.
+
+        Returns:
+            Digests of layers that are gone, and the bytes that are free again.
+        """
         if not deleted:
             return [], 0
         with self._store.alone() as held:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ocimagic.engine.disk import Disk
 from ocimagic.errors import HostLacks
 from ocimagic.model.isolation import Diagnosis, choose, findings
 from ocimagic.model.result import SystemInfo
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 NOT_YET = (
     "bridge networks and -p: a container has the host's network, or none",
-    "push and login",
     "cache, secret and other RUN --mount; ADD of URLs and git repositories",
 )
 _NOT_ISOLATED = (
@@ -46,6 +46,11 @@ class System:
         self._unpacker = unpacker
         self._images = images
         self._containers = containers
+
+    @property
+    def disk(self) -> Disk:
+        """Return the verbs on what is on disk."""
+        return Disk(self._store, self._unpacker, self._images, self._containers)
 
     def info(self) -> SystemInfo:
         """Return what this machine and this version can do."""

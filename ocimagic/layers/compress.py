@@ -1,4 +1,4 @@
-"""Layer bytes as they travel, made plain again: gzip, zstd or nothing.
+"""Layer bytes as they travel, made plain again, and the other way: gzip, zstd or nothing.
 
 What the bytes are is told by their first bytes, never by a media type: registries lie.
 Archives that people hand over may be in bzip2 and xz as well.
@@ -23,6 +23,7 @@ _ZSTD_SKIPPABLE = tuple(bytes([low, 0x2A, 0x4D, 0x18]) for low in range(0x50, 0x
 _MAGIC_BYTES = 4
 _BZIP2_MAGIC = b"BZh"
 _XZ_MAGIC = b"\xfd7zXZ\0"
+_GZIP_LEVEL, _ISAL_LEVEL, _ZSTD_LEVEL = 6, 2, 3
 _MAX_WINDOW_BYTES = 1 << 27
 # A zstd block of 4 bytes can stand for 128 KiB and python-zstandard returns all that an input
 # gives at once: 4 KiB in is at most 128 MiB out.
@@ -44,6 +45,40 @@ def sniff(head: bytes) -> Compression:
     if head.startswith((_ZSTD_MAGIC, *_ZSTD_SKIPPABLE)):
         return Compression.ZSTD
     return Compression.NONE
+
+
+def compressed(chunks: Iterable[bytes], kind: Compression) -> Iterator[bytes]:
+    """Yield the bytes of a blob; equal input gives equal output, whatever the pieces are.
+
+    Args:
+        chunks: the plain bytes.
+        kind: how; one member or frame, without a name or a time in it.
+    """
+    if kind is Compression.NONE:
+        yield from chunks
+        return
+    codec = _zstd_writer() if kind is Compression.ZSTD else _gzip_writer()
+    for chunk in chunks:
+        if piece := codec.compress(chunk):
+            yield piece
+    yield codec.flush()
+
+
+def _gzip_writer() -> Any:  # noqa: ANN401  isal's or zlib's, which have no common type
+    gzip_only = 31
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        import zlib
+
+        return zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, gzip_only)
+    return isal_zlib.compressobj(_ISAL_LEVEL, isal_zlib.DEFLATED, gzip_only)
+
+
+def _zstd_writer() -> Any:  # noqa: ANN401  its type has no name
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_content_size=False).compressobj()
 
 
 def decompressed(chunks: Iterable[bytes], *, max_bytes: int | None = None) -> Iterator[bytes]:

@@ -19,14 +19,8 @@ if TYPE_CHECKING:
 
     Bundle = dict[str, Any]
 
-_MAYBE_SHOWN = (
-    result.PullResult,
-    result.BuildResult,
-    archive.Loaded,
-    values.LogText,
-    values.Names,
-    Listing,
-)
+_SUMMED_UP = (result.PullResult, result.PushResult, result.BuildResult, archive.Loaded)
+_MAYBE_SHOWN = (*_SUMMED_UP, values.LogText, values.Names, Listing)
 _TREES = (result.ImageDetails, result.ContainerDetails, values.InspectDocument)
 
 

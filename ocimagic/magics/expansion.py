@@ -24,6 +24,7 @@ from ocimagic.model.result import (
     ImageDetails,
     ImageSummary,
     PullResult,
+    PushResult,
     RunResult,
 )
 
@@ -239,7 +240,7 @@ def word_of(value: object) -> str:
             return str(value.image_id) if "<none>" in value.name else value.name
         case ImageDetails() | BuildResult():
             return value.tags[0] if value.tags else str(value.image_id)
-        case PullResult():
+        case PullResult() | PushResult():
             return value.reference
         case ContainerSummary() | RunResult() | ExecResult() | ContainerStats():
             return value.container_id

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 from ocimagic.magics.listing import Listing
 from ocimagic.model.archive import Loaded
 from ocimagic.model.event import (
-    LayerPhase,
+    ENDED,
     LayerProgress,
-    LoadStarted,
     Notice,
     Output,
-    PullStarted,
     Refreshed,
     StepDone,
     StepStarted,
+    TransferStarted,
 )
-from ocimagic.model.result import BuildResult, PullResult
+from ocimagic.model.result import BuildResult, PullResult, PushResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +90,7 @@ class CellScreen:
         self._streams.end()
         if self._live.shows(value):
             return True
-        summed_up = isinstance(value, PullResult | BuildResult | Loaded)
+        summed_up = isinstance(value, PullResult | PushResult | BuildResult | Loaded)
         return self._progress.end(draw(value) if summed_up else None) and summed_up
 
 
@@ -173,11 +172,9 @@ class TextProgress(NoProgress):
     def show(self, event: Event) -> None:
         """Say what has begun or ended."""
         match event:
-            case PullStarted():
-                self._say(f"pulling {event.reference}")
-            case LoadStarted():
-                self._say(f"loading {', '.join(event.names)}".rstrip())
-            case LayerProgress(phase=LayerPhase.DONE | LayerPhase.EXISTS):
+            case TransferStarted():
+                self._say(f"{event.verb} {event.reference}")
+            case LayerProgress(phase=phase) if phase in ENDED:
                 self._say(f"{event.digest.short}: {event.phase.value}")
             case StepStarted():
                 self._say(f"[{event.number}/{event.total}] {event.text}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import getpass
 import os
 import threading
 from contextlib import ExitStack
@@ -154,6 +155,7 @@ class KernelSession:
                 cancelled=cancelled,
                 console=self._console(foreground, told, cancelled),
                 ask=self._asker(foreground),
+                ask_secret=self._asker(foreground, secret=True),
             )
             return execute(list(words), session)
 
@@ -183,13 +185,17 @@ class KernelSession:
 
         return is_available()
 
-    def _asker(self, foreground: Foreground) -> Callable[[str], str] | None:
+    def _asker(
+        self, foreground: Foreground, *, secret: bool = False
+    ) -> Callable[[str], str] | None:
         """Return what asks the user a question; None where nobody could answer."""
+        # Looked up when it is called: a kernel puts its own in their places.
+        ask = (getpass.getpass) if secret else (input)
         if getattr(self.ip, "kernel", None) is None:
             there = _is_terminal()
         else:
             there = self._somebody_is_there()
-        return (lambda text: str(foreground.in_cell(lambda: input(text)))) if there else None
+        return (lambda text: str(foreground.in_cell(lambda: ask(text)))) if there else None
 
     def _somebody_is_there(self) -> bool:
         """Tell whether the front end lets cells ask; tools that execute notebooks do not."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ocimagic.model.containers import ContainersAPI
     from ocimagic.model.isolation import Diagnosis
     from ocimagic.model.options import BuildOptions
+    from ocimagic.model.report import CachePruned, DiskUsage, ImagesPruned, SystemPruned, Verified
     from ocimagic.model.request import ImportOptions
     from ocimagic.model.result import (
         BuildResult,
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
         ImageDetails,
         ImageSummary,
         LayerReport,
+        LoggedIn,
+        LoggedOut,
         PullResult,
+        PushResult,
         Removed,
         SystemInfo,
     )
@@ -42,6 +46,26 @@ class ImagesAPI(Protocol):
         """Fetch an image from its registry, verify and unpack it."""
         ...
 
+    def push(
+        self,
+        name: str,
+        *,
+        all_tags: bool = False,
+        compression: str = "gzip",
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> tuple[PushResult, ...]:
+        """Bring an image to the registry that its name begins with; one result per tag."""
+        ...
+
+    def login(self, registry: str, username: str, password: str) -> LoggedIn:
+        """Log in to a registry, and keep the login where docker keeps it."""
+        ...
+
+    def logout(self, registry: str) -> LoggedOut:
+        """Forget the login for a registry."""
+        ...
+
     def list(self, name: str | None = None, *, all: bool = False) -> tuple[ImageSummary, ...]:  # noqa: A002
         """List images, newest first; ``name`` keeps one repository or reference."""
         ...
@@ -56,6 +80,15 @@ class ImagesAPI(Protocol):
 
     def layers(self, *names: str) -> LayerReport:
         """Compare the layers of one or more images."""
+        ...
+
+    def verify(
+        self,
+        *names: str,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> Verified:
+        """Recheck every byte of images, all of them if none is named."""
         ...
 
     def tag(self, source: str, target: str) -> None:
@@ -109,8 +142,38 @@ class ImagesAPI(Protocol):
         ...
 
 
+class DiskAPI(Protocol):
+    """Verbs on what is on disk."""
+
+    def usage(self) -> DiskUsage:
+        """Add up what images, containers and the build cache take."""
+        ...
+
+    def prune_images(
+        self,
+        *,
+        all: bool = False,  # noqa: A002  docker's word
+        keep: Callable[[ImageSummary], bool] = ...,
+    ) -> ImagesPruned:
+        """Take images away that nobody needs."""
+        ...
+
+    def prune_cache(self) -> CachePruned:
+        """Forget all build steps."""
+        ...
+
+    def prune(self, *, all: bool = False) -> SystemPruned:  # noqa: A002  docker's word
+        """Take stopped containers, unused images and the build cache away."""
+        ...
+
+
 class SystemAPI(Protocol):
     """Verbs on the engine itself."""
+
+    @property
+    def disk(self) -> DiskAPI:
+        """Return the verbs on what is on disk."""
+        ...
 
     def info(self) -> SystemInfo:
         """Return what this machine and this version can do."""

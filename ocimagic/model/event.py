@@ -15,39 +15,35 @@ if TYPE_CHECKING:
 
 
 class LayerPhase(Enum):
-    """What is happening to one layer of a pull."""
+    """What is happening to one layer of a pull or a push."""
 
     WAITING = "waiting"
     DOWNLOADING = "downloading"
     EXTRACTING = "extracting"
+    COMPRESSING = "compressing"
+    UPLOADING = "uploading"
     DONE = "done"
     EXISTS = "already exists"
+    MOUNTED = "mounted from another repository"
+
+
+ENDED = frozenset({LayerPhase.DONE, LayerPhase.EXISTS, LayerPhase.MOUNTED})
 
 
 @dataclass(frozen=True, slots=True)
-class PullStarted:
+class TransferStarted:
     """The manifest is known; its layers come next.
 
     Attributes:
-        layers: digest and compressed size in bytes, bottom first.
+        digest: of what is pulled; None for a push, whose manifest comes last, and a load.
+        layers: digest and size in bytes, bottom first: as they are where they come from.
+        verb: ``pulling``, ``pushing`` or ``loading``.
     """
 
     reference: str
-    digest: Digest
+    digest: Digest | None
     layers: tuple[tuple[Digest, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LoadStarted:
-    """An archive is read and right; its layers are unpacked next.
-
-    Attributes:
-        names: of its images, as docker shows them; those that have none are left out.
-        layers: digest and size in bytes as stored.
-    """
-
-    names: tuple[str, ...]
-    layers: tuple[tuple[Digest, int], ...]
+    verb: str = "pulling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ class LayerProgress:
     """One layer moved on.
 
     Attributes:
-        done_bytes: compressed bytes fetched so far.
+        done_bytes: compressed bytes fetched or sent so far.
         total_bytes: compressed size.
     """
 
@@ -138,9 +134,7 @@ class Refreshed:
     value: object
 
 
-Event = (
-    PullStarted | LoadStarted | LayerProgress | StepStarted | StepDone | Output | Notice | Refreshed
-)
+Event = TransferStarted | LayerProgress | StepStarted | StepDone | Output | Notice | Refreshed
 OnEvent = Callable[[Event], None]
 
 

@@ -153,6 +153,138 @@ class Pruned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImagesPruned:
+    """What ``image prune`` took away.
+
+    Attributes:
+        untagged: names that are gone.
+        deleted: image IDs, and digests of layers that only they needed.
+        freed_bytes: on disk.
+    """
+
+    untagged: tuple[str, ...]
+    deleted: tuple[Digest, ...]
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePruned:
+    """What ``builder prune`` took away.
+
+    Attributes:
+        steps: how many build steps will be done anew.
+        freed_bytes: on disk; a layer that an image has stays.
+    """
+
+    steps: int
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemPruned:
+    """What ``system prune`` took away."""
+
+    containers: Pruned
+    images: ImagesPruned
+    cache: CachePruned
+
+    @property
+    def freed_bytes(self) -> int:
+        """Return all that is free again."""
+        return sum(each.freed_bytes for each in (self.containers, self.images, self.cache))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something of an image that is not what its digest says.
+
+    Attributes:
+        digest: of the manifest or the layer.
+        what: is so, in one sentence.
+    """
+
+    image: str
+    digest: Digest
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What ``image verify`` found.
+
+    Attributes:
+        images: how many were checked.
+        checked_bytes: of layers that were read, each once.
+    """
+
+    images: int
+    checked_bytes: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 when all is well, for scripts."""
+        return 1 if self.faults else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageUsage:
+    """What one image takes on disk, each layer as it came and unpacked.
+
+    Attributes:
+        shared_bytes: of layers that other images have as well.
+        unique_bytes: of its own layers: what its removal would free.
+        containers: how many were made from it.
+    """
+
+    name: str
+    image_id: Digest
+    created: datetime | None
+    shared_bytes: int
+    unique_bytes: int
+    containers: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Return both."""
+        return self.shared_bytes + self.unique_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerUsage:
+    """What one container wrote.
+
+    Attributes:
+        active: it runs, or is paused or waits to be started again.
+    """
+
+    name: str
+    container_id: str
+    image: str
+    size_bytes: int
+    active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskUsage:
+    """What ``system df`` shows.
+
+    Attributes:
+        images_bytes: of all images, each layer counted once.
+        images_reclaimable_bytes: of layers that no container needs.
+        cache_steps: build steps that are remembered.
+        cache_bytes: of layers that only they need.
+    """
+
+    images: tuple[ImageUsage, ...]
+    images_bytes: int
+    images_reclaimable_bytes: int
+    containers: tuple[ContainerUsage, ...]
+    cache_steps: int
+    cache_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
     """What ``container cp`` did.
 

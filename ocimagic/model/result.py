@@ -39,6 +39,7 @@ class ImageSummary:
     created: datetime | None
     size_bytes: int
     shared_bytes: int
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -150,6 +151,58 @@ class PullResult:
     size_bytes: int
     seconds: float
     remaining_pulls: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushResult:
+    """What ``image push`` did.
+
+    Attributes:
+        reference: full name with tag.
+        digest: of the manifest in the registry.
+        manifest_bytes: size of that manifest.
+        layers: number of layers.
+        there: how many of them the registry had already.
+        mounted: how many it took over from another of its repositories.
+        sent_bytes: compressed, over the network.
+    """
+
+    reference: str
+    digest: Digest
+    manifest_bytes: int
+    layers: int
+    there: int
+    mounted: int
+    sent_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedIn:
+    """What ``login`` did.
+
+    Attributes:
+        registry: host, ``docker.io`` for Docker Hub.
+        kept_in: the file or the helper program that has the login now.
+        is_readable: it lies there as plain text.
+    """
+
+    registry: str
+    username: str
+    kept_in: str
+    is_readable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedOut:
+    """What ``logout`` did.
+
+    Attributes:
+        was_there: there was a login.
+    """
+
+    registry: str
+    was_there: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

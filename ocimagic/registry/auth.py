@@ -107,15 +107,26 @@ class Subject:
 
     Attributes:
         registry: host and port as in a reference.
+        repository: "" for the registry itself.
+        actions: what is to be done there.
+        source: another repository that blobs are taken over from, or "".
     """
 
     registry: str
     repository: str
+    actions: str = "pull"
+    source: str = ""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Return what that needs of a token."""
+        own = (f"repository:{self.repository}:{self.actions}",) if self.repository else ()
+        return (*own, f"repository:{self.source}:pull") if self.source else own
 
     @property
     def scope(self) -> str:
-        """Return what pulling needs."""
-        return f"repository:{self.repository}:pull"
+        """Return the same as one text."""
+        return " ".join(self.scopes)
 
 
 class Authenticator:
@@ -251,7 +262,7 @@ class Authenticator:
                 " which is not known to belong to it"
             )
             login = None
-        request = _token_request(challenge, subject.scope, login)
+        request = _token_request(challenge, subject, login)
         patience = self._transport.patience
         with self._transport.open(request, cancelled=cancelled) as answer:
             if answer.status != 200:
@@ -286,13 +297,15 @@ def _with(request: Request, proof: _Proof | None) -> Request:
     return replace(request, headers={**request.headers, "Authorization": proof.value})
 
 
-def _token_request(challenge: Challenge, scope: str, login: Login | None) -> Request:
+def _token_request(challenge: Challenge, subject: Subject, login: Login | None) -> Request:
     """Write the request for a token.
 
     The scope is the challenge's own when it names one: the registry knows best what it wants.
+    Only of another repository that we take from it knows nothing.
     """
     realm = challenge.parameters["realm"].partition("#")[0]
-    scopes = challenge.parameters.get("scope", "").split() or [scope]
+    scopes = challenge.parameters.get("scope", "").split() or list(subject.scopes)
+    scopes += [each for each in subject.scopes[1:] if each not in scopes]
     service = challenge.parameters.get("service", "")
     if login and login.identity_token:
         form = {

@@ -1,6 +1,6 @@
 """The registry client: names become descriptors, descriptors become bytes.
 
-Spec: distribution-spec "Pull" and "Content Discovery"; pushing is a later piece of work.
+Spec: distribution-spec "Pull" and "Content Discovery"; ``upload`` is the other direction.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from ocimagic.registry.auth import Authenticator, Subject
 from ocimagic.registry.blobs import BlobStream, check_length, check_range, chunks_of
 from ocimagic.registry.message import Request
 from ocimagic.registry.origin import Origin, resolve_step
-from ocimagic.registry.refusal import RateLimit, refusal
+from ocimagic.registry.refusal import RateLimit, login_refusal, refusal
 from ocimagic.registry.transport import Transport
+from ocimagic.registry.upload import AGENT, Uploader
 from ocimagic.spec import mediatype
 from ocimagic.spec.codec import MAX_MANIFEST_BYTES, decode
 from ocimagic.spec.descriptor import Descriptor
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ocimagic.errors import OcimagicError
     from ocimagic.registry.credentials import Credentials
     from ocimagic.registry.message import Answer
+    from ocimagic.registry.settings import RegistrySettings
     from ocimagic.spec.reference import Reference
 
 # Old registries answer with schema 1 when they are not told what we can read.
@@ -67,6 +69,7 @@ class RegistryClient:
         transport: connections; shared with other clients if you like.
         credentials: where logins are; None reads public images only.
         trusted_realms: see Authenticator.
+        settings: what this machine says of registries: mirrors.
     """
 
     def __init__(
@@ -75,8 +78,10 @@ class RegistryClient:
         credentials: Credentials | None = None,
         *,
         trusted_realms: frozenset[str] = frozenset(),
+        settings: RegistrySettings | None = None,
     ) -> None:
         self._transport = transport or Transport()
+        self._settings = settings
         self._auth = Authenticator(self._transport, credentials, trusted_realms=trusted_realms)
         # One place shared by all twins; append and read are atomic.
         self._latest_limit: deque[RateLimit] = deque(maxlen=1)
@@ -95,6 +100,14 @@ class RegistryClient:
     def rate_limit(self) -> RateLimit | None:
         """The pulls that the registry asked last still gives; None when none has said."""
         return next(iter(tuple(self._latest_limit)), None)
+
+    def places(self, reference: Reference) -> list[Reference]:
+        """Return where to ask for what a reference names, in turn: mirrors, then its own place.
+
+        Raises:
+            InvalidOption: this machine's settings forbid to ask.
+        """
+        return self._settings.places(reference) if self._settings else [reference]
 
     def resolve(self, reference: Reference, *, accept: Sequence[str] = ACCEPT) -> Descriptor:
         """Ask what a reference names now, without fetching it if that can be avoided.
@@ -205,6 +218,29 @@ class RegistryClient:
             where=reference.registry,
         )
 
+    def uploader(self, reference: Reference) -> Uploader:
+        """Return what pushes to a repository."""
+        return Uploader(self._transport, self._auth, reference, self._cancelled)
+
+    def check_login(self, registry: str) -> None:
+        """Ask a registry whether it takes the login there is for it.
+
+        Raises:
+            Unauthorized: it does not.
+            RegistryError: unreachable, or no registry.
+        """
+        base = self._transport.base_url(registry, cancelled=self._cancelled)
+        subject = Subject(registry, "")
+        request = Request("GET", f"{base}/v2/", {"User-Agent": AGENT})
+        with self._auth.open(request, subject, cancelled=self._cancelled) as answer:
+            if answer.status != 200:
+                raise login_refusal(
+                    answer,
+                    registry,
+                    within_s=self._transport.patience.error_body_s,
+                    notes=self._auth.notes(subject),
+                )
+
     def _tag_page(self, answer: Answer) -> list[str]:
         limits = self._transport.patience
         raw = answer.read(max_bytes=MAX_MANIFEST_BYTES, within_s=limits.body_s, what="tags")
@@ -225,7 +261,7 @@ class RegistryClient:
         """Ask about a repository; ``path`` is what follows its name."""
         base = self._transport.base_url(reference.registry, cancelled=self._cancelled)
         url = f"{base}/v2/{reference.repository}/{path}"
-        sent = {"User-Agent": "ocimagic", **(headers or {})}
+        sent = {"User-Agent": AGENT, **(headers or {})}
         if accept:
             sent["Accept"] = ", ".join(accept)
         subject = Subject(reference.registry, reference.repository)

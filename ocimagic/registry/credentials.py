@@ -87,7 +87,7 @@ class Credentials:
     ) -> None:
         self._home = home
         self._env = env
-        self._explicit = {_key(host): login for host, login in (explicit or {}).items()}
+        self._explicit = {registry_key(host): login for host, login in (explicit or {}).items()}
         self._problems: dict[str, None] = {}
 
     @property
@@ -103,7 +103,7 @@ class Credentials:
             repository: podman's files may hold a login for a part of a registry; the
                 longest matching path wins.
         """
-        key = _key(host)
+        key = registry_key(host)
         if key in self._explicit:
             return self._explicit[key]
         for file in self._files():
@@ -154,7 +154,9 @@ class Credentials:
 
     @staticmethod
     def _helper_for(document: Fields, names: list[str]) -> str:
-        helpers = {_key(name): helper for name, helper in document.text_map("credHelpers").items()}
+        helpers = {
+            registry_key(name): helper for name, helper in document.text_map("credHelpers").items()
+        }
         for name in names:
             if helpers.get(name):
                 return helpers[name]
@@ -206,7 +208,7 @@ class Credentials:
         self._problems[problem] = None
 
 
-def _key(name: str) -> str:
+def registry_key(name: str) -> str:
     """Bring a key to ``host`` or ``host/path``: no scheme, no API version, one name for the Hub."""
     rest = name.partition("://")[2] or name
     rest = re.sub(r"/v[12]$", "", rest.rstrip("/"))
@@ -222,7 +224,7 @@ def _candidates(key: str, repository: str) -> list[str]:
 
 
 def _in_auths(auths: Fields, names: list[str], file: _AuthFile) -> Login | None:
-    entries = {_key(name): name for name in auths.value}
+    entries = {registry_key(name): name for name in auths.value}
     for name in names:
         if name in entries:
             login = _login(auths.child(entries[name]), source=str(file.path))

@@ -15,7 +15,7 @@ from ocimagic.registry.origin import Origin, shown_url
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from urllib3.response import BaseHTTPResponse
@@ -32,12 +32,18 @@ class Request:
 
     Attributes:
         headers: may hold Authorization; it goes to the origin of ``url`` only.
+        body: bytes, or what makes them anew each time the request is sent; the headers then say
+            how many they are.
+        is_movable: its body may go to another host that a redirect names: it is no secret.
+        is_once: it is not sent again when the connection breaks: half of it may have arrived.
     """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | Callable[[], Iterable[bytes]] | None = field(default=None, repr=False)
+    is_movable: bool = False
+    is_once: bool = False
 
     @property
     def origin(self) -> Origin:
@@ -216,12 +222,13 @@ def _explain_tls(err: Exception) -> tuple[str, str, str | None]:
     cause = err.args[0] if err.args else err
     if isinstance(cause, SSLCertVerificationError):
         hint = (
-            "is the clock right?  A registry of your own: add its CA, or list it as insecure\n"
+            "is the clock right?  A registry of your own: put its CA into\n"
+            "/etc/docker/certs.d/HOST:PORT/ca.crt, or name it in OCIMAGIC_INSECURE_REGISTRIES\n"
             "macOS with Python from python.org: run Install Certificates.command once"
         )
         return "untrusted", f"its certificate: {cause.verify_message}", hint
     if "WRONG_VERSION_NUMBER" in str(cause):
-        hint = "if this registry has no TLS on purpose, list it as insecure"
+        hint = "if it has no TLS on purpose, name it in OCIMAGIC_INSECURE_REGISTRIES"
         return "untrusted", "it does not speak TLS", hint
     return "broken", "the TLS connection ended too early", "try again"
 

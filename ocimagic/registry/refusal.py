@@ -123,7 +123,7 @@ def refusal(
     Args:
         answer: its body is read and it is closed.
         reference: the image it is about.
-        what: ``image``, ``blob`` or ``tags``: what was asked for.
+        what: ``image``, ``blob`` or ``tags``: what was asked for; ``upload``: what was sent.
         within_s: seconds to wait for the body.
         notes: what may have kept a login from working.
     """
@@ -133,7 +133,9 @@ def refusal(
     if status == 429:
         return _rate_limited(answer, words, host)
     if status in {401, 403} and answer.origin == answer.asked:
-        return _unauthorized(reference, words, notes, host)
+        return _unauthorized(reference, words, notes, host, what=what)
+    if what == "upload" and status < 500:
+        return _not_taken(answer, reference, words)
     if status == 404:
         return _not_found(reference, words, host, what=what)
     if status >= 500 or status == 408:
@@ -167,9 +169,59 @@ def _not_found(
     return ImageNotFound(said, why=str(words) or None, hint=hint)
 
 
+def _not_taken(
+    answer: Answer, reference: Reference, words: RegistryWords
+) -> RegistryAnswered | ImageNotFound:
+    """Say why a registry does not take what is pushed to it."""
+    host, why = answer.origin.shown, str(words) or f"HTTP {answer.status}"
+    if words.code == "NAME_UNKNOWN" or (answer.status == 404 and not words.code):
+        return ImageNotFound(
+            f"no repository {reference.familiar_name} in {host}",
+            why=why,
+            hint="this registry wants it to be made first, with its own tools or pages",
+        )
+    hint = None
+    if words.code == "TAG_INVALID" or "immutable" in why.lower():
+        hint = "its tags cannot be changed: push under another one"
+    elif answer.status == 405 or words.code == "UNSUPPORTED":
+        hint = "it can perhaps only be pulled from"
+    elif answer.status == 413:
+        hint = "the registry, or a proxy before it, takes no layer of this size"
+    return RegistryAnswered(f"{host} does not take {reference.familiar}", why=why, hint=hint)
+
+
+def login_refusal(
+    answer: Answer, registry: str, *, within_s: float, notes: Sequence[str] = ()
+) -> OcimagicError:
+    """Turn what a registry answers to a login into an error; the answer is closed."""
+    with answer:
+        words = RegistryWords.parse(answer.error_text(within_s=within_s))
+    host = answer.origin.shown
+    if answer.status in {401, 403}:
+        reasons = [str(words) or "unauthorized: authentication required", *notes]
+        return Unauthorized(
+            f"{host} refuses this login",
+            why="\n".join(reasons),
+            hint="check user name and password; some registries want a token instead of it",
+        )
+    return RegistryAnswered(
+        f"{host} does not answer as a registry",
+        why=str(words) or f"HTTP {answer.status}",
+        hint=f"check the address {registry}",
+    )
+
+
 def _unauthorized(
-    reference: Reference, words: RegistryWords, notes: Sequence[str], host: str
+    reference: Reference, words: RegistryWords, notes: Sequence[str], host: str, *, what: str
 ) -> Unauthorized:
+    if what == "upload":
+        return Unauthorized(
+            f"push access denied for {reference.familiar_name}",
+            why="\n".join(each for each in (str(words), *notes) if each) or None,
+            hint="a name there begins with the account or project it belongs to; to log in: "
+            + login_command(reference.registry),
+            where=host,
+        )
     reasons = ["the repository does not exist, or it is private", str(words), *notes]
     return Unauthorized(
         f"pull access denied for {reference.familiar_name}",

@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Self
 
-from ocimagic.errors import RegistryAnswered, RegistryError, RegistryUnreachable
+from ocimagic.errors import InvalidOption, RegistryAnswered, RegistryError, RegistryUnreachable
 from ocimagic.registry.message import Answer, Request, failure, refuse_cancelled
 from ocimagic.registry.origin import HUB_HOST, Origin, check_step, resolve_step, shown_url
 from ocimagic.registry.proxy import proxy_for
+from ocimagic.registry.settings import Certificates
 from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from ssl import SSLContext
     from types import TracebackType
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS_WITH_BODY = frozenset({307, 308})
+_READING = frozenset({"GET", "HEAD"})
 _WORTH_A_RETRY = frozenset({408, 429, 500, 502, 503, 504})
 _POOL_CONNECTIONS = 8
 
@@ -66,6 +69,8 @@ class Transport:
             of their own.
         env: where HTTPS_PROXY, HTTP_PROXY and NO_PROXY are looked up.
         ca_file: PEM certificates to trust besides the system's.
+        certificates: says what is kept for a host (``name`` or ``name:port``): authorities to
+            trust, and what proves who we are.
     """
 
     def __init__(
@@ -74,14 +79,16 @@ class Transport:
         insecure: frozenset[str] = frozenset(),
         env: Mapping[str, str] | None = None,
         ca_file: Path | None = None,
+        certificates: Callable[[str], Certificates] | None = None,
         patience: Patience | None = None,
     ) -> None:
         self.insecure = insecure
         self.patience = patience or Patience()
         self._env = dict(env or {})
         self._ca_file = ca_file
+        self._certificates = certificates or (lambda _: Certificates())
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, bool], PoolManager] = {}
+        self._pools: dict[tuple[str, bool, Certificates], PoolManager] = {}
         self._base_urls: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -139,9 +146,10 @@ class Transport:
             RegistryUnreachable: no connection after all tries, or ``cancelled`` was set.
             RegistryAnswered: garbage, an untrusted certificate, or a redirect we refuse.
         """
-        for attempt in range(1, self.patience.tries + 1):
+        tries = 1 if request.is_once else self.patience.tries
+        for attempt in range(1, tries + 1):
             refuse_cancelled(cancelled, request.url)
-            last = attempt == self.patience.tries
+            last = attempt == tries
             pause: float | None = self.patience.backoff_s * 2 ** (attempt - 1)
             try:
                 answer = self._follow(request)
@@ -162,7 +170,9 @@ class Transport:
         for _ in range(MAX_REDIRECTS + 1):
             answer = self._send(request, start.origin)
             location = answer.header("location")
-            if answer.status not in _REDIRECTS or not location or request.body is not None:
+            followed = _REDIRECTS if request.method in _READING else _REDIRECTS_WITH_BODY
+            stays = request.body is not None and not request.is_movable
+            if answer.status not in followed or not location or stays:
                 return answer
             answer.close()
             url = resolve_step(request.url, location)
@@ -186,7 +196,7 @@ class Transport:
             raw = self._pool(request.origin).urlopen(
                 request.method,
                 request.url,
-                body=request.body,
+                body=request.body() if callable(request.body) else request.body,
                 headers={"Accept-Encoding": "identity"} | dict(request.headers),
                 redirect=False,
                 retries=False,
@@ -217,17 +227,21 @@ class Transport:
         return origin.reach == "loopback" or origin.is_listed(self.insecure)
 
     def _pool(self, origin: Origin) -> PoolManager:
-        proxy, verified = proxy_for(origin, self._env) or "", not self._is_lenient(origin)
+        kept = self._certificates(str(origin)) if origin.scheme == "https" else Certificates()
+        # An authority of its own is there to be checked, on this machine too.
+        verified = bool(kept.authorities) or not self._is_lenient(origin)
+        proxy = proxy_for(origin, self._env) or ""
         with self._lock:
-            pool = self._pools.get((proxy, verified))
+            pool = self._pools.get((proxy, verified, kept))
             if pool is None:
-                pool = self._pools[proxy, verified] = self._new_pool(proxy, verified=verified)
+                pool = self._pools[proxy, verified, kept] = self._new_pool(proxy, verified, kept)
             return pool
 
-    def _new_pool(self, proxy: str, *, verified: bool) -> PoolManager:
+    def _new_pool(self, proxy: str, verified: bool, kept: Certificates) -> PoolManager:
         import urllib3
 
         context = _tls_context(self._ca_file) if verified else _unchecked_context()
+        _load(context, kept)
         if not verified:
             # The user has listed this host, or it is this machine: told once is enough.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -276,6 +290,26 @@ def _tls_context(ca_file: Path | None) -> SSLContext:
     if ca_file is not None:
         context.load_verify_locations(ca_file)
     return context
+
+
+def _load(context: SSLContext, kept: Certificates) -> None:
+    """Put what is kept for a registry into the context of its connections.
+
+    Raises:
+        InvalidOption: a file that is no certificate or key.
+    """
+    import ssl
+
+    path: object = None
+    try:
+        for path in kept.authorities:
+            context.load_verify_locations(path)
+        for path, key in kept.clients:
+            context.load_cert_chain(path, key)
+    except (OSError, ssl.SSLError) as err:
+        raise InvalidOption(
+            f"{path} cannot be used", why=str(err), hint="mend it or take it away"
+        ) from err
 
 
 def _unchecked_context() -> SSLContext:

@@ -173,6 +173,9 @@ _ONE: dict[type, _Drawing] = {
     result.PullResult: _Drawing(
         lambda value, _: text.pull_sentence(value), lambda value, _: html.pull_html(value)
     ),
+    result.PushResult: _said(text.push_sentence),
+    result.LoggedIn: _said(text.login_text),
+    result.LoggedOut: _said(text.logout_text),
     result.BuildResult: _Drawing(
         lambda value, _: text.build_text(value), lambda value, _: html.build_html(value)
     ),
@@ -187,6 +190,11 @@ _ONE: dict[type, _Drawing] = {
         lambda value, _: reports.pruned_text(value),
         lambda value, _: html.preformatted(reports.pruned_text(value)),
     ),
+    report.ImagesPruned: _said(reports.images_pruned_text),
+    report.CachePruned: _said(reports.cache_pruned_text),
+    report.SystemPruned: _said(reports.system_pruned_text),
+    report.Verified: _said(reports.verified_text),
+    report.DiskUsage: _tabled(lambda value, _: reports.usage_table(value)),
     report.Copied: _said(reports.copied_text),
     report.Committed: _said(reports.committed_text, reports.committed_sentence),
     archive.Saved: _said(reports.saved_text),

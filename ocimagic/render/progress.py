@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.model.event import (
+    ENDED,
     LayerPhase,
     LayerProgress,
-    LoadStarted,
     Notice,
     Output,
-    PullStarted,
     StepDone,
     StepStarted,
+    TransferStarted,
 )
 from ocimagic.render.escape import markup, shorten, visible
 from ocimagic.render.html import paragraph, preformatted, table_html
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 BAR_WIDTH = 24
 TAIL_LINES = 8
 _LINE_LENGTH = 200
-_FINISHED = frozenset({LayerPhase.DONE, LayerPhase.EXISTS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,11 @@ class PullProgress:
 
     def update(self, event: Event) -> PullProgress:
         """Return the state after an event; events of other work change nothing."""
-        if isinstance(event, PullStarted | LoadStarted):
+        if isinstance(event, TransferStarted):
             waiting = [
                 LayerProgress(digest, LayerPhase.WAITING, 0, size) for digest, size in event.layers
             ]
-            return PullProgress(_what(event), tuple(waiting))
+            return PullProgress(event.reference, tuple(waiting))
         if isinstance(event, LayerProgress):
             return replace(self, layers=_with(self.layers, event))
         return self
@@ -68,8 +67,7 @@ class PullProgress:
     def done_bytes(self) -> int:
         """Return the compressed bytes that are here."""
         return sum(
-            layer.total_bytes if layer.phase in _FINISHED else layer.done_bytes
-            for layer in self.layers
+            layer.total_bytes if layer.phase in ENDED else layer.done_bytes for layer in self.layers
         )
 
     @property
@@ -100,7 +98,7 @@ class PullProgress:
 
     def _sum(self) -> str:
         said = f"{human_size(self.done_bytes)} of {human_size(self.total_bytes)}"
-        unfinished = sum(layer.phase not in _FINISHED for layer in self.layers)
+        unfinished = sum(layer.phase not in ENDED for layer in self.layers)
         return f"{said}, stopped before the end" if self.is_over and unfinished else said
 
 
@@ -145,7 +143,7 @@ class BuildProgress:
                 return replace(self, tail=_grown(self.tail, event.data))
             case Notice():
                 return replace(self, notices=(*self.notices, event))
-            case PullStarted() | LayerProgress():
+            case TransferStarted() | LayerProgress():
                 return replace(self, pull=(self.pull or PullProgress()).update(event))
             case _:  # nothing else happens in a build
                 return self
@@ -189,13 +187,6 @@ def _with(layers: Sequence[LayerProgress], event: LayerProgress) -> tuple[LayerP
     return tuple((known | {event.digest: event}).values())
 
 
-def _what(event: PullStarted | LoadStarted) -> str:
-    """Say what is on its way."""
-    if isinstance(event, PullStarted):
-        return event.reference
-    return ", ".join(event.names) or "an image without a name"
-
-
 _ORDER = {phase: number for number, phase in enumerate(LayerPhase)}
 
 
@@ -204,17 +195,17 @@ def _later(one: LayerProgress, other: LayerProgress) -> bool:
 
 
 def _share(layer: LayerProgress) -> float:
-    if layer.phase in _FINISHED or not layer.total_bytes:
-        return 1.0 if layer.phase in _FINISHED else 0.0
+    if layer.phase in ENDED or not layer.total_bytes:
+        return 1.0 if layer.phase in ENDED else 0.0
     return min(layer.done_bytes / layer.total_bytes, 1.0)
 
 
 def _phase(layer: LayerProgress, *, is_over: bool) -> str:
-    return "not finished" if is_over and layer.phase not in _FINISHED else layer.phase.value
+    return "not finished" if is_over and layer.phase not in ENDED else layer.phase.value
 
 
 def _amount(layer: LayerProgress) -> str:
-    if layer.phase in _FINISHED:
+    if layer.phase in ENDED:
         return human_size(layer.total_bytes)
     return f"{human_size(layer.done_bytes)} of {human_size(layer.total_bytes)}"
 

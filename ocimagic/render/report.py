@@ -8,20 +8,26 @@ from ocimagic.model.report import ChangeKind
 from ocimagic.model.state import Status
 from ocimagic.render.escape import visible
 from ocimagic.render.table import Table
-from ocimagic.render.units import binary_size, count, human_seconds, human_size
+from ocimagic.render.units import binary_size, count, human_age, human_seconds, human_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from ocimagic.model.archive import Imported, Loaded, Saved
     from ocimagic.model.report import (
+        CachePruned,
         Committed,
         ContainerStats,
         Copied,
+        DiskUsage,
         ExecResult,
         FileChange,
+        ImagesPruned,
         ProcessTable,
         Pruned,
+        SystemPruned,
+        Verified,
     )
 
 STATS_HEADS = {
@@ -34,6 +40,13 @@ STATS_HEADS = {
     "NetIO": "NET I/O",
     "BlockIO": "BLOCK I/O",
     "PIDs": "PIDS",
+}
+USAGE_HEADS = {
+    "Type": "TYPE",
+    "TotalCount": "TOTAL",
+    "Active": "ACTIVE",
+    "Size": "SIZE",
+    "Reclaimable": "RECLAIMABLE",
 }
 _WORDS = {
     ChangeKind.ADDED: "added",
@@ -96,7 +109,109 @@ def change_table(changes: Iterable[FileChange]) -> Table:
 def pruned_text(pruned: Pruned) -> str:
     """Say what ``container prune`` took away, as docker does."""
     lines = ["Deleted Containers:", *pruned.containers, ""] if pruned.containers else []
-    return "\n".join([*lines, f"Total reclaimed space: {human_size(pruned.freed_bytes)}"])
+    return "\n".join([*lines, _reclaimed(pruned.freed_bytes)])
+
+
+def images_pruned_text(pruned: ImagesPruned) -> str:
+    """Say what ``image prune`` took away, as docker does."""
+    gone = [f"untagged: {each}" for each in pruned.untagged]
+    gone += [f"deleted: {each}" for each in pruned.deleted]
+    lines = ["Deleted Images:", *gone, ""] if gone else []
+    return visible("\n".join([*lines, _reclaimed(pruned.freed_bytes)]), lines=True)
+
+
+def cache_pruned_text(pruned: CachePruned) -> str:
+    """Say what ``builder prune`` took away."""
+    lines = [f"Forgot {count(pruned.steps, 'build step')}", ""] if pruned.steps else []
+    return "\n".join([*lines, _reclaimed(pruned.freed_bytes)])
+
+
+def system_pruned_text(pruned: SystemPruned) -> str:
+    """Say what ``system prune`` took away, part by part, and the sum."""
+    parts = [
+        pruned_text(pruned.containers),
+        images_pruned_text(pruned.images),
+        cache_pruned_text(pruned.cache),
+    ]
+    said = [each.rpartition("\n")[0] for each in parts]
+    return "\n".join([*filter(None, said), _reclaimed(pruned.freed_bytes)])
+
+
+def _reclaimed(size_bytes: int) -> str:
+    return f"Total reclaimed space: {human_size(size_bytes)}"
+
+
+def verified_text(verified: Verified) -> str:
+    """Say what is wrong with which image, or that nothing is."""
+    lines = [f"{each.image}: {each.digest}: {each.what}" for each in verified.faults]
+    checked = f"{count(verified.images, 'image')}, {human_size(verified.checked_bytes)} of layers"
+    if not lines:
+        return f"{checked}: every digest fits"
+    said = f"{checked}: {count(len(lines), 'fault')}; pull or build these images again"
+    return visible("\n".join([*lines, said]), lines=True)
+
+
+def usage_rows(usage: DiskUsage) -> list[dict[str, str]]:
+    """Return docker's fields of ``system df``, a row per kind."""
+    images, containers = usage.images, usage.containers
+    idle = sum(each.size_bytes for each in containers if not each.active)
+    used = sum(bool(each.containers) for each in images)
+    active = sum(each.active for each in containers)
+    written = sum(each.size_bytes for each in containers)
+    rows = (
+        ("Images", len(images), used, usage.images_bytes, usage.images_reclaimable_bytes),
+        ("Containers", len(containers), active, written, idle),
+        ("Build Cache", usage.cache_steps, 0, usage.cache_bytes, usage.cache_bytes),
+    )
+    return [
+        dict(
+            zip(
+                USAGE_HEADS,
+                (kind, str(total), str(busy), human_size(size), _of(free, size)),
+                strict=True,
+            )
+        )
+        for kind, total, busy, size, free in rows
+    ]
+
+
+def usage_table(usage: DiskUsage) -> Table:
+    """Lay out ``system df``."""
+    rows = tuple(tuple(row.values()) for row in usage_rows(usage))
+    return Table("Disk usage", tuple(USAGE_HEADS.values()), rows)
+
+
+def _of(part: int, whole: int) -> str:
+    share = f" ({100 * part // whole}%)" if whole else ""
+    return f"{human_size(part)}{share}"
+
+
+def usage_tables(usage: DiskUsage, now: datetime) -> tuple[Table, ...]:
+    """Lay out ``system df -v``: each image and each container."""
+    images = tuple(
+        (
+            each.name,
+            each.image_id.short,
+            human_age(each.created, now) if each.created else "",
+            human_size(each.size_bytes),
+            human_size(each.shared_bytes),
+            human_size(each.unique_bytes),
+            str(each.containers),
+        )
+        for each in usage.images
+    )
+    containers = tuple(
+        (each.container_id[:12], each.image, human_size(each.size_bytes), each.name)
+        for each in usage.containers
+    )
+    return (
+        Table(
+            "Images space usage",
+            ("IMAGE", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"),
+            images,
+        ),
+        Table("Containers space usage", ("CONTAINER ID", "IMAGE", "SIZE", "NAMES"), containers),
+    )
 
 
 def copied_text(copied: Copied) -> str:

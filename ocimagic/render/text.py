@@ -15,7 +15,10 @@ if TYPE_CHECKING:
         BuildResult,
         ExitStatus,
         LayerReport,
+        LoggedIn,
+        LoggedOut,
         PullResult,
+        PushResult,
         Removed,
         RunResult,
         SystemInfo,
@@ -48,6 +51,34 @@ def pull_sentence(result: PullResult) -> str:
     if result.remaining_pulls is not None:
         said += f"; {count(result.remaining_pulls, 'pull')} left at this registry"
     return visible(said)
+
+
+def push_sentence(result: PushResult) -> str:
+    """Say what a push did, in docker's words and a few more."""
+    said = f"{result.reference}: digest: {result.digest} size: {result.manifest_bytes}"
+    taken = [f"{result.there} there already"] if result.there else []
+    taken += [f"{result.mounted} mounted from another repository"] if result.mounted else []
+    more = f" ({', '.join(taken)})" if taken else ""
+    return visible(
+        f"{said}\n{count(result.layers, 'layer')}{more}, "
+        f"{human_size(result.sent_bytes)} uploaded, {human_seconds(result.seconds)}",
+        lines=True,
+    )
+
+
+def login_text(result: LoggedIn) -> str:
+    """Say that a login worked and where it is kept now."""
+    kept = f"the password is kept in {result.kept_in}"
+    if result.is_readable:
+        kept += ", unencrypted: a credential helper (credsStore) would keep it safe"
+    return visible(f"Login Succeeded\n{kept}", lines=True)
+
+
+def logout_text(result: LoggedOut) -> str:
+    """Say what became of a login."""
+    if result.was_there:
+        return visible(f"Removing login credentials for {result.registry}")
+    return visible(f"Not logged in to {result.registry}")
 
 
 def build_text(result: BuildResult) -> str:

@@ -6,6 +6,7 @@
     images      manifest → image_id            every image here, named or not
     blobs       digest → size                  a blob somebody verified; its file is in blobs/
     layers      (diff_id, digest) → sizes      what a layer blob holds when unpacked
+    packed      (diff_id, kind) → digest, size a layer as it was compressed for a push
     snapshots   key → number                   key is a diff_id, or a chain_id where the layer
                                                cannot be unpacked without its parent
     containers  id → name, manifest, document
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE names (reference TEXT PRIMARY KEY, target TEXT NOT NULL, manifest TEXT NOT NULL,
                     updated REAL NOT NULL);
@@ -49,6 +50,10 @@ CREATE TABLE steps_use (key TEXT NOT NULL REFERENCES steps ON DELETE CASCADE,
                         diff_id TEXT NOT NULL);
 CREATE INDEX images_by_id ON images (image_id);
 CREATE INDEX steps_by_layer ON steps_use (diff_id);
+"""
+_SINCE_VERSION_1 = """
+CREATE TABLE packed (diff_id TEXT NOT NULL, kind TEXT NOT NULL, digest TEXT NOT NULL,
+                     size INTEGER NOT NULL, PRIMARY KEY (diff_id, kind));
 """
 
 
@@ -86,10 +91,11 @@ class Database:
             return
         with self.transaction() as cursor:
             # Another process may have made the tables while this one waited for the lock.
-            if cursor.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in filter(str.strip, _SCHEMA.split(";")):
-                    cursor.execute(statement)
-                cursor.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            version = cursor.execute("PRAGMA user_version").fetchone()[0]
+            steps = {0: _SCHEMA + _SINCE_VERSION_1, 1: _SINCE_VERSION_1}.get(version, "")
+            for statement in filter(str.strip, steps.split(";")):
+                cursor.execute(statement)
+            cursor.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Cursor]:

@@ -255,6 +255,27 @@ class Images:
                 ),
             )
 
+    def add_packed(self, diff_id: Digest, kind: str, digest: Digest, size: int) -> None:
+        """Remember how a layer turned out when it was compressed, so that a registry can be asked.
+
+        Args:
+            diff_id: of the layer.
+            kind: ``gzip`` or ``zstd``.
+            digest: of the compressed blob, which is not kept.
+            size: of it in bytes.
+        """
+        with self._database.transaction() as cursor:
+            cursor.execute(
+                "INSERT OR REPLACE INTO packed VALUES (?, ?, ?, ?)", (diff_id, kind, digest, size)
+            )
+
+    def packed(self, diff_id: Digest, kind: str) -> tuple[Digest, int] | None:
+        """Return digest and size of a layer compressed, None if that was never done here."""
+        rows = self._database.rows(
+            "SELECT digest, size FROM packed WHERE diff_id = ? AND kind = ?", diff_id, kind
+        )
+        return (Digest(str(rows[0][0])), int(str(rows[0][1]))) if rows else None
+
     def layer(self, diff_id: Digest) -> LayerRecord | None:
         """Return what is known of a layer, whichever blob it came in."""
         rows = self._database.rows("SELECT * FROM layers WHERE diff_id = ? LIMIT 1", diff_id)

@@ -39,6 +39,11 @@ class Steps:
                 "INSERT INTO steps_use VALUES (?, ?)", [(key, layer) for layer in layers]
             )
 
+    def forget_all(self) -> int:
+        """Drop all steps; return how many there were."""
+        with self._database.transaction() as cursor:
+            return cursor.execute("DELETE FROM steps").rowcount
+
     def forget(self, layers: Sequence[Digest]) -> None:
         """Drop all steps that need one of these layers."""
         with self._database.transaction() as cursor:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.errors import LayerRefused
 from ocimagic.layers.compress import decompressed_archive
-from ocimagic.model.event import LayerPhase, LayerProgress, LoadStarted, OnEvent
+from ocimagic.model.event import LayerPhase, LayerProgress, OnEvent, TransferStarted
 from ocimagic.spec import mediatype
 from ocimagic.spec.config import HistoryEntry, ImageConfig
 from ocimagic.spec.descriptor import Descriptor
@@ -150,9 +150,10 @@ class Loader:
             layers = layers_of(StoredImage(image.manifest, image.config, (), 0.0))
             for layer, file in zip(layers, image.layers, strict=True):
                 wanted.setdefault(layer.blob.digest, (layer, file))
-        names = tuple(name.familiar for image in images for name in image.names)
+        names = [name.familiar for image in images for name in image.names]
+        what = ", ".join(names) or "an image without a name"
         sizes = tuple((layer.blob.digest, layer.blob.size) for layer, _ in wanted.values())
-        self._on_event(LoadStarted(names, sizes))
+        self._on_event(TransferStarted(what, None, sizes, "loading"))
         with ExitStack() as stack:
             verified: list[tuple[Unpacking, LayerRecord]] = []
             for layer, file in wanted.values():

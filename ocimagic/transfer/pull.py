@@ -16,12 +16,22 @@ from typing import TYPE_CHECKING
 
 from ocimagic.errors import (
     Cancelled,
+    ContentError,
     DiskFull,
     InvalidDocument,
+    NotFound,
+    RegistryError,
     RegistryUnreachable,
     SizeMismatch,
 )
-from ocimagic.model.event import LayerPhase, LayerProgress, OnEvent, PullStarted, ignore
+from ocimagic.model.event import (
+    LayerPhase,
+    LayerProgress,
+    Notice,
+    OnEvent,
+    TransferStarted,
+    ignore,
+)
 from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 from ocimagic.spec.config import ImageConfig
 from ocimagic.spec.manifest import Index, Manifest, parse_manifest
@@ -42,6 +52,8 @@ _AT_ONCE = 3
 _TRIES_WITHOUT_PROGRESS = 3
 _EVENT_GAP_S = 0.1
 _MAX_INDEX_DEPTH = 4
+# What another place may do better.
+_PLACES_FAULTS = (RegistryError, ContentError, NotFound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +92,18 @@ def pull(
         Cancelled: ``cancelled`` was set.
     """
     stop = cancelled or threading.Event()
+    *mirrors, own = client.places(reference)
     with store.in_use():
-        job = _Pull(store, unpacker, client.until(stop), reference, on_event, stop)
-        try:
-            return job.run(platform or host_platform())
-        except RegistryUnreachable:
-            job.check_cancelled()
-            raise
+        for place in (*mirrors, own):
+            job = _Pull(store, unpacker, client.until(stop), reference, place, on_event, stop)
+            try:
+                return job.run(platform or host_platform())
+            except _PLACES_FAULTS as err:
+                job.check_cancelled()
+                if place is own:
+                    raise
+                on_event(Notice(f"mirror {place.registry} does not help: {err}"))
+    raise AssertionError("its own place is the last")
 
 
 class _Pull:
@@ -98,10 +115,12 @@ class _Pull:
         unpacker: Unpacker,
         client: RegistryClient,
         reference: Reference,
+        place: Reference,
         on_event: OnEvent,
         stop: threading.Event,
     ) -> None:
         self._store = store
+        self._place = place  # where it is asked for; its name stays what it is
         self._unpacker = unpacker
         self._client = client
         self._reference = reference
@@ -114,7 +133,7 @@ class _Pull:
         self._downloaded = 0
 
     def run(self, platform: Platform) -> Pulled:
-        target = self._client.resolve(self._reference).digest
+        target = self._client.resolve(self._place).digest
         manifest = self._manifest(target, platform, 0)
         image = self._describe(manifest)
         layers = layers_of(image)
@@ -123,7 +142,7 @@ class _Pull:
         if known and all(self._unpacker.is_ready(layer) for layer in layers):
             return Pulled(self._store.images.load(manifest.digest), target, 0, up_to_date=True)
         sizes = tuple((layer.blob.digest, layer.blob.size) for layer in layers)
-        self._on_event(PullStarted(str(self._reference), target, sizes))
+        self._on_event(TransferStarted(str(self._reference), target, sizes))
         self._fetch_layers(layers)
         self._store.sync()
         names = [(self._reference, target)]  # a name by digest alone is kept with its digest
@@ -153,7 +172,7 @@ class _Pull:
     def _document(self, digest: Digest) -> Manifest | Index:
         if self._store.blobs.has(digest):
             return parse_manifest(self._store.blobs.read(digest, max_bytes=MAX_MANIFEST_BYTES))
-        fetched = self._client.manifest(self._reference.pinned(digest))
+        fetched = self._client.manifest(self._place.pinned(digest))
         document = parse_manifest(fetched.raw, content_type=fetched.content_type)
         self._store.blobs.put(fetched.raw, digest)
         return document
@@ -259,7 +278,7 @@ class _Pull:
         self, blob: Descriptor, writer: BlobWriter, unpacking: Unpacking | None
     ) -> None:
         told = 0.0
-        with self._client.open_blob(self._reference, blob, offset=writer.written) as stream:
+        with self._client.open_blob(self._place, blob, offset=writer.written) as stream:
             skip = writer.written - stream.start_offset
             for received in stream.chunks:
                 self._count(len(received))

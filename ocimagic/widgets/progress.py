@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets
 
-from ocimagic.model.event import LayerPhase
+from ocimagic.model.event import ENDED, LayerPhase
 from ocimagic.render.escape import markup
 from ocimagic.render.units import human_size
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from ocimagic.render.progress import PullProgress
     from ocimagic.spec.digest import Digest
 
-_STYLES = {LayerPhase.DONE: "success", LayerPhase.EXISTS: "success", LayerPhase.EXTRACTING: "info"}
-_ENDED = frozenset({LayerPhase.DONE, LayerPhase.EXISTS})
+_STYLES = {LayerPhase.EXTRACTING: "info", **dict.fromkeys(ENDED, "success")}
 
 
 class PullBars(ipywidgets.VBox):
@@ -52,7 +51,7 @@ def _bar(layer: LayerProgress) -> ipywidgets.FloatProgress:
 def _move(bar: ipywidgets.FloatProgress, layer: LayerProgress) -> None:
     """Set value, colour and words; ipywidgets sends only what has changed."""
     with bar.hold_sync():
-        bar.value = bar.max if layer.phase in _ENDED else layer.done_bytes
+        bar.value = bar.max if layer.phase in ENDED else layer.done_bytes
         bar.bar_style = _STYLES.get(layer.phase, "")
         bar.tooltip = (
             f"layer {layer.digest.short}, {human_size(layer.total_bytes)}: {layer.phase.value}"

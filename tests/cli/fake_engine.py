@@ -5,17 +5,21 @@ from __future__ import annotations
 import samples
 
 from ocimagic.errors import ContainerNotFound, ImageNotFound
-from ocimagic.model.event import LayerPhase, LayerProgress, LoadStarted, Output, PullStarted, ignore
+from ocimagic.model.event import LayerPhase, LayerProgress, Output, TransferStarted, ignore
 from ocimagic.model.report import (
+    CachePruned,
     ChangeKind,
     Committed,
     Copied,
     ExecResult,
+    Fault,
     FileChange,
     ProcessTable,
     Pruned,
+    SystemPruned,
+    Verified,
 )
-from ocimagic.model.result import ExitStatus
+from ocimagic.model.result import ExitStatus, LoggedIn, LoggedOut
 
 
 class FakeImages:
@@ -25,9 +29,30 @@ class FakeImages:
     def pull(self, reference, *, platform=None, on_event=ignore, cancelled=None):
         self.calls.append(("pull", reference, platform))
         layer = samples.digest("layer")
-        on_event(PullStarted(reference, samples.digest(reference), ((layer, 100),)))
+        on_event(TransferStarted(reference, samples.digest(reference), ((layer, 100),)))
         on_event(LayerProgress(layer, LayerPhase.DONE, 100, 100))
         return samples.pull_result(reference=reference)
+
+    def push(self, name, *, all_tags=False, compression="gzip", on_event=ignore, cancelled=None):
+        self.calls.append(("push", name, all_tags, compression))
+        return (samples.push_result(reference=name),)
+
+    def verify(self, *names, on_event=ignore, cancelled=None):
+        self.calls.append(("verify", *names))
+        bad = Fault(image="web:1", digest=samples.digest("layer"), what="the layer is not here")
+        return Verified(
+            images=2, checked_bytes=5_000_000, faults=(bad,) if "web:1" in names else ()
+        )
+
+    def login(self, registry, username, password):
+        self.calls.append(("login", registry, username, password))
+        return LoggedIn(
+            registry=registry or "docker.io", username=username, kept_in="box", is_readable=True
+        )
+
+    def logout(self, registry):
+        self.calls.append(("logout", registry))
+        return LoggedOut(registry=registry or "docker.io", was_there=registry == "quay.io")
 
     def list(self, name=None, *, all=False):  # noqa: A002
         self.calls.append(("images", name, all))
@@ -71,7 +96,7 @@ class FakeImages:
 
     def load(self, source, *, platform=None, on_event=ignore, cancelled=None):
         self.calls.append(("load", source, platform))
-        on_event(LoadStarted(("web:1",), ((samples.digest("layer"), 100),)))
+        on_event(TransferStarted("web:1", None, ((samples.digest("layer"), 100),), "loading"))
         on_event(LayerProgress(samples.digest("layer"), LayerPhase.DONE, 100, 100))
         return samples.loaded()
 
@@ -96,7 +121,7 @@ class FakeContainers:
         self.calls.append(("run", options, stdin))
         if options.detach:
             return samples.container(options.name or "made")
-        on_event(PullStarted(options.image, samples.digest("i"), ()))
+        on_event(TransferStarted(options.image, samples.digest("i"), ()))
         on_event(Output("stdout", b"out\n"))
         on_event(Output("stderr", b"err\n"))
         if options.command == ("cancel",):
@@ -312,7 +337,35 @@ class FakeConsole:
         return False
 
 
+class FakeDisk:
+    def __init__(self, calls):
+        self.calls = calls
+
+    def usage(self):
+        self.calls.append(("df",))
+        return samples.disk_usage()
+
+    def prune_images(self, *, all=False, keep=lambda _: False):  # noqa: A002
+        self.calls.append(("prune images", all, keep(samples.image())))
+        return samples.images_pruned()
+
+    def prune_cache(self):
+        self.calls.append(("prune cache",))
+        return CachePruned(steps=3, freed_bytes=1000)
+
+    def prune(self, *, all=False):  # noqa: A002
+        self.calls.append(("prune", all))
+        return SystemPruned(
+            containers=Pruned(containers=("job",), freed_bytes=500),
+            images=samples.images_pruned(),
+            cache=CachePruned(steps=3, freed_bytes=1000),
+        )
+
+
 class FakeSystem:
+    def __init__(self, calls):
+        self.disk = FakeDisk(calls)
+
     def info(self):
         return samples.system_info()
 
@@ -325,7 +378,7 @@ class FakeEngine:
         self.calls = []
         self.images = FakeImages(self.calls)
         self.containers = FakeContainers(self.calls)
-        self.system = FakeSystem()
+        self.system = FakeSystem(self.calls)
         self.closed = False
 
     def close(self):

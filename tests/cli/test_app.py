@@ -18,9 +18,9 @@ from ocimagic.model.event import (
     LayerProgress,
     Notice,
     Output,
-    PullStarted,
     StepDone,
     StepStarted,
+    TransferStarted,
 )
 
 
@@ -161,7 +161,7 @@ def test_gone_reader_is_no_traceback(shell, monkeypatch):
 
 LAYER, OTHER = samples.digest("a"), samples.digest("b")
 PULL = (
-    PullStarted("busybox", samples.digest("m"), ((LAYER, 100), (OTHER, 50))),
+    TransferStarted("busybox", samples.digest("m"), ((LAYER, 100), (OTHER, 50))),
     LayerProgress(LAYER, LayerPhase.DOWNLOADING, 60, 100),
     LayerProgress(OTHER, LayerPhase.EXISTS, 0, 50),
     LayerProgress(LAYER, LayerPhase.DONE, 100, 100),
@@ -209,3 +209,9 @@ def test_build_steps_speak_on_stderr_and_hostile_text_is_harmless():
         "[2] cached",
         "warning: line 2: MAINTAINER is old",
     ]
+
+
+def test_a_fault_is_an_exit_code(shell):
+    done = shell("image verify web:1")
+    assert (done.code, b"the layer is not here" in done.out) == (1, True)
+    assert shell("image verify").code == 0

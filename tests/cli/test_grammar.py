@@ -46,7 +46,17 @@ def session(engine, tmp_path):
     ("line", "kind", "said"),
     [
         ("exec web", InvalidOption, "wants a command"),
-        ("image push web", NotBuiltYet, "push"),
+        ("search web", NotBuiltYet, "search"),
+        ("push --platform arm64 web", NotBuiltYet, "--platform"),
+        ("push --compression lz4 web", InvalidOption, "lz4"),
+        ("login -u ada", InvalidOption, "nobody is here"),
+        ("login", InvalidOption, "nobody is here"),
+        ("login -p x --password-stdin", InvalidOption, "mutually exclusive"),
+        ("image prune", InvalidOption, "nobody is here"),
+        ("system prune", InvalidOption, "nobody is here"),
+        ("image prune -f --filter dangling=perhaps", InvalidOption, "true or false"),
+        ("image prune -f --filter untill=1h", InvalidOption, "did you mean until=?"),
+        ("login --password-stdin", InvalidOption, "--username"),
         ("image ls --tree", NotBuiltYet, "--tree"),
         ("build https://github.com/x/y", NotBuiltYet, "fetch it"),
         ("run --nmae web busybox", InvalidOption, "did you mean --name?"),
@@ -97,6 +107,24 @@ def test_tables_with_columns_of_ones_own(session):
     [
         ("pull busybox", ("pull", "busybox", None)),
         ("image pull --platform arm64 busybox", ("pull", "busybox", Platform("linux", "arm64"))),
+        ("image verify", ("verify",)),
+        ("image verify a b", ("verify", "a", "b")),
+        ("system df", ("df",)),
+        ("image prune -f", ("prune images", False, False)),
+        ("image prune -af", ("prune images", True, False)),
+        ("image prune -f --filter dangling=false", ("prune images", True, False)),
+        ("image prune -f --filter until=1970-01-01", ("prune images", False, True)),
+        ("image prune -f --filter label=none", ("prune images", False, True)),
+        ("image prune -f --filter label!=none", ("prune images", False, False)),
+        ("builder prune -af", ("prune cache",)),
+        ("system prune -f", ("prune", False)),
+        ("system prune --all --force", ("prune", True)),
+        ("push web:1", ("push", "web:1", False, "gzip")),
+        ("image push -a --compression=zstd web", ("push", "web", True, "zstd")),
+        ("login -u ada -p x", ("login", "", "ada", "x")),
+        ("login quay.io --username=ada --password=x", ("login", "quay.io", "ada", "x")),
+        ("logout", ("logout", "")),
+        ("logout quay.io", ("logout", "quay.io")),
         ("images -a web", ("images", "web", True)),
         ("image list", ("images", None, False)),
         ("image history web", ("history", "web")),
@@ -133,6 +161,24 @@ def test_calls(line, call, session, engine):
     ("line", "said"),
     [
         ("pull -q busybox", "busybox"),
+        ("push -q web:1", "web:1"),
+        ("image verify", "2 images, 5MB of layers: every digest fits"),
+        ("image verify web:1", "the layer is not here"),
+        ("image verify web:1", "1 fault; pull or build"),
+        ("system df", "Images       1        1         5MB     1.25MB (25%)"),
+        ("system df", "Containers   1        0         500B    500B (100%)"),
+        ("system df -v", "web:1    "),
+        ("system df -v", "Containers space usage:"),
+        ("system df --format {{.Type}}:{{.Size}}", "Images:5MB\nContainers:500B\nBuild Cache:0B"),
+        ("system df --format json", '"Reclaimable":"1.25MB (25%)"'),
+        ("image prune -f", "Deleted Images:\nuntagged: web:1\ndeleted: sha256:"),
+        ("image prune -f", "\n\nTotal reclaimed space: 1MB"),
+        ("builder prune -f", "Forgot 3 build steps"),
+        ("system prune -f", "Deleted Containers:\njob\n"),
+        ("system prune -f", "Total reclaimed space: 1MB"),
+        ("logout quay.io", "Removing login credentials for quay.io"),
+        ("logout", "Not logged in to docker.io"),
+        ("login -u ada -p x", "Login Succeeded"),
         ("images -q", samples.image().image_id.short),
         ("images -q --no-trunc", str(samples.image().image_id)),
         ("ps -q", samples.container().container_id[:12]),
@@ -384,3 +430,27 @@ def test_import_leaves_the_heavy_modules_out():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_login_that_is_asked_for(session, engine):
+    """What a person types is neither cut nor kept with its line end."""
+    asked = []
+
+    def answer(text, given):
+        asked.append(text)
+        return given
+
+    session.ask = lambda text: answer(text, "ada\n")
+    session.ask_secret = lambda text: answer(text, " love lace \n")
+    execute(["login", "quay.io"], session)
+    assert asked == ["Username: ", "Password: "]
+    assert engine.calls == [("login", "quay.io", "ada", " love lace ")]
+
+
+def test_a_password_from_a_pipe(session, engine):
+    session.stdin = b"love lace\n"
+    execute(["login", "-u", "ada", "--password-stdin"], session)
+    assert engine.calls == [("login", "", "ada", "love lace")]
+    session.stdin = b"\n"
+    with pytest.raises(InvalidOption, match="nobody is here"):
+        execute(["login", "-u", "ada", "--password-stdin"], session)

@@ -26,9 +26,9 @@ from ocimagic.model.event import (
     LayerPhase,
     LayerProgress,
     Output,
-    PullStarted,
     StepDone,
     StepStarted,
+    TransferStarted,
 )
 from ocimagic.model.result import ExitStatus, SystemInfo
 
@@ -43,7 +43,7 @@ class StandInImages:
         if "nowhere" in reference:
             raise ImageNotFound(f"no such image: {reference}", hint="check the name")
         layers = tuple((digest(name), 1000) for name in ("one", "two"))
-        on_event(PullStarted(reference, digest("m"), layers))
+        on_event(TransferStarted(reference, digest("m"), layers))
         paced = cancelled or threading.Event()
         for done in range(0, 1000, 100):
             for each, size in layers:

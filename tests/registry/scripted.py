@@ -48,10 +48,11 @@ def drip(connection, stop, *, piece=b"x", every_s=0.02):
 
 
 class ScriptedServer:
-    """Answers ``/v2/`` with 200 and everything else with ``script(seen)``."""
+    """Answers ``/v2/`` with 200, unless it is ``guarded``, and the rest with ``script(seen)``."""
 
-    def __init__(self, script, *, address="127.0.0.1", tls=None):
+    def __init__(self, script, *, address="127.0.0.1", tls=None, guarded=False):
         self.script = script
+        self.guarded = guarded
         self.seen: list[Seen] = []
         self.probes: list[Seen] = []
         self.stop = threading.Event()
@@ -79,7 +80,7 @@ class ScriptedServer:
             def answer(self):
                 owner._answer(self)
 
-            do_GET = do_HEAD = do_POST = answer  # noqa: N815
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 
             def log_message(self, *args):
                 pass
@@ -97,7 +98,7 @@ class ScriptedServer:
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         headers = {name.lower(): value for name, value in handler.headers.items()}
         seen = Seen(handler.command, handler.path, headers, body, handler.client_address[1])
-        if handler.path == "/v2/":
+        if handler.path == "/v2/" and not self.guarded:
             self.probes.append(seen)
             reply = Reply()
         else:

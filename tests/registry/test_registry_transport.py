@@ -7,9 +7,10 @@ from email.utils import formatdate
 import pytest
 from scripted import Reply
 
-from ocimagic.errors import RegistryAnswered, RegistryUnreachable
+from ocimagic.errors import InvalidOption, RegistryAnswered, RegistryUnreachable
 from ocimagic.registry.client import RegistryClient
 from ocimagic.registry.message import Request
+from ocimagic.registry.settings import Certificates
 from ocimagic.registry.transport import Transport, retry_after_s
 from ocimagic.spec.reference import Reference
 
@@ -69,6 +70,49 @@ def test_certificate_is_checked_elsewhere(scripted, tls, patience, monkeypatch, 
     with Transport(patience=patience, insecure=listed) as transport:
         transport.open(request).close()
     assert len(server.seen) == 1
+
+
+def refused(server, patience, kept, error, said=None):
+    """Assert that a server is not met with these certificates."""
+    transport = Transport(patience=patience, certificates=lambda _: kept)
+    with transport, pytest.raises(error, match=said):
+        transport.open(Request("GET", f"https://localhost:{server.port}/v2/x"))
+
+
+def test_an_authority_of_its_own_and_a_client_certificate(scripted, tls, patience, certificate):
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_verify_locations(certificate / "cert.pem")
+    server = scripted(lambda seen: Reply(), tls=tls)
+    authority = certificate / "cert.pem"
+    asked = []
+
+    def kept(host):
+        asked.append(host)
+        return Certificates((authority,), ((authority, certificate / "key.pem"),))
+
+    with Transport(patience=patience, certificates=kept) as transport:
+        transport.open(Request("GET", f"https://localhost:{server.port}/v2/x")).close()
+    assert set(asked) == {f"localhost:{server.port}"}
+    for missing in (Certificates((authority,)), Certificates()):
+        refused(server, patience, missing, (RegistryUnreachable, RegistryAnswered))
+    assert len(server.seen) == 1
+
+
+def test_an_authority_is_checked_on_this_machine_too(scripted, tls, patience, tmp_path):
+    """Whoever keeps one for a host does not want another one there."""
+    key, other = tmp_path / "key", tmp_path / "crt"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+             "-nodes", "-subj", "/CN=other", "-keyout", key, "-out", other]  # fmt: skip
+    subprocess.run(words, capture_output=True, check=True)
+    server = scripted(lambda seen: Reply(), tls=tls)
+    refused(server, patience, Certificates((other,)), RegistryAnswered, "cannot be trusted")
+
+
+def test_a_damaged_certificate_is_said(scripted, tls, patience, tmp_path):
+    (tmp_path / "ca.crt").write_text("no certificate")
+    server = scripted(lambda seen: Reply(), tls=tls)
+    kept = Certificates((tmp_path / "ca.crt",))
+    refused(server, patience, kept, InvalidOption, r"ca\.crt cannot be used")
 
 
 def test_plain_server_where_tls_is_due(scripted, patience, monkeypatch):

@@ -5,7 +5,13 @@ from datetime import UTC, datetime, timedelta
 from ocimagic.model import isolation
 from ocimagic.model.archive import Imported, Loaded, LoadedImage, Saved
 from ocimagic.model.options import RunOptions, VolumeMount
-from ocimagic.model.report import ContainerStats
+from ocimagic.model.report import (
+    ContainerStats,
+    ContainerUsage,
+    DiskUsage,
+    ImagesPruned,
+    ImageUsage,
+)
 from ocimagic.model.result import (
     BuildResult,
     BuildStep,
@@ -18,6 +24,7 @@ from ocimagic.model.result import (
     LayerInfo,
     LayerReport,
     PullResult,
+    PushResult,
     Removed,
     RunResult,
     SystemInfo,
@@ -222,6 +229,46 @@ def pull_result(**given) -> PullResult:
         "seconds": 0.4,
     }
     return PullResult(**values | given)
+
+
+def push_result(**given) -> PushResult:
+    values = {
+        "reference": "quay.io/team/web:1",
+        "digest": digest("web manifest"),
+        "manifest_bytes": 606,
+        "layers": 3,
+        "there": 1,
+        "mounted": 1,
+        "sent_bytes": 2_160_000,
+        "seconds": 0.4,
+    }
+    return PushResult(**values | given)
+
+
+def disk_usage() -> DiskUsage:
+    web = ImageUsage(
+        name="web:1",
+        image_id=digest("web"),
+        created=NOW - timedelta(minutes=5),
+        shared_bytes=4_000_000,
+        unique_bytes=1_000_000,
+        containers=1,
+    )
+    job = ContainerUsage(
+        name="job", container_id="0123456789abcdef", image="web:1", size_bytes=500, active=False
+    )
+    return DiskUsage(
+        images=(web,),
+        images_bytes=5_000_000,
+        images_reclaimable_bytes=1_250_000,
+        containers=(job,),
+        cache_steps=3,
+        cache_bytes=0,
+    )
+
+
+def images_pruned() -> ImagesPruned:
+    return ImagesPruned(untagged=("web:1",), deleted=(digest("web"),), freed_bytes=1_000_000)
 
 
 def build_result(**given) -> BuildResult:

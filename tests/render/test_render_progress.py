@@ -7,14 +7,14 @@ from ocimagic.model.event import (
     LayerProgress,
     Notice,
     Output,
-    PullStarted,
     StepDone,
     StepStarted,
+    TransferStarted,
 )
 from ocimagic.render.progress import BuildProgress, PullProgress
 
 A, B = samples.digest("a"), samples.digest("b")
-STARTED = PullStarted("busybox:latest", samples.digest("m"), ((A, 1000), (B, 500)))
+STARTED = TransferStarted("busybox:latest", samples.digest("m"), ((A, 1000), (B, 500)))
 
 
 def after(state, *events):

@@ -26,7 +26,7 @@ INNER = "99 98 0:31 /docker/abc /sys/fs/cgroup/pi\\040ds ro - cgroup cgroup rw,p
 
 
 def mounts(text, root="/sys/fs/cgroup"):
-    return list(_cgroup_mounts(text, root))
+    return list(_cgroup_mounts(text.encode(), root))
 
 
 def test_a_hybrid_machine_has_both_versions():

@@ -40,7 +40,7 @@ from ocimagic.errors import (
     LayerRefused,
     PlatformNotFound,
 )
-from ocimagic.model.event import LayerPhase, LoadStarted
+from ocimagic.model.event import LayerPhase, TransferStarted
 from ocimagic.model.options import BuildOptions
 from ocimagic.model.request import ImportOptions
 from ocimagic.spec.digest import Digest
@@ -341,7 +341,7 @@ def test_progress_is_told_of_each_layer_once(engine):
     image = made(ONE, TWO, ONE)
     engine.images.load(tarred(oci_files((image, named("a:1")))), on_event=events.append)
     wanted = list(dict.fromkeys((each.digest, each.size) for each in image.layers))
-    assert events[0] == LoadStarted(("a:1",), tuple(wanted))
+    assert events[0] == TransferStarted("a:1", None, tuple(wanted), "loading")
     done = [each.digest for each in events[1:] if each.phase is LayerPhase.DONE]
     assert done == [digest for digest, _ in wanted]
 

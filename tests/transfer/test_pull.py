@@ -22,7 +22,7 @@ from ocimagic.errors import (
     RegistryUnreachable,
     SizeMismatch,
 )
-from ocimagic.model.event import LayerPhase, LayerProgress, PullStarted
+from ocimagic.model.event import LayerPhase, LayerProgress, TransferStarted
 from ocimagic.registry.server import RegistryServer
 from ocimagic.registry.source import MemorySource
 from ocimagic.spec import mediatype
@@ -142,7 +142,7 @@ def test_events_tell_the_truth(engine, server, source):
     made.serve(source, "demo", "latest")
     events = []
     engine.images.pull(f"{server.host}/demo", on_event=events.append)
-    assert isinstance(events[0], PullStarted)
+    assert isinstance(events[0], TransferStarted)
     assert [size for _, size in events[0].layers] == [layer.size for layer in made.layers]
     done = [e for e in events if isinstance(e, LayerProgress) and e.phase is LayerPhase.DONE]
     assert {e.digest for e in done} == {layer.digest for layer in made.layers}

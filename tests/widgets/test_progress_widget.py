@@ -1,6 +1,6 @@
 """Bars follow a pull and go away."""
 
-from ocimagic.model.event import LayerPhase, LayerProgress, PullStarted
+from ocimagic.model.event import LayerPhase, LayerProgress, TransferStarted
 from ocimagic.render.progress import PullProgress
 from ocimagic.spec.digest import Digest
 from ocimagic.widgets.progress import PullBars
@@ -10,7 +10,7 @@ ONE, TWO = Digest.of(b"1"), Digest.of(b"2")
 
 def state(*events):
     result = PullProgress()
-    for event in (PullStarted("busybox", Digest.of(b"m"), ((ONE, 100), (TWO, 0))), *events):
+    for event in (TransferStarted("busybox", Digest.of(b"m"), ((ONE, 100), (TWO, 0))), *events):
         result = result.update(event)
     return result
 

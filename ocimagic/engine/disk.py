@@ -1,0 +1,176 @@
+"""What is on disk and who needs it; taking away what nobody does.
+
+Sizes are those of layers as they came, and of their files where they are unpacked; as recorded
+when they were made, for walking them would take long.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ocimagic.engine.lineage import title
+from ocimagic.model.report import (
+    CachePruned,
+    ContainerUsage,
+    DiskUsage,
+    ImagesPruned,
+    ImageUsage,
+    SystemPruned,
+)
+from ocimagic.model.state import ALIVE
+from ocimagic.spec.digest import Digest
+from ocimagic.store import gc
+from ocimagic.store.snapshots import copied_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ocimagic.engine.containers import Containers
+    from ocimagic.engine.images import Images
+    from ocimagic.model.result import ImageSummary
+    from ocimagic.store.images import StoredImage
+    from ocimagic.store.store import Store
+    from ocimagic.transfer.unpack import Unpacker
+
+
+class Disk:
+    """The verbs of ``system df`` and ``prune``."""
+
+    def __init__(
+        self, store: Store, unpacker: Unpacker, images: Images, containers: Containers
+    ) -> None:
+        self._store = store
+        self._unpacker = unpacker
+        self._images = images
+        self._containers = containers
+
+    # -- looking -----------------------------------------------------------------
+
+    def usage(self) -> DiskUsage:
+        """Add up what images, containers and the build cache take."""
+        # An image may be here with two manifests: as it was built, and as a registry has it.
+        images = list({each.image_id: each for each in self._store.images.all()}.values())
+        sizes = self._layer_sizes(images)
+        users: Counter[Digest] = Counter()
+        for each in images:
+            users.update(set(each.config.diff_ids))
+        made = Counter(str(each.image_id) for each in self._containers.list(all=True))
+        needed = {
+            diff_id
+            for each in images
+            if made[str(each.image_id)]
+            for diff_id in each.config.diff_ids
+        }
+        free = [each for each in users if each not in needed]
+        cached = self._cached() - set(users)
+        return DiskUsage(
+            images=tuple(_image_usage(each, sizes, users, made) for each in images),
+            images_bytes=sum(sizes.get(each, 0) for each in users),
+            images_reclaimable_bytes=sum(sizes.get(each, 0) for each in free),
+            containers=tuple(self._container_usage()),
+            cache_steps=int(str(self._store.database.rows("SELECT COUNT(*) FROM steps")[0][0])),
+            cache_bytes=sum(sizes.get(each, 0) for each in cached),
+        )
+
+    def _layer_sizes(self, images: list[StoredImage]) -> dict[Digest, int]:
+        """Return what each layer takes: its blobs, and its files where they are unpacked."""
+        rows = self._store.database.rows(
+            "SELECT diff_id, SUM(blob_bytes), MAX(unpacked_bytes) FROM layers GROUP BY diff_id"
+        )
+        keys = {str(row[0]) for row in self._store.database.rows("SELECT key FROM snapshots")}
+        unpacked = {
+            diff_id
+            for image in images
+            for diff_id, chain_id in zip(image.config.diff_ids, image.chain_ids, strict=True)
+            if not keys.isdisjoint({diff_id, chain_id, copied_key(chain_id)})
+        }
+        return {
+            Digest(diff_id): int(str(blobs))
+            + (int(str(files)) if diff_id in unpacked or diff_id in keys else 0)
+            for diff_id, blobs, files in ((str(row[0]), row[1], row[2]) for row in rows)
+        }
+
+    def _cached(self) -> set[Digest]:
+        rows = self._store.database.rows("SELECT DISTINCT diff_id FROM steps_use")
+        return {Digest(str(row[0])) for row in rows}
+
+    def _container_usage(self) -> list[ContainerUsage]:
+        records = {each.container_id: each for each in self._store.containers.all()}
+        return [
+            ContainerUsage(
+                name=each.name,
+                container_id=each.container_id,
+                image=each.image,
+                size_bytes=self._containers.changed_bytes(records[each.container_id]),
+                active=each.status in ALIVE,
+            )
+            for each in self._containers.list(all=True)
+            if each.container_id in records
+        ]
+
+    # -- taking away -----------------------------------------------------------------
+
+    def prune_images(
+        self,
+        *,
+        all: bool = False,  # noqa: A002  docker's word
+        keep: Callable[[ImageSummary], bool] = lambda _: False,
+    ) -> ImagesPruned:
+        """Take images away that nobody needs.
+
+        Args:
+            all: those with a name, too, that no container was made from.
+            keep: says of an image that it stays.
+        """
+        untagged: list[str] = []
+        deleted: list[Digest] = []
+        kept = {each.image_id for each in self._images.list(all=True) if keep(each)}
+        for image in self._store.images.all():
+            is_wanted = bool(image.names) and not all
+            if is_wanted or image.image_id in kept:
+                continue
+            if self._containers.users_of(image.manifest.digest):
+                continue
+            untagged += [each.reference.familiar for each in image.names]
+            self._store.images.delete(image.manifest.digest)
+            deleted.append(image.image_id)
+        freed = self._images.sweep(deleted)
+        self._store.layout.publish()
+        return ImagesPruned(
+            untagged=tuple(untagged),
+            deleted=tuple(dict.fromkeys((*deleted, *freed[0]))),
+            freed_bytes=freed[1],
+        )
+
+    def prune_cache(self) -> CachePruned:
+        """Forget all build steps; images stay, and the next build does everything anew."""
+        with self._store.alone() as held:
+            if not held:  # somebody builds, and needs them
+                return CachePruned(steps=0, freed_bytes=0)
+            steps = self._store.steps.forget_all()
+            swept = gc.sweep(self._store, self._unpacker.remove_trees)
+        return CachePruned(steps=steps, freed_bytes=swept.freed_bytes)
+
+    def prune(self, *, all: bool = False) -> SystemPruned:  # noqa: A002  docker's word
+        """Take stopped containers, unused images and the build cache away, in this order."""
+        return SystemPruned(
+            containers=self._containers.prune(),
+            images=self.prune_images(all=all),
+            cache=self.prune_cache(),
+        )
+
+
+def _image_usage(
+    image: StoredImage, sizes: dict[Digest, int], users: Counter[Digest], made: Counter[str]
+) -> ImageUsage:
+    own = {each for each in image.config.diff_ids if users[each] == 1}
+    shared = set(image.config.diff_ids) - own
+    return ImageUsage(
+        name=title(image),
+        image_id=image.image_id,
+        created=image.config.created,
+        shared_bytes=sum(sizes.get(each, 0) for each in shared),
+        unique_bytes=sum(sizes.get(each, 0) for each in own),
+        containers=made[str(image.image_id)],
+    )

@@ -1,0 +1,273 @@
+"""Between the local image repository and the registries: pull, push, login, logout."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ocimagic.errors import ImageNotFound, InvalidReference
+from ocimagic.layers.compress import Compression
+from ocimagic.model.event import Notice, OnEvent, ignore
+from ocimagic.model.options import PullPolicy
+from ocimagic.model.result import LoggedIn, LoggedOut, PullResult, PushResult
+from ocimagic.spec.reference import Reference
+from ocimagic.transfer.pull import Pulled, pull
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ocimagic.model.options import RunOptions
+    from ocimagic.registry.client import RegistryClient
+    from ocimagic.registry.credentials import Credentials, Login
+    from ocimagic.registry.settings import RegistrySettings
+    from ocimagic.registry.transport import Transport
+    from ocimagic.spec.digest import Digest
+    from ocimagic.spec.platform import Platform
+    from ocimagic.store.images import StoredImage
+    from ocimagic.store.store import Store
+    from ocimagic.transfer.unpack import Unpacker
+
+
+class Exchange:
+    """Verbs that talk to a registry."""
+
+    def __init__(self, store: Store, unpacker: Unpacker, environment: Mapping[str, str]) -> None:
+        self._store = store
+        self._unpacker = unpacker
+        self._environment = environment
+        self._client: RegistryClient | None = None
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: Platform | None = None,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> PullResult:
+        """Fetch an image from its registry, verify and unpack it.
+
+        Raises:
+            InvalidReference: not a name.
+            ImageNotFound, Unauthorized, RateLimited, RegistryError: what the registry said.
+            PlatformNotFound, ContentError, InvalidDocument: it cannot be used; the store is
+                as before.
+        """
+        began = time.monotonic()
+        parsed = Reference.parse(reference)
+        done = self._pull(parsed, platform, on_event, cancelled)
+        limit = self._registry().rate_limit
+        return PullResult(
+            reference=str(parsed),
+            image_id=done.image.image_id,
+            digest=done.target,
+            up_to_date=done.up_to_date,
+            downloaded_bytes=done.downloaded_bytes,
+            layers=len(done.image.manifest.layers),
+            size_bytes=self._size(done.image),
+            seconds=time.monotonic() - began,
+            remaining_pulls=limit.remaining if limit else None,
+        )
+
+    def _pull(
+        self,
+        reference: Reference,
+        platform: Platform | None,
+        on_event: OnEvent,
+        cancelled: threading.Event | None = None,
+    ) -> Pulled:
+        return pull(
+            self._store,
+            self._unpacker,
+            self._registry(),
+            reference,
+            platform=platform,
+            on_event=on_event,
+            cancelled=cancelled,
+        )
+
+    def _registry(self) -> RegistryClient:
+        if self._client is None:
+            from ocimagic.registry.client import RegistryClient
+
+            settings = self._settings()
+            transport = self._transport(settings)
+            self._client = RegistryClient(transport, self._credentials(), settings=settings)
+        return self._client
+
+    def _settings(self) -> RegistrySettings:
+        from ocimagic.registry.settings import RegistrySettings
+
+        return RegistrySettings.read(self._home(), self._environment)
+
+    def _transport(self, settings: RegistrySettings) -> Transport:
+        from ocimagic.registry.transport import Transport
+
+        return Transport(
+            insecure=settings.insecure,
+            env=self._environment,
+            certificates=settings.certificates,
+        )
+
+    def _credentials(self, explicit: Mapping[str, Login] | None = None) -> Credentials:
+        from ocimagic.registry.credentials import Credentials
+
+        return Credentials(self._home(), self._environment, explicit=explicit)
+
+    def _home(self) -> Path:
+        from pathlib import Path
+
+        return Path(self._environment.get("HOME") or Path.home())
+
+    def obtain(self, options: RunOptions, on_event: OnEvent) -> StoredImage:
+        """Return the image to run: from the store, or pulled as the options say."""
+        if options.pull is not PullPolicy.ALWAYS:
+            try:
+                return self._store.images.find(options.image)
+            except ImageNotFound:
+                if options.pull is PullPolicy.NEVER:
+                    raise
+        reference = Reference.parse(options.image)
+        if options.pull is PullPolicy.MISSING:
+            on_event(Notice(f"unable to find image '{reference.familiar}' locally: pulling it"))
+        return self._pull(reference, options.platform, on_event).image
+
+    def push(
+        self,
+        name: str,
+        *,
+        all_tags: bool = False,
+        compression: str = "gzip",
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> tuple[PushResult, ...]:
+        """Bring an image to the registry that its name begins with.
+
+        Args:
+            name: a reference; its tag is what the image gets there.
+            all_tags: push every tag that the repository has here; ``name`` has none then.
+            compression: ``gzip`` or ``zstd``, for layers that were built here.
+            on_event: is told how far it is.
+            cancelled: stops it when set.
+
+        Returns:
+            One result per tag.
+
+        Raises:
+            InvalidReference: not a name, or one with a digest.
+            ImageNotFound: nothing here has that name, or the registry has no such repository.
+            Unauthorized, RateLimited, RegistryError: what the registry said.
+        """
+        reference = Reference.parse(name)
+        if reference.digest:
+            raise InvalidReference(
+                "cannot push a digest reference", hint="name a tag: what follows @ is left out"
+            )
+        wanted = self._tags(reference) if all_tags else [reference.tagged()]
+        kind = Compression(compression)
+        return tuple(self._push(each, kind, on_event, cancelled) for each in wanted)
+
+    def _tags(self, reference: Reference) -> list[Reference]:
+        found = [
+            each.reference
+            for each in self._store.images.names()
+            if each.reference.name == reference.name and each.reference.tag
+        ]
+        if not found:
+            raise ImageNotFound(
+                f"an image does not exist locally with the tag: {reference.familiar_name}",
+                hint="%image_ls shows what there is",
+            )
+        return found
+
+    def _push(
+        self,
+        reference: Reference,
+        compression: Compression,
+        on_event: OnEvent,
+        cancelled: threading.Event | None,
+    ) -> PushResult:
+        from ocimagic.transfer.push import push
+
+        began = time.monotonic()
+        try:
+            image = self._store.images.find(str(reference))
+        except ImageNotFound as err:
+            raise ImageNotFound(
+                f"an image does not exist locally with the tag: {reference.familiar_name}",
+                why=f"nothing here is called {reference.familiar}",
+                hint=f"give it that name first: %image_tag IMAGE {reference.familiar}",
+            ) from err
+        done = push(
+            self._store,
+            self._registry(),
+            image,
+            reference,
+            compression=compression,
+            on_event=on_event,
+            cancelled=cancelled,
+        )
+        return PushResult(
+            reference=str(reference),
+            digest=done.digest,
+            manifest_bytes=done.size_bytes,
+            layers=len(image.manifest.layers),
+            there=done.there,
+            mounted=done.mounted,
+            sent_bytes=done.sent_bytes,
+            seconds=time.monotonic() - began,
+        )
+
+    def login(self, registry: str, username: str, password: str) -> LoggedIn:
+        """Log in to a registry, and keep the login where docker keeps it.
+
+        Args:
+            registry: host, with a port if it has one; "" for Docker Hub.
+            username: as the registry knows it.
+            password: or a token in its place.
+
+        Raises:
+            Unauthorized: the registry refuses them; nothing is kept.
+            RegistryError: unreachable, or no registry.
+            StorageError: it cannot be written down.
+        """
+        from ocimagic.registry.client import RegistryClient
+        from ocimagic.registry.credentials import Login
+        from ocimagic.registry.loginfile import LoginFile, registry_host
+
+        host = registry_host(registry)
+        asked = self._credentials({host: Login(username=username, password=password)})
+        with self._transport(self._settings()) as transport:
+            RegistryClient(transport, asked).check_login(host)
+        kept = LoginFile.of(self._home(), self._environment).store(host, username, password)
+        self._client = None  # what it knew may be refused from now on
+        return LoggedIn(
+            registry=host,
+            username=username,
+            kept_in=kept.where,
+            is_readable=kept.is_readable,
+        )
+
+    def logout(self, registry: str) -> LoggedOut:
+        """Forget the login for a registry; "" for Docker Hub.
+
+        Raises:
+            StorageError: the file it is in cannot be written.
+        """
+        from ocimagic.registry.loginfile import LoginFile, registry_host
+
+        host = registry_host(registry)
+        was_there = LoginFile.of(self._home(), self._environment).erase(host)
+        self._client = None
+        return LoggedOut(registry=host, was_there=was_there)
+
+    # -- for the rest of this room ---------------------------------------------
+
+    def _layer_bytes(self, diff_id: Digest) -> int:
+        record = self._store.images.layer(diff_id)
+        return record.unpacked_bytes if record else 0
+
+    def _size(self, image: StoredImage) -> int:
+        return sum(self._layer_bytes(each) for each in image.config.diff_ids)
