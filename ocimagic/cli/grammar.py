@@ -16,6 +16,7 @@ from ocimagic.cli import image_archive, refused
 from ocimagic.cli.disk import builder
 from ocimagic.cli.login import login, logout
 from ocimagic.cli.parser import HelpAsked, Noun, Refused, Verb
+from ocimagic.cli.registry import registry
 from ocimagic.cli.system import doctor, info, inspect, system, version
 from ocimagic.cli.values import HelpText
 from ocimagic.errors import InvalidOption
@@ -34,6 +35,7 @@ ROOT = Noun(
         "image": images.image,
         "container": containers.container,
         "system": system,
+        "registry": registry,
         "builder": builder,
         "login": login,
         "logout": logout,
@@ -133,12 +135,17 @@ def expects(argv: Sequence[str]) -> str:
 
 def docker_words() -> dict[str, tuple[str, ...]]:
     """Map the name of every magic to its words: ``image_pull`` to ``("image", "pull")``."""
-    return {
-        f"{noun}_{verb}": (noun, verb)
-        for noun, group in ROOT.commands.items()
-        if isinstance(group, Noun)
-        for verb in group.commands
-    }
+    nouns = [(word, each) for word, each in ROOT.commands.items() if isinstance(each, Noun)]
+    return {"_".join(words): words for word, noun in nouns for words in _verbs(noun, (word,))}
+
+
+def _verbs(noun: Noun, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the words of every verb below a noun."""
+    for word, command in noun.commands.items():
+        if isinstance(command, Noun):
+            yield from _verbs(command, (*path, word))
+        else:
+            yield (*path, word)
 
 
 def _walk(argv: Sequence[str]) -> tuple[click.Command, list[str]]:

@@ -50,6 +50,7 @@ class Session:
         out: takes bytes that are no text, such as a tar; None returns them as a value.
         ask: asks a person a question and returns the answer; None where nobody is.
         ask_secret: the same, and the answer is not shown.
+        stays: the engine outlives the command, and what it serves with it.
     """
 
     engine: Callable[[], EngineAPI]
@@ -63,6 +64,7 @@ class Session:
     out: Callable[[bytes], object] | None = None
     ask: Callable[[str], str] | None = None
     ask_secret: Callable[[str], str] | None = None
+    stays: bool = False
 
     def path(self, text: str) -> str:
         """Return a path that was typed as an absolute one; ``~`` is the user's home."""

@@ -57,7 +57,7 @@ class Engine:
         self.images = Images(self._store, unpacker, known)
         self.containers = Containers(self._store, unpacker, launcher, self.images)
         self.images.containers = self.containers
-        self.system = System(self._store, unpacker, self.images, self.containers)
+        self.system = System(self._store, unpacker, self.images, self.containers, known)
         if launcher is not None:
             self._tidy(unpacker)
             self._start_again()
@@ -94,6 +94,7 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the launcher and the database; containers stay."""
+        self.system.close()
         if self._launcher is not None:
             self._launcher.close()
         self._store.close()

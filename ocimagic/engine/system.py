@@ -16,8 +16,12 @@ from ocimagic.model.state import ALIVE
 from ocimagic.version import VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ocimagic.engine.containers import Containers
     from ocimagic.engine.images import Images
+    from ocimagic.engine.serving import ServedRegistry
+    from ocimagic.model.registry import OnRequest, RegistryOptions
     from ocimagic.store.store import Store
     from ocimagic.transfer.unpack import Unpacker
 
@@ -40,12 +44,64 @@ class System:
     """Verbs on the engine itself."""
 
     def __init__(
-        self, store: Store, unpacker: Unpacker, images: Images, containers: Containers
+        self,
+        store: Store,
+        unpacker: Unpacker,
+        images: Images,
+        containers: Containers,
+        environment: Mapping[str, str],
     ) -> None:
         self._store = store
         self._unpacker = unpacker
         self._images = images
         self._containers = containers
+        self._environment = environment
+        self._registries: list[ServedRegistry] = []
+
+    def close(self) -> None:
+        """Stop the registries that are still served."""
+        for each in self.registries():
+            each.close()
+
+    def serve_registry(
+        self, options: RegistryOptions | None = None, *, on_request: OnRequest | None = None
+    ) -> ServedRegistry:
+        """Serve a registry that can be pushed to, until it or this engine is closed.
+
+        Raises:
+            InvalidOption: the address, a file or the directory cannot be used.
+            StorageError: the directory cannot be written.
+
+        Example::
+
+            with engine.system.serve_registry(RegistryOptions(port=0)) as registry:
+                print(registry.url)
+        """
+        from ocimagic.engine.serving import ServedRegistry
+        from ocimagic.model.registry import RegistryOptions
+
+        chosen = options or RegistryOptions()
+        served = ServedRegistry(chosen, self._store.home.registry, self._environment, on_request)
+        self._registries.append(served)
+        return served
+
+    def registries(self) -> tuple[ServedRegistry, ...]:
+        """Return the registries that are served now."""
+        self._registries = [each for each in self._registries if each.is_served]
+        return tuple(self._registries)
+
+    def add_registry_user(self, name: str, password: str, *, htpasswd: str | None = None) -> str:
+        """Write a user for a registry into a file of users; return which file.
+
+        Raises:
+            InvalidOption: a name or a password that no line could hold.
+            StorageError: the file cannot be written.
+        """
+        from ocimagic.registry.passwords import add_user
+
+        path = Path(htpasswd) if htpasswd else self._store.home.registry_users
+        add_user(path, name, password)
+        return str(path)
 
     @property
     def disk(self) -> Disk:

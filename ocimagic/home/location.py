@@ -9,6 +9,7 @@
       ocimagic/snapshots/<n>/fs  toc                         unpacked layers
       ocimagic/containers/<id>/                              bundle, changes, log, exit record
       ocimagic/volumes/<name>/_data                          named volumes
+      ocimagic/registry/                                     what our own registry keeps
       ocimagic/locks/                                        flock files
     RUN   /run/ocimagic, or $XDG_RUNTIME_DIR/ocimagic        gone after a reboot
       <id>/state.json  shim.sock
@@ -115,6 +116,16 @@ class Home:
     def volumes(self) -> Path:
         """Return where named volumes are."""
         return self.own / "volumes"
+
+    @property
+    def registry(self) -> Path:
+        """Return where our own registry keeps what is pushed to it."""
+        return self.own / "registry"
+
+    @property
+    def registry_users(self) -> Path:
+        """Return the file of our own registry's users."""
+        return self.own / "registry.htpasswd"
 
     @property
     def locks(self) -> Path:

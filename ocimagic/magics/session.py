@@ -156,6 +156,7 @@ class KernelSession:
                 console=self._console(foreground, told, cancelled),
                 ask=self._asker(foreground),
                 ask_secret=self._asker(foreground, secret=True),
+                stays=True,
             )
             return execute(list(words), session)
 

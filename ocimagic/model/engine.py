@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ocimagic.model.containers import ContainersAPI
     from ocimagic.model.isolation import Diagnosis
     from ocimagic.model.options import BuildOptions
+    from ocimagic.model.registry import OnRequest, RegistryAPI, RegistryOptions
     from ocimagic.model.report import CachePruned, DiskUsage, ImagesPruned, SystemPruned, Verified
     from ocimagic.model.request import ImportOptions
     from ocimagic.model.result import (
@@ -181,6 +182,20 @@ class SystemAPI(Protocol):
 
     def diagnose(self) -> Diagnosis:
         """Try what containers need and say what would give more."""
+        ...
+
+    def serve_registry(
+        self, options: RegistryOptions | None = None, *, on_request: OnRequest | None = None
+    ) -> RegistryAPI:
+        """Serve a registry that can be pushed to, until it or this engine is closed."""
+        ...
+
+    def registries(self) -> tuple[RegistryAPI, ...]:
+        """Return the registries that are served now."""
+        ...
+
+    def add_registry_user(self, name: str, password: str, *, htpasswd: str | None = None) -> str:
+        """Write a user for a registry into a file of users; return which file."""
         ...
 
 

@@ -1,56 +1,100 @@
-"""A small real registry on this machine, read-only: for class, and for tests.
+"""A small real registry: for class, for tests, and to keep images in.
 
-docker, podman and skopeo can pull from it.
+docker, podman, skopeo and buildah can pull from it and, over a source that keeps, push to it.
 
-Spec: distribution-spec "Pull", "Content Discovery" and "Error Codes"; RFC 9110 section 14.
+Spec: distribution-spec.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import select
 import socket
 import socketserver
+import ssl
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self
-from urllib.parse import SplitResult, parse_qs, quote, urlsplit
+from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote
 
-from ocimagic.errors import InvalidDigest, InvalidOption
-from ocimagic.spec.digest import Digest
+from ocimagic.errors import InvalidOption, OcimagicError
+from ocimagic.registry import pulling, pushing
+from ocimagic.registry.body import Limits
+from ocimagic.registry.exchange import Exchange
+from ocimagic.registry.reply import Refusal
+from ocimagic.registry.source import ContentKeeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
+    from ocimagic.registry.passwords import Passwords
     from ocimagic.registry.source import ContentSource
 
-MAX_PAGE = 1000
-_IDLE_S = 60.0
-_PIECE_BYTES = 256 << 10
+    OnRequest = Callable[[str, str, int], None]
+
 _ROUTE = re.compile(
-    r"/v2/(?P<name>[a-z0-9]+(?:[/._-]+[a-z0-9]+)*)/"
-    r"(?P<kind>manifests|blobs|tags)/(?P<last>[A-Za-z0-9_.:+-]{1,300})"
+    r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs/uploads|blobs|tags|referrers)/(?P<last>[^/]{0,300})"
 )
-_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_MAX_NAME = 255
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_PULLS = {
+    "manifests": pulling.send_manifest,
+    "blobs": pulling.send_blob,
+    "referrers": pulling.send_referrers,
+}
+_UPLOADS = {
+    "GET": pushing.send_upload_status,
+    "HEAD": pushing.send_upload_status,
+    "PATCH": pushing.continue_upload,
+    "PUT": pushing.finish_upload,
+    "DELETE": pushing.cancel_upload,
+}
+_DELETES = {"manifests": pushing.delete_manifest, "blobs": pushing.delete_blob}
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Who may do what at a registry server.
+
+    Attributes:
+        passwords: whoever wants anything must be in there; None asks nobody who they are.
+        is_open: other machines may come without a login.
+        tls: makes it speak HTTPS.
+        read_only: nobody may push, whatever the source could keep.
+        may_delete: manifests, tags and blobs may be deleted.
+        limits: what is borne.
+    """
+
+    passwords: Passwords | None = None
+    is_open: bool = False
+    tls: ssl.SSLContext | None = None
+    read_only: bool = False
+    may_delete: bool = False
+    limits: Limits = field(default_factory=Limits)
 
 
 class RegistryServer:
     """Serves a ContentSource from threads of this process while its ``with`` block runs.
 
     Args:
-        source: what to serve.
-        address: a loopback address; there is no login, so nobody else may reach it.
+        source: what to serve; it can be pushed to if it is a ContentKeeper.
+        address: a loopback address, unless the rules keep strangers out or let them in.
         port: 0 takes a free one.
         on_request: called from the serving threads with method, path and status.
+        rules: who may do what.
 
     Raises:
-        InvalidOption: the address is not a loopback address, or the port is taken.
+        InvalidOption: the address is not a loopback address and nothing keeps strangers out,
+            or the port is taken.
     """
 
     def __init__(
@@ -59,23 +103,28 @@ class RegistryServer:
         *,
         address: str = "127.0.0.1",
         port: int = 0,
-        on_request: Callable[[str, str, int], None] | None = None,
+        on_request: OnRequest | None = None,
+        rules: Rules | None = None,
     ) -> None:
-        if not _is_loopback(address):
+        rules = rules or Rules()
+        if not _is_loopback(address) and rules.passwords is None and not rules.is_open:
             raise InvalidOption(
-                f"the class registry cannot listen on {address}",
-                why="it has no login, so it stays on this machine",
-                hint="use 127.0.0.1",
+                f"a registry without a login does not listen on {address}",
+                why="everybody on that network could take, replace and fill up what is in it",
+                hint="use 127.0.0.1; or name users with --htpasswd FILE; or say --open, in a "
+                "class network where that is meant",
             )
         try:
-            self._http = _HTTPServer(address, port, source, on_request)
+            self._http = _HTTPServer(address, port, source, on_request, rules)
         except OSError as err:
             raise InvalidOption(
-                f"the class registry cannot listen on {address} port {port}", why=err.strerror
+                f"a registry cannot listen on {address} port {port}",
+                why=err.strerror,
+                hint="another port may be free; 0 takes one that is",
             ) from err
         bound = self._http.server_address[1]
         self.host = f"[{address}]:{bound}" if ":" in address else f"{address}:{bound}"
-        self.url = f"http://{self.host}"
+        self.url = f"{'https' if rules.tls else 'http'}://{self.host}"
         self._bell, self._ringer = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, name=f"registry-{bound}", daemon=True)
         self._thread.start()
@@ -109,6 +158,7 @@ class RegistryServer:
 class _HTTPServer(ThreadingHTTPServer):
     daemon_threads = True
     timeout: float | None = 0  # of ``handle_request``: there is one, or it has gone away again
+    request_queue_size = 128
     # On Windows this flag would let a second server take the port over.
     allow_reuse_address = os.name != "nt"
 
@@ -117,14 +167,26 @@ class _HTTPServer(ThreadingHTTPServer):
         address: str,
         port: int,
         source: ContentSource,
-        on_request: Callable[[str, str, int], None] | None,
+        on_request: OnRequest | None,
+        rules: Rules,
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.source = source
+        self.keeper: ContentKeeper | None = None
+        if isinstance(source, ContentKeeper) and not rules.read_only:
+            self.keeper = source
         self.on_request = on_request
+        self.rules = rules
+        self.turn = threading.Semaphore(rules.limits.parsed_manifests)
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__((address, port), _Handler)
+        if rules.tls:
+            # The greeting is left to the thread of the connection: a client that does not
+            # greet must not keep others waiting.
+            self.socket = rules.tls.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     def server_bind(self) -> None:
         """Bind, without the name lookup that HTTPServer adds and that may take seconds."""
@@ -134,8 +196,24 @@ class _HTTPServer(ThreadingHTTPServer):
     def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
         """Remember the connection, so that closing the server can end it."""
         with self._lock:
-            self._connections.add(request)
+            is_full = len(self._connections) >= self.rules.limits.connections
+            if not is_full:
+                self._connections.add(request)
+        if is_full:
+            with suppress(OSError):
+                if not self.rules.tls:
+                    request.settimeout(0)
+                    request.send(_BUSY)
+            self.shutdown_request(request)
+            return
         super().process_request(request, client_address)
+
+    def finish_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+        """Greet, if that is to be, and answer requests; in the connection's own thread."""
+        if isinstance(request, ssl.SSLSocket):
+            request.settimeout(self.rules.limits.idle_s)
+            request.do_handshake()
+        super().finish_request(request, client_address)
 
     def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
         """Forget a connection that is over."""
@@ -158,203 +236,124 @@ class _HTTPServer(ThreadingHTTPServer):
         _log.debug("request of %s failed", client_address, exc_info=True)
 
 
-class _Refusal(Exception):
-    """An error answer of the distribution spec."""
-
-    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version = "ocimagic"
-    sys_version = ""
-    timeout: ClassVar[float | None] = _IDLE_S
-    disable_nagle_algorithm = True
-
+class _Handler(Exchange):
     @property
     def _registry(self) -> _HTTPServer:
         assert isinstance(self.server, _HTTPServer)
         return self.server
 
-    def do_GET(self) -> None:
-        """Answer a GET or a HEAD."""
+    def setup(self) -> None:
+        """Take over what the server bears."""
+        self.limits = self._registry.rules.limits
+        super().setup()
+
+    def _answer(self) -> None:
+        """Answer whatever was asked."""
         try:
-            self._route(urlsplit(self.path))
-        except _Refusal as refusal:
-            error = {"code": refusal.code, "message": str(refusal), "detail": None}
-            self._send_json({"errors": [error]}, status=refusal.status, headers=refusal.headers)
+            self.begin()
+            self._admit()
+            self._route()
+        except Refusal as refusal:
+            self.refuse(refusal)
+        except OcimagicError as err:
+            self.refuse(Refusal.of(err))
+        if self.close_connection:
+            self.linger()
 
-    do_HEAD = do_GET  # noqa: N815  the name is http.server's
-
-    def do_POST(self) -> None:
-        """Refuse a write; the body is not read, so the connection cannot go on."""
-        self.close_connection = True
-        error = {
-            "code": "UNSUPPORTED",
-            "message": "this registry is read-only: it can be pulled from, not pushed to",
-            "detail": None,
-        }
-        headers = {"Allow": "GET, HEAD", "Connection": "close"}
-        self._send_json({"errors": [error]}, status=405, headers=headers)
-
-    do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815  the names are http.server's
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
 
     def log_request(self, code: object = "-", size: object = "-") -> None:  # noqa: ARG002
         """Tell who wants to see the requests."""
         if self._registry.on_request:
-            self._registry.on_request(self.command, self.path, int(str(code)))
+            path = getattr(self, "path", "")
+            self._registry.on_request(self.command, path, int(str(code)))
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  http.server's name
-        """Print nothing."""
-
-    def _route(self, url: SplitResult) -> None:
-        query = parse_qs(url.query)
-        if url.path in {"/v2", "/v2/"}:
-            return self._send_json({})
-        if url.path == "/v2/_catalog":
-            return self._send_page("repositories", self._registry.source.repositories(), query, {})
-        found = _ROUTE.fullmatch(url.path)
-        if not found:
-            raise _Refusal(404, "NOT_FOUND", "there is nothing at this path")
-        name, kind, last = found["name"], found["kind"], found["last"]
-        if kind == "manifests":
-            return self._send_manifest(name, last)
-        if kind == "blobs":
-            return self._send_blob(name, _digest(last))
-        if last != "list":
-            raise _Refusal(404, "NOT_FOUND", "there is nothing at this path")
-        return self._send_page("tags", self._tags(name), query, {"name": name})
-
-    def _tags(self, repository: str) -> Mapping[str, Digest]:
-        tags = self._registry.source.tags(repository)
-        if tags is None:
-            raise _Refusal(404, "NAME_UNKNOWN", f"there is no repository {repository}")
-        return tags
-
-    def _send_page(
-        self,
-        field_name: str,
-        names: Iterable[str],
-        query: Mapping[str, list[str]],
-        more: Mapping[str, object],
-    ) -> None:
-        """Send a sorted list, or the part of it that ``n`` and ``last`` ask for."""
-        said = query.get("n", [str(MAX_PAGE)])[0]
-        if not re.fullmatch(r"[0-9]{1,9}", said):
-            raise _Refusal(400, "PAGINATION_NUMBER_INVALID", "n must be a whole number")
-        count, last = min(int(said), MAX_PAGE), query.get("last", [""])[0]
-        left = sorted(name for name in names if name > last)
-        page = left[:count]
-        headers = {}
-        if page and len(left) > len(page):
-            path = urlsplit(self.path).path
-            headers["Link"] = f'<{path}?n={count}&last={quote(page[-1], safe="")}>; rel="next"'
-        self._send_json({**more, field_name: page}, headers=headers)
-
-    def _send_manifest(self, repository: str, tag_or_digest: str) -> None:
-        tags = self._tags(repository)
-        digest = _digest(tag_or_digest) if ":" in tag_or_digest else tags.get(tag_or_digest)
-        found = self._registry.source.manifest(repository, digest) if digest else None
-        if digest is None or found is None:
-            raise _Refusal(404, "MANIFEST_UNKNOWN", f"{repository} has no manifest {tag_or_digest}")
-        raw, media_type = found
-        self._send_head(200, _content_headers(digest, len(raw), media_type))
-        if self.command != "HEAD":
-            self.wfile.write(raw)
-
-    def _send_blob(self, repository: str, digest: Digest) -> None:
-        blob = self._registry.source.open_blob(repository, digest)
-        if blob is None:
-            raise _Refusal(404, "BLOB_UNKNOWN", f"{repository} has no blob {digest}")
-        size, opened = blob
-        with opened as file:
-            part = _range(self.headers.get("Range", ""), size)
-            count = size if part is None else len(part)
-            headers = _content_headers(digest, count, "application/octet-stream")
-            headers["Accept-Ranges"] = "bytes"
-            if part is not None:
-                headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
-            self._send_head(200 if part is None else 206, headers)
-            if self.command != "HEAD" and count:
-                self._send_file(file, part.start if part else 0, count)
-
-    def _send_file(self, file: BinaryIO, start: int, count: int) -> None:
+    def _admit(self) -> None:
+        if not self._looks and "Origin" in self.headers:
+            # Only browsers say that: any page could fill up a registry on its reader's machine.
+            raise Refusal(403, "DENIED", "a web page may not push")
+        passwords = self._registry.rules.passwords
         try:
-            file.fileno()
-        except OSError:
-            # Bytes in memory: the socket's own way would send them in pieces of 8 KiB.
-            file.seek(start)
-            while count > 0 and (piece := file.read(min(count, _PIECE_BYTES))):
-                self.connection.sendall(piece)
-                count -= len(piece)
-        else:
-            self.connection.sendfile(file, start, count)
+            is_known = not passwords or passwords.admits(self.headers.get("Authorization", ""))
+        except InvalidOption as err:
+            _log.debug("%s: %s", err.what, err.why)
+            words = "this registry cannot read its list of users"
+            raise Refusal(500, "UNKNOWN", words) from err
+        if not is_known:
+            raise Refusal(
+                401,
+                "UNAUTHORIZED",
+                "this registry wants a login",
+                WWW_Authenticate='Basic realm="ocimagic registry"',
+            )
 
-    def _send_json(
-        self,
-        document: Mapping[str, object],
-        *,
-        status: int = 200,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        body = json.dumps(document).encode()
-        basic = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        self._send_head(status, {**basic, **(headers or {})})
-        if self.command != "HEAD":
-            self.wfile.write(body)
+    @property
+    def _looks(self) -> bool:
+        return self.command in {"GET", "HEAD"}
 
-    def _send_head(self, status: int, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
+    def _route(self) -> None:
+        source, path = self._registry.source, unquote(self.url.path)
+        keeper = self._registry.keeper
+        if not self._looks and keeper is None:
+            raise _read_only()
+        if path in {"/v2", "/v2/", "/v2/_catalog"} and self._looks:
+            return pulling.send_catalog(self, source) if "_" in path else self.send_json({})
+        found = _ROUTE.fullmatch(path)
+        if not found:
+            raise Refusal(404, "NOT_FOUND", "there is nothing at this path")
+        name, kind, last = found["name"], found["kind"], found["last"]
+        if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
+            raise Refusal(400, "NAME_INVALID", "this is no name of a repository")
+        if kind == "tags":
+            if last != "list" or not self._looks:
+                raise Refusal(404, "NOT_FOUND", "there is nothing at this path")
+            return pulling.send_tags(self, source, name)
+        if kind in _PULLS and self._looks:
+            return _PULLS[kind](self, source, name, last)
+        if keeper is None:
+            raise Refusal(404, "BLOB_UPLOAD_UNKNOWN", "nothing is uploaded here")
+        return self._change(keeper, name, kind, last)
+
+    def _change(self, keeper: ContentKeeper, name: str, kind: str, last: str) -> None:
+        method = self.command
+        if kind == "blobs/uploads":
+            if method == "POST" and not last:
+                return pushing.begin_upload(self, keeper, name)
+            if method in _UPLOADS and last:
+                return _UPLOADS[method](self, keeper, name, last)
+        elif method == "PUT" and kind == "manifests":
+            return pushing.put_manifest(self, keeper, name, last, self._registry.turn)
+        elif method == "DELETE" and kind in _DELETES and self._registry.rules.may_delete:
+            return _DELETES[kind](self, keeper, name, last)
+        raise Refusal(405, "UNSUPPORTED", f"{method} is not allowed here", Allow="GET, HEAD")
+
+
+def server_tls(cert: str, key: str) -> ssl.SSLContext:
+    """Read the certificate a server shows, and its key.
+
+    Raises:
+        InvalidOption: they cannot be read, or do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ValueError) as err:
+        raise InvalidOption(
+            "the certificate of the registry cannot be used",
+            why=str(err),
+            where=f"{cert}, {key}",
+            hint="both files are PEM, and the key has no password",
+        ) from err
+    return context
+
+
+def _read_only() -> Refusal:
+    words = "this registry is read-only: it can be pulled from, not pushed to"
+    return Refusal(405, "UNSUPPORTED", words, Allow="GET, HEAD")
 
 
 def _is_loopback(address: str) -> bool:
     try:
-        return ip_address(address).is_loopback
+        return address == "localhost" or ip_address(address).is_loopback
     except ValueError:
         return False
-
-
-def _digest(text: str) -> Digest:
-    try:
-        return Digest.parse(text)
-    except InvalidDigest as err:
-        raise _Refusal(400, "DIGEST_INVALID", err.what) from err
-
-
-def _content_headers(digest: Digest, length: int, media_type: str) -> dict[str, str]:
-    return {
-        "Content-Type": media_type,
-        "Content-Length": str(length),
-        "Docker-Content-Digest": digest,
-        "ETag": f'"{digest}"',
-    }
-
-
-def _range(header: str, size: int) -> range | None:
-    """Return the bytes a Range header asks for, None for all of them.
-
-    Several ranges, or a header we cannot read, ask for all, as the RFC allows.
-    """
-    found = _RANGE.fullmatch(header.strip())
-    if not found or not (found[1] or found[2]):
-        return None
-    if not found[1]:
-        start, stop = max(0, size - int(found[2])), size
-    else:
-        start, stop = int(found[1]), min(size, int(found[2]) + 1 if found[2] else size)
-    if found[1] and found[2] and int(found[2]) < int(found[1]):
-        return None
-    if start >= stop:
-        raise _Refusal(
-            416, "RANGE_INVALID", "the blob ends before that", Content_Range=f"bytes */{size}"
-        )
-    return range(start, stop)

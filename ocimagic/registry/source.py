@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
 
 from ocimagic.spec.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from ocimagic.registry.contents import Contents
+    from ocimagic.registry.inbox import Inbox
+    from ocimagic.spec.descriptor import Descriptor
 
 
 class ContentSource(Protocol):
@@ -24,6 +28,9 @@ class ContentSource(Protocol):
     def tags(self, repository: str) -> Mapping[str, Digest] | None:
         """Return the tags of a repository; None when there is no such repository."""
 
+    def resolve(self, repository: str, tag: str) -> Digest | None:
+        """Return what a tag names now; None when it names nothing."""
+
     def manifest(self, repository: str, digest: Digest) -> tuple[bytes, str] | None:
         """Return the bytes and media type of a manifest or index; None when there is none."""
 
@@ -31,6 +38,56 @@ class ContentSource(Protocol):
         """Open a config or layer: its size and a file at its start; None when there is none.
 
         The file can seek and is closed by whoever receives it.
+        """
+
+
+@runtime_checkable
+class ReferrersSource(ContentSource, Protocol):
+    """A source that knows which manifests say something about another one."""
+
+    def referrers(self, repository: str, subject: Digest) -> Sequence[tuple[Descriptor, str]]:
+        """Return the manifests about a subject with their artifact types, by digest."""
+
+
+@runtime_checkable
+class ContentKeeper(ReferrersSource, Protocol):
+    """A source that can be pushed to; what a method has returned survives a power cut."""
+
+    @property
+    def uploads(self) -> Inbox:
+        """Return the blobs on their way."""
+
+    def keep_upload(self, repository: str, name: str, digest: Digest) -> None:
+        """Give a finished upload its digest, in this repository.
+
+        Raises:
+            DigestMismatch: it is not what ``digest`` says; the upload is taken away.
+        """
+
+    def mount(self, repository: str, digest: Digest, *, origin: str | None) -> bool:
+        """Take a blob over from another repository, from any when ``origin`` is None."""
+
+    def keep_manifest(
+        self, repository: str, raw: bytes, contents: Contents, *, digest: Digest, tag: str | None
+    ) -> None:
+        """Keep a manifest and let a tag name it.
+
+        Raises:
+            BlobNotFound: something it names is not in this repository.
+            SizeMismatch: something it names has another size.
+        """
+
+    def remove_tag(self, repository: str, tag: str) -> bool:
+        """Take a tag away; says whether it was there."""
+
+    def remove_manifest(self, repository: str, digest: Digest) -> bool:
+        """Take a manifest and its tags away; says whether it was there."""
+
+    def remove_blob(self, repository: str, digest: Digest) -> bool:
+        """Take a blob away; says whether it was there.
+
+        Raises:
+            ImageInUse: a manifest of this repository names it.
         """
 
 
@@ -64,6 +121,10 @@ class MemorySource:
     def tags(self, repository: str) -> Mapping[str, Digest] | None:
         """Return the tags of a repository."""
         return self.names.get(repository)
+
+    def resolve(self, repository: str, tag: str) -> Digest | None:
+        """Return what a tag names."""
+        return self.names.get(repository, {}).get(tag)
 
     def manifest(self, repository: str, digest: Digest) -> tuple[bytes, str] | None:
         """Return a manifest by its digest."""

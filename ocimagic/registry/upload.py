@@ -188,7 +188,8 @@ class Uploader:
         url = f"{location}{joint}digest={quote(blob.digest, safe='')}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(len(body))}
         with self._ask("PUT", url, headers, body) as answer:
-            if answer.status not in _TAKEN:
+            # Sent again because its answer was lost, it ends an upload that has ended.
+            if answer.status not in _TAKEN and not (answer.status == 404 and self.has(blob.digest)):
                 raise self._refused(answer)
 
     def step(self, answer: Answer, fallback: str = "") -> str:

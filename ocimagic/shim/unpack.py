@@ -15,6 +15,7 @@ from ocimagic.layers.toc import toc_to_bytes
 from ocimagic.linux import mounting, syscalls
 from ocimagic.model.rootfs import Rootfs
 from ocimagic.runtime.rootfs import make_private, mount_overlay
+from ocimagic.shim.ahead import read_ahead
 from ocimagic.shim.removal import remove_path
 from ocimagic.spec.codec import Fields
 
@@ -60,7 +61,7 @@ def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
     directory = str(request["directory"])
     meter = _Meter()
     limit = int(str(request["max_bytes"]))
-    chunks = meter.watch(decompressed(_read(blob_fd), max_bytes=limit))
+    chunks = read_ahead(meter.watch(decompressed(_read(blob_fd), max_bytes=limit)))
     ids = IdPolicy.here(single=bool(request["single_id"]))
     try:
         applied = _apply(request, directory, chunks, ids)

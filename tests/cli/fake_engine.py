@@ -363,6 +363,8 @@ class FakeDisk:
 
 
 class FakeSystem:
+    served = None
+
     def __init__(self, calls):
         self.disk = FakeDisk(calls)
 
@@ -371,6 +373,33 @@ class FakeSystem:
 
     def diagnose(self):
         return samples.diagnosis()
+
+    def serve_registry(self, options=None, *, on_request=None):
+        self.served = FakeRegistry(options, on_request)
+        return self.served
+
+    def registries(self):
+        return () if self.served is None or self.served.closed else (self.served,)
+
+    def add_registry_user(self, name, password, *, htpasswd=None):
+        self.user = name, password
+        return htpasswd or "/users"
+
+
+class FakeRegistry:
+    url, host, data, warnings = "http://127.0.0.1:5000", "127.0.0.1:5000", "/data", ("beware",)
+
+    def __init__(self, options, on_request):
+        self.options, self.on_request, self.closed = options, on_request, False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.closed = True
 
 
 class FakeEngine:

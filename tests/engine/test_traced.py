@@ -166,6 +166,8 @@ def test_a_tracer_is_no_isolation_and_nothing_is_weaker_than_asked_for(found):
 @pytest.mark.slow
 def test_the_class_from_beginning_to_end(shared, tmp_path):
     """What ``make demo`` does, its notebooks too."""
+    if os.geteuid():
+        pytest.skip("needs root")
     if not shutil.which("proot"):
         pytest.skip("proot is not installed")
     if not (CLONE / "tools").is_dir():

@@ -133,10 +133,10 @@ class Mounted:
         mounting.umount(str(self.root))
 
 
-def apply(tar: bytes, root: Path, style: WhiteoutStyle, **options):
+def apply(tar: bytes, root: Path, style: WhiteoutStyle, ids=IdPolicy.REAL, **options):
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return apply_layer([tar], fd, style=style, ids=IdPolicy.REAL, **options)
+        return apply_layer([tar], fd, style=style, ids=ids, **options)
     finally:
         os.close(fd)
 
@@ -185,8 +185,8 @@ def difference(one: dict, two: dict) -> str:
     return "\n".join(f"{path}:\n  {one.get(path)}\n  {two.get(path)}" for path in paths)
 
 
-def random_layer(dice: random.Random, *, owners: bool) -> bytes:
-    """Write a layer that may be anything but one thing.
+def random_layer(dice: random.Random, *, owners: bool, closed: bool = True) -> bytes:
+    """Write a layer that may be anything but one thing; not all may enter closed directories.
 
     It never lists a directory after it put something in it: what that means when a lower
     layer has a symlink there is for nobody to say.
@@ -206,7 +206,7 @@ def random_layer(dice: random.Random, *, owners: bool) -> bytes:
         kind = dice.choice("ffffdddlhwwop")
         if kind == "d" and path in implied:
             kind = "f"
-        mode = dice.choice((0o644, 0o600, 0o4755, 0o1777))
+        mode = dice.choice((0o644, 0o600, 0o4755, 0o1777)) | (0 if closed else 0o700)
         fields = {"mode": mode, "mtime": dice.randrange(1 << 30)}
         if owners:
             fields["uid"] = dice.choice((0, 1000))

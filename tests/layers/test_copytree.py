@@ -5,7 +5,7 @@ import random
 import socket
 
 import pytest
-from helpers import IS_ROOT
+from helpers import IDS, IS_ROOT
 from scenario import apply, difference, picture, random_layer
 
 from ocimagic.errors import LayerRefused
@@ -50,11 +50,12 @@ def test_a_copy_and_a_layer_of_its_changes(tmp_path, seed):
             assert not difference(picture(base), picture(target))
         assert pack(changed, base)[0] == []
         try:
-            apply(random_layer(dice, owners=IS_ROOT), changed, WhiteoutStyle.MERGE)
+            layer = random_layer(dice, owners=IS_ROOT, closed=IS_ROOT)
+            apply(layer, changed, WhiteoutStyle.MERGE, IDS)
         except LayerRefused:
             continue
         _, tar = pack(changed, base)
-        apply(tar, again, WhiteoutStyle.MERGE)
+        apply(tar, again, WhiteoutStyle.MERGE, IDS)
         assert not difference(timeless(changed), timeless(again))
         base = changed
 

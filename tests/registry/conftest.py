@@ -1,11 +1,14 @@
 import json
+import subprocess
 
 import pytest
+from pusher import Pusher, assert_whole
 from scripted import ScriptedServer
 
 from ocimagic.registry.client import RegistryClient
 from ocimagic.registry.credentials import Credentials, Login
-from ocimagic.registry.server import RegistryServer
+from ocimagic.registry.directory import RegistryDirectory
+from ocimagic.registry.server import RegistryServer, Rules
 from ocimagic.registry.source import MemorySource
 from ocimagic.registry.transport import Patience, Transport
 from ocimagic.spec import mediatype
@@ -117,3 +120,38 @@ def oci_layout(tmp_path, image):
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return layout
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A registry's own directory; what is in it at the end is whole."""
+    with RegistryDirectory(tmp_path / "kept") as kept:
+        yield kept
+    assert_whole(tmp_path / "kept")
+
+
+@pytest.fixture
+def keeping(kept):
+    """A server that can be pushed to, and deleted from."""
+    with RegistryServer(kept, rules=Rules(may_delete=True)) as server:
+        yield server
+
+
+@pytest.fixture
+def push(keeping):
+    with Pusher(keeping.host) as pusher:
+        yield pusher
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Make a certificate for this machine; returns its file and its key's."""
+    room = tmp_path_factory.mktemp("tls")
+    words = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+        "-nodes", "-keyout", room / "key.pem", "-out", room / "cert.pem", "-days", "2",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+    ]  # fmt: skip
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("openssl cannot make a certificate")
+    return room / "cert.pem", room / "key.pem"

@@ -102,7 +102,7 @@ def test_blob_head(ask, image):
         ("/v2/class/none/tags/list", 404, "NAME_UNKNOWN"),
         ("/v2/class/demo/tags/list?n=x", 400, "PAGINATION_NUMBER_INVALID"),
         ("/v2/class/demo/tags/other", 404, "NOT_FOUND"),
-        ("/v2/../../etc/manifests/1", 404, "NOT_FOUND"),
+        ("/v2/../../etc/manifests/1", 400, "NAME_INVALID"),
         ("/", 404, "NOT_FOUND"),
     ],
 )

@@ -174,6 +174,20 @@ def test_an_upload_that_is_gone_begins_anew(uploader, receiver):
     assert receiver.blobs == {Digest.of(LARGE): LARGE}
 
 
+def test_an_end_whose_answer_is_lost(uploader, receiver):
+    whole = receiver.put
+
+    def lose(number, seen, query):
+        receiver.put = whole
+        whole(number, seen, query)
+        return Reply(raw=b"")
+
+    receiver.put = lose
+    uploader.upload(blob_of(SMALL), source_of(SMALL))
+    assert receiver.blobs == {Digest.of(SMALL): SMALL}
+    assert [method for method, _ in receiver.log] == ["POST", "PUT", "PUT", "HEAD"]
+
+
 def test_an_upload_that_never_gets_on_ends(uploader, receiver):
     receiver.break_after = [0] * 50
     with pytest.raises(RegistryUnreachable):
