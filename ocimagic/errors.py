@@ -18,7 +18,8 @@ Docker API answers.
     │   └── NameInUse  ImageInUse  InvalidState
     ├── ContentError                      125  500
     │   ├── DigestMismatch  SizeMismatch  bytes are not what their descriptor says
-    │   └── LayerRefused                  a layer tar that is malformed or hostile
+    │   ├── LayerRefused                  a layer tar that is malformed or hostile
+    │   └── ArchiveRefused                a saved image's archive that is so
     ├── RegistryError                     125  502
     │   ├── RegistryUnreachable  RegistryAnswered
     │   └── Unauthorized  RateLimited
@@ -187,12 +188,20 @@ class ContentError(OcimagicError):
 class DigestMismatch(ContentError):
     """Content whose digest differs from its descriptor or diff_id."""
 
-    def __init__(self, name: str, *, expected: str, actual: str, where: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        expected: str,
+        actual: str,
+        where: str | None = None,
+        hint: str = "pull again; if it comes back, the registry or the store holds a damaged copy",
+    ) -> None:
         super().__init__(
             f"{name} is not what it was said to be",
             why=f"expected {expected}, got {actual}",
             where=where,
-            hint="pull again; if it comes back, the registry or the store holds a damaged copy",
+            hint=hint,
         )
         self.expected = expected
         self.actual = actual
@@ -201,13 +210,21 @@ class DigestMismatch(ContentError):
 class SizeMismatch(ContentError):
     """Content shorter or longer than its descriptor says."""
 
-    def __init__(self, name: str, *, expected: int, actual: int, where: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        expected: int,
+        actual: int,
+        where: str | None = None,
+        hint: str = "pull again; if it comes back, the registry holds a damaged copy",
+    ) -> None:
         more = "at least " if actual > expected else ""
         super().__init__(
             f"{name} has the wrong size",
             why=f"expected {expected} bytes, got {more}{actual}",
             where=where,
-            hint="pull again; if it comes back, the registry holds a damaged copy",
+            hint=hint,
         )
         self.expected = expected
         self.actual = actual
@@ -226,6 +243,25 @@ class LayerRefused(ContentError):
             "this layer cannot be unpacked safely" if entry else "this layer is not a valid tar",
             why=f"{entry!r}: {reason}" if entry else reason,
             hint="do not use this image; nothing of it was kept",
+        )
+        self.entry = entry
+        self.reason = reason
+
+
+class ArchiveRefused(ContentError):
+    """An archive of images that is malformed, incomplete or hostile.
+
+    Args:
+        entry: the name of the file in it that is wrong, or "" when it is the archive itself.
+        reason: what is wrong with it.
+        hint: what to do, if it is not to get another copy.
+    """
+
+    def __init__(self, entry: str, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(
+            "this archive of images cannot be loaded",
+            why=f"{entry!r}: {reason}" if entry else reason,
+            hint=hint or "get another copy of it; nothing of this one was kept",
         )
         self.entry = entry
         self.reason = reason

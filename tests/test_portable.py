@@ -1,4 +1,4 @@
-"""Pull, look, registry, and builds without RUN work where there is no Linux below."""
+"""Pull, look, save, load, registry, and builds without RUN work where there is no Linux below."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ PROGRAM = textwrap.dedent("""
     from ocimagic.model.options import BuildOptions
     from ocimagic.render.display import as_text
 
-    root, image, context = sys.argv[1:]
+    root, image, context, layer = sys.argv[1:]
     with Engine(root, environment={}) as engine:
         engine.images.pull(image)
         assert engine.images.pull(image).up_to_date
@@ -40,6 +40,16 @@ PROGRAM = textwrap.dedent("""
         engine.images.history("other")
         assert len(engine.images.list()) == 3
         engine.images.remove("other")
+        archive = bytearray()
+        engine.images.save([image, "built:1"], archive.extend)
+        again = bytearray()
+        with Engine(root + "-2", environment={}) as other:
+            assert len(other.images.load(bytes(archive)).images) == 2
+            assert other.images.inspect("built:1").layers == details.layers
+            other.images.save([image, "built:1"], again.extend)
+            with open(layer, "rb") as file:
+                assert other.images.import_(file).size_bytes == 1
+        assert again == archive
         for verb in (
             lambda: engine.containers.run("built:1"),
             lambda: engine.images.build(BuildOptions(dockerfile=f"FROM {image}\\nRUN true\\n")),
@@ -58,6 +68,7 @@ PROGRAM = textwrap.dedent("""
 
 def test_the_portable_core(tmp_path):
     layer = tar_of(("etc", None), ("etc/a", b"a"))
+    (tmp_path / "layer").write_bytes(layer)
     source = MemorySource()
     MadeImage([layer], {"Env": ["PATH=/bin"]}).serve(source, "demo", "latest")
     (tmp_path / "context").mkdir()
@@ -65,7 +76,7 @@ def test_the_portable_core(tmp_path):
     with RegistryServer(source) as server:
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, tmp_path / "root", f"{server.host}/demo",
-             tmp_path / "context"],
+             tmp_path / "context", tmp_path / "layer"],
             capture_output=True,
             text=True,
             check=False,

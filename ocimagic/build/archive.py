@@ -6,13 +6,11 @@ tricks are refused; what the image has in the way is replaced, as ``tar -x`` doe
 
 from __future__ import annotations
 
-import bz2
-import lzma
 from typing import TYPE_CHECKING
 
 from ocimagic.build.image_files import kept_xattrs
 from ocimagic.errors import LayerRefused
-from ocimagic.layers.compress import decompressed
+from ocimagic.layers.compress import decompressed_archive
 from ocimagic.layers.entrypath import normalise
 from ocimagic.layers.tarheader import BLOCK, Entry, Kind, checksum_is_right
 from ocimagic.layers.tarstream import TarReader
@@ -23,16 +21,12 @@ if TYPE_CHECKING:
     from ocimagic.build.layer_file import LayerFile
     from ocimagic.build.placement import Placement
 
-_OUT_BYTES = 1 << 20
-_BZIP2_MAGIC = b"BZh"
-_XZ_MAGIC = b"\xfd7zXZ\0"
-
 
 def is_archive(chunks: Iterable[bytes]) -> bool:
     """Say whether these bytes are a tar, plain or in gzip, bzip2, xz or zstd."""
     head = b""
     try:
-        for piece in _plain(chunks):
+        for piece in decompressed_archive(chunks):
             head += piece
             if len(head) >= BLOCK:
                 break
@@ -67,7 +61,7 @@ def extract(
         DockerfileError: an entry that cannot be placed.
     """
     files: set[str] = set()
-    reader = TarReader(_limited(_plain(chunks), max_bytes))
+    reader = TarReader(_limited(decompressed_archive(chunks), max_bytes))
     for entry in reader:
         check()
         path = _below(entry.name, destination, placement)
@@ -114,41 +108,3 @@ def _limited(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
         if total > max_bytes:
             raise LayerRefused("", f"it unpacks to more than {max_bytes} bytes")
         yield chunk
-
-
-def _plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    source = iter(chunks)
-    first = next(source, b"")
-    if first.startswith(_BZIP2_MAGIC):
-        return _inflated(first, source, bz2.BZ2Decompressor)
-    if first.startswith(_XZ_MAGIC):
-        return _inflated(first, source, lzma.LZMADecompressor)
-    return decompressed(_joined(first, source))
-
-
-def _joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
-
-
-def _inflated(
-    first: bytes, rest: Iterator[bytes], codec: type[bz2.BZ2Decompressor | lzma.LZMADecompressor]
-) -> Iterator[bytes]:
-    """Decompress streams that follow one another."""
-    member = codec()
-    try:
-        for chunk in _joined(first, rest):
-            data = chunk
-            while data or not (member.needs_input or member.eof):
-                if member.eof:
-                    data = data.lstrip(b"\0")  # xz pads with zeros
-                    if not data:
-                        break
-                    member = codec()
-                if piece := member.decompress(data, _OUT_BYTES):
-                    yield piece
-                data = member.unused_data if member.eof else b""
-    except (OSError, EOFError, ValueError, lzma.LZMAError) as err:
-        raise LayerRefused("", f"damaged compressed data: {err}") from err
-    if not member.eof:
-        raise LayerRefused("", "the compressed data ends too early")

@@ -21,6 +21,7 @@ from ocimagic.cli.session import Session
 from ocimagic.cli.terminal import Terminal
 from ocimagic.cli.values import Exits, LogText
 from ocimagic.errors import InvalidOption, OcimagicError
+from ocimagic.model.archive import Saved
 from ocimagic.model.report import Copied, ExecResult, Verified
 from ocimagic.model.result import ContainerSummary, RunResult
 
@@ -203,7 +204,7 @@ class _Interrupts:
 def _print(value: object, stdout: BinaryIO, stderr: BinaryIO) -> int:
     """Print a result as docker does and return the exit code."""
     match value:
-        case None:
+        case None | Saved():  # docker says nothing of what it saved
             return 0
         case RunResult(exit_code=code) | ExecResult(exit_code=code):
             return code  # its output was shown while it ran

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,14 +9,13 @@ import click
 
 from ocimagic.cli.parser import Verb
 from ocimagic.cli.rows import ChangeRows
-from ocimagic.cli.values import TarBytes
+from ocimagic.cli.tar_output import into_file, streamed
 from ocimagic.errors import InvalidOption
 from ocimagic.model.request import CommitOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ocimagic.cli.session import Session
+    from ocimagic.cli.values import TarBytes
     from ocimagic.model.report import Committed, Copied
 
 verb = partial(click.command, cls=Verb)
@@ -49,7 +47,7 @@ def cp(
         )
     containers = session.engine().containers
     if from_name and to_path == "-":
-        return _streamed(
+        return streamed(
             session,
             lambda out: containers.read_archive(from_name, from_path, out, follow_link=follow_link),
         )
@@ -92,18 +90,6 @@ def _stdin(session: Session) -> int | bytes:
     return session.stdin
 
 
-def _streamed(
-    session: Session, give: Callable[[Callable[[bytes], object]], int]
-) -> TarBytes | None:
-    """Pass a tar on to standard output, or return it where there is none for bytes."""
-    if session.out is not None:
-        give(session.out)
-        return None
-    kept = bytearray()
-    give(kept.extend)
-    return TarBytes(bytes(kept))
-
-
 @verb("diff", takes="container", usage="CONTAINER")
 @click.argument("name", metavar="CONTAINER")
 @click.pass_obj
@@ -120,18 +106,8 @@ def export(session: Session, name: str, output: str | None) -> TarBytes | None:
     """Write all files of a container as a tar."""
     containers = session.engine().containers
     if output is None:
-        return _streamed(session, lambda out: containers.export(name, out))
-    path = session.path(output)
-    part = f"{path}.part-{os.getpid()}"
-    try:
-        with open(part, "xb") as file:
-            containers.export(name, file.write)
-        os.replace(part, path)
-    except OSError as err:
-        raise InvalidOption(f"cannot write {output}", why=err.strerror) from err
-    finally:
-        if os.path.lexists(part):
-            os.unlink(part)
+        return streamed(session, lambda out: containers.export(name, out))
+    into_file(session, output, lambda write: containers.export(name, write))
     return None
 
 

@@ -1,4 +1,4 @@
-"""``docker image``: pull, ls, inspect, history, layers, tag, rm, build."""
+"""``docker image``: pull, ls, inspect, history, layers, tag, rm, build; files are next door."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ocimagic.cli.build_options import build_options
 from ocimagic.cli.container_looking import row_template
 from ocimagic.cli.disk import prune_images
 from ocimagic.cli.filters import keep_images
+from ocimagic.cli.image_archive import VERBS
 from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.rows import HistoryRows, ImageRows
@@ -223,7 +224,20 @@ def build(
 image = Noun(
     "image",
     help="Manage images.",
-    commands=[pull, push, ls, inspect, history, layers, verify, tag, rm, prune_images, build],
+    commands=[
+        pull,
+        push,
+        ls,
+        inspect,
+        history,
+        layers,
+        verify,
+        tag,
+        rm,
+        prune_images,
+        build,
+        *VERBS,
+    ],
     aliases={"list": "ls", "remove": "rm"},
     later=refused.IMAGE_WORDS,
 )

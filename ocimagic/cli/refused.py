@@ -117,8 +117,7 @@ _NETWORKS = "networks of their own come with a later version"
 
 ROOT_WORDS = {
     **dict.fromkeys(
-        ("events", "import", "load", "save", "search",
-         "buildx", "context", "manifest", "plugin", "volume"),
+        ("events", "search", "buildx", "context", "manifest", "plugin", "volume"),
         _LATER,
     ),
     "network": _NETWORKS,
@@ -126,7 +125,7 @@ ROOT_WORDS = {
                      "compose"), "this is an engine for one machine"),
 }  # fmt: skip
 
-IMAGE_WORDS = dict.fromkeys(("import", "load", "save"), _LATER)
+IMAGE_WORDS: dict[str, str] = {}
 
 CONTAINER_WORDS: dict[str, str] = {}
 

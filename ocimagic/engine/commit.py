@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ocimagic.engine.record import Document
     from ocimagic.model.request import CommitOptions
     from ocimagic.spec.config import ContainerConfig
+    from ocimagic.spec.platform import Platform
     from ocimagic.store.images import StoredImage
     from ocimagic.store.store import Store
 
@@ -92,9 +93,20 @@ def changed_config(
         stop_signal=options.stop_signal or config.stop_signal,
         exposed_ports=document.exposed_ports or config.exposed_ports,
     )
-    scope = Scope(env=own.environment())
+    return with_changes(own, image.config.platform, changes)
+
+
+def with_changes(
+    config: ContainerConfig, platform: Platform, changes: Sequence[str]
+) -> ContainerConfig:
+    """Return a config behind Dockerfile lines: ``--change`` of commit and import.
+
+    Raises:
+        InvalidOption: a line that is no instruction, or not one for this.
+    """
+    scope = Scope(env=config.environment())
     state = StageState(
-        config=own, scope=scope, platform=image.config.platform, origin=Origin(), has_own_cmd=True
+        config=config, scope=scope, platform=platform, origin=Origin(), has_own_cmd=True
     )
     for text in changes:
         try:

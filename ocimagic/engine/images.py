@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ocimagic.engine.archives import Archives
 from ocimagic.engine.exchange import Exchange
 from ocimagic.engine.lineage import base_layers, title
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ocimagic.store.images import StoredImage
 
 
-class Images(Exchange):
+class Images(Exchange, Archives):
     """Verbs on images; ``name`` is a reference or an image ID, whole or its first digits."""
 
     containers: Containers

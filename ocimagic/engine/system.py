@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 NOT_YET = (
     "bridge networks and -p: a container has the host's network, or none",
-    "save and load",
     "cache, secret and other RUN --mount; ADD of URLs and git repositories",
 )
 _NOT_ISOLATED = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocimagic.cli import values
 from ocimagic.magics.listing import Listing
-from ocimagic.model import report, result
+from ocimagic.model import archive, report, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     Bundle = dict[str, Any]
 
-_TRANSFERS = (result.PullResult, result.PushResult, result.BuildResult)
-_MAYBE_SHOWN = (*_TRANSFERS, values.LogText, values.Names, Listing)
+_SUMMED_UP = (result.PullResult, result.PushResult, result.BuildResult, archive.Loaded)
+_MAYBE_SHOWN = (*_SUMMED_UP, values.LogText, values.Names, Listing)
 _TREES = (result.ImageDetails, result.ContainerDetails, values.InspectDocument)
 
 
@@ -94,7 +94,7 @@ def register(
 
 def _kinds() -> list[type]:
     """Return every type a command may give back."""
-    modules = (result, report, values)
+    modules = (result, report, archive, values)
     found = [kind for each in modules for kind in vars(each).values()
              if _is_ours(kind, each.__name__)]  # fmt: skip
     return [*found, Listing]

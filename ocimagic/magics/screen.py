@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.magics.listing import Listing
+from ocimagic.model.archive import Loaded
 from ocimagic.model.event import (
     ENDED,
     LayerProgress,
@@ -89,7 +90,7 @@ class CellScreen:
         self._streams.end()
         if self._live.shows(value):
             return True
-        summed_up = isinstance(value, PullResult | PushResult | BuildResult)
+        summed_up = isinstance(value, PullResult | PushResult | BuildResult | Loaded)
         return self._progress.end(draw(value) if summed_up else None) and summed_up
 
 

@@ -91,7 +91,9 @@ class CellLines:
             return None
         first = re.match(r"[\w-]*", found["rest"])
         word = first[0] if first else ""
-        if not word or keyword.iskeyword(word) or not (word[0].isalpha() or self._help(found)):
+        # "docker in names" is Python; nothing that begins with "docker import" is.
+        is_python = keyword.iskeyword(word) and word != "import"
+        if not word or is_python or not (word[0].isalpha() or self._help(found)):
             return None
         return _call(found["indent"], "docker", found["rest"].rstrip("\n"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from ocimagic.model.event import OnEvent, ignore
 
@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
+    from ocimagic.model.archive import ArchiveFormat, Imported, Loaded, Saved
     from ocimagic.model.containers import ContainersAPI
     from ocimagic.model.isolation import Diagnosis
     from ocimagic.model.options import BuildOptions
     from ocimagic.model.registry import OnRequest, RegistryAPI, RegistryOptions
     from ocimagic.model.report import CachePruned, DiskUsage, ImagesPruned, SystemPruned, Verified
+    from ocimagic.model.request import ImportOptions
     from ocimagic.model.result import (
         BuildResult,
         HistoryLine,
@@ -106,6 +108,38 @@ class ImagesAPI(Protocol):
         cancelled: threading.Event | None = None,
     ) -> BuildResult:
         """Build an image from a Dockerfile."""
+        ...
+
+    def save(
+        self,
+        names: Sequence[str],
+        write: Callable[[bytes], object],
+        *,
+        format: ArchiveFormat = "docker",  # noqa: A002
+        cancelled: threading.Event | None = None,
+    ) -> Saved:
+        """Write images as one tar."""
+        ...
+
+    def load(
+        self,
+        source: str | int | bytes | BinaryIO,
+        *,
+        platform: Platform | None = None,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> Loaded:
+        """Load all images of an archive, or none."""
+        ...
+
+    def import_(
+        self,
+        source: str | int | bytes | BinaryIO,
+        options: ImportOptions | None = None,
+        *,
+        cancelled: threading.Event | None = None,
+    ) -> Imported:
+        """Make an image of one layer: the tar of a root."""
         ...
 
 

@@ -35,9 +35,9 @@ class TransferStarted:
     """The manifest is known; its layers come next.
 
     Attributes:
-        digest: of what is pulled; None for a push, whose manifest comes last.
+        digest: of what is pulled; None for a push, whose manifest comes last, and a load.
         layers: digest and size in bytes, bottom first: as they are where they come from.
-        verb: ``pulling`` or ``pushing``.
+        verb: ``pulling``, ``pushing`` or ``loading``.
     """
 
     reference: str

@@ -9,6 +9,7 @@ from ocimagic.model.resources import ResourceOptions
 
 if TYPE_CHECKING:
     from ocimagic.model.policy import RestartPolicy
+    from ocimagic.spec.platform import Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,3 +69,19 @@ class UpdateOptions:
 
     resources: ResourceOptions = field(default_factory=ResourceOptions)
     restart: RestartPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """What ``image import`` takes.
+
+    Attributes:
+        reference: a name for the image, "" for none.
+        changes: Dockerfile lines that make its config: ``CMD ["sh"]``.
+        platform: what the files are for; None is this machine.
+    """
+
+    reference: str = ""
+    changes: tuple[str, ...] = ()
+    message: str = ""
+    platform: Platform | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ocimagic.errors import OcimagicError
-from ocimagic.model import isolation, report, result
+from ocimagic.model import archive, isolation, report, result
 from ocimagic.render import doctor, html, table, text
 from ocimagic.render import report as reports
 from ocimagic.render.error import error_html, error_text
@@ -197,6 +197,12 @@ _ONE: dict[type, _Drawing] = {
     report.DiskUsage: _tabled(lambda value, _: reports.usage_table(value)),
     report.Copied: _said(reports.copied_text),
     report.Committed: _said(reports.committed_text, reports.committed_sentence),
+    archive.Saved: _said(reports.saved_text),
+    archive.Loaded: _Drawing(
+        lambda value, _: "\n".join(reports.loaded_lines(value)),
+        lambda value, _: html.preformatted("\n".join(reports.loaded_lines(value))),
+    ),
+    archive.Imported: _said(lambda value: str(value.image_id), reports.imported_sentence),
     report.ExecResult: _Drawing(
         lambda value, _: reports.exec_sentence(value),
         lambda value, _: html.exec_html(value),

@@ -37,7 +37,7 @@ _LINE_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """How far a pull is.
+    """How far a pull or a load is.
 
     Attributes:
         layers: bottom first.

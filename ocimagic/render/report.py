@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from ocimagic.model.archive import Imported, Loaded, Saved
     from ocimagic.model.report import (
         CachePruned,
         Committed,
@@ -235,3 +236,30 @@ def exec_sentence(result: ExecResult) -> str:
     """Say how a command in a container ended; its output is ``stdout`` and ``stderr``."""
     took = human_seconds(result.duration_s)
     return visible(f"exit {result.exit_code}, {took}, in container {result.name}")
+
+
+def saved_text(saved: Saved) -> str:
+    """Say what ``image save`` wrote."""
+    said = f"{count(len(saved.image_ids), 'image')}, {human_size(saved.size_bytes)}"
+    return visible(f"saved {said}: {', '.join(saved.tags)}" if saved.tags else f"saved {said}")
+
+
+def loaded_lines(loaded: Loaded) -> list[str]:
+    """Say what ``image load`` brought, as docker does."""
+    lines = []
+    for image in loaded.images:
+        for tag, old in image.replaced:
+            lines.append(
+                f"The image {visible(tag)} already exists, renaming the old one with ID {old} "
+                "to empty string"
+            )
+        lines += [f"Loaded image: {visible(tag)}" for tag in image.tags]
+        if not image.tags:
+            lines.append(f"Loaded image ID: {image.image_id}")
+    return lines
+
+
+def imported_sentence(imported: Imported) -> str:
+    """Say what ``image import`` made."""
+    name = f"{imported.reference}: " if imported.reference else ""
+    return visible(f"{name}image {imported.image_id.short}, {human_size(imported.size_bytes)}")

@@ -43,6 +43,25 @@ def decode(raw: bytes, *, what: str, max_bytes: int = MAX_CONFIG_BYTES) -> Field
         InvalidDocument: not UTF-8, not JSON, not an object, too large, too deep, NaN, half a
             surrogate pair, or a key given twice in one object.
     """
+    value = _parsed(raw, what, max_bytes)
+    if not isinstance(value, dict):
+        raise InvalidDocument(f"this {what} is not a JSON object")
+    return Fields(value, what)
+
+
+def decode_list(raw: bytes, *, what: str, max_bytes: int) -> list[Fields]:
+    """Parse a JSON list of objects with the limits of ``decode``.
+
+    Raises:
+        InvalidDocument: as ``decode``, or anything but objects in a list.
+    """
+    value = _parsed(raw, what, max_bytes)
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise InvalidDocument(f"this {what} is not a JSON list of objects")
+    return [Fields(each, f"{what}, [{number}]") for number, each in enumerate(value)]
+
+
+def _parsed(raw: bytes, what: str, max_bytes: int) -> object:
     if len(raw) > max_bytes:
         raise InvalidDocument(
             f"this {what} is too large", why=f"{len(raw)} bytes, limit {max_bytes}"
@@ -50,15 +69,15 @@ def decode(raw: bytes, *, what: str, max_bytes: int = MAX_CONFIG_BYTES) -> Field
     try:
         text = raw.decode("utf-8")
         _refuse_depth(text, what)
-        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        value: object = json.loads(
+            text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
+        )
         if re.search(r"\\u[dD][89a-fA-F]", text):
             # Half a surrogate pair: a text that can be neither written nor shown.
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as err:
         raise InvalidDocument(f"this {what} is not valid JSON", why=str(err)) from err
-    if not isinstance(value, dict):
-        raise InvalidDocument(f"this {what} is not a JSON object")
-    return Fields(value, what)
+    return value
 
 
 def encode(value: object) -> bytes:

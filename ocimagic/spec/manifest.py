@@ -65,6 +65,28 @@ class Manifest:
         """Describe this manifest as a blob."""
         return Descriptor(self.media_type, self.digest, len(self.raw))
 
+    def require_image(self, name: str) -> None:
+        """Refuse a manifest of something else that registries and archives may hold.
+
+        Args:
+            name: what the user knows it by.
+
+        Raises:
+            InvalidDocument: config or layers are not those of a container image.
+        """
+        if mediatype.as_oci(self.config.media_type) != mediatype.OCI_CONFIG:
+            raise InvalidDocument(
+                f"{name} is not a container image",
+                why=f"its config is of type {self.config.media_type}",
+                hint="it may be a chart, a signature or another artifact kept in a registry",
+            )
+        for layer in self.layers:
+            if not mediatype.is_layer(layer.media_type):
+                raise InvalidDocument(
+                    f"{name} is not a container image",
+                    why=f"it has a layer of type {layer.media_type}",
+                )
+
     def as_oci(self) -> Manifest:
         """Return the OCI twin: the same config and layers under OCI media types."""
         if self.media_type == mediatype.OCI_MANIFEST:

@@ -94,17 +94,29 @@ class Images:
             names: each with the digest it points at in its registry.
             durable: wait until the names would survive a power cut.
         """
+        self.add_all([(manifest, names)], durable=durable)
+
+    def add_all(
+        self,
+        images: Sequence[tuple[Manifest, Sequence[tuple[Reference, Digest]]]],
+        *,
+        durable: bool = True,
+    ) -> None:
+        """Publish several images, all of them or none; see ``add``."""
         now = time.time()
         with self._database.transaction(durable=durable) as cursor:
-            cursor.execute(
-                "INSERT INTO images VALUES (?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET added = excluded.added",
-                (manifest.digest, manifest.config.digest, now),
-            )
-            for reference, target in names:
+            for manifest, names in images:
                 cursor.execute(
+                    "INSERT INTO images VALUES (?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET added = excluded.added",
+                    (manifest.digest, manifest.config.digest, now),
+                )
+                cursor.executemany(
                     "INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)",
-                    (str(reference.tagged()), target, manifest.digest, now),
+                    [
+                        (str(reference.tagged()), target, manifest.digest, now)
+                        for reference, target in names
+                    ],
                 )
 
     def name(self, reference: Reference) -> Name | None:
@@ -200,6 +212,18 @@ class Images:
             content = self._blobs.read(document.config.digest, max_bytes=MAX_CONFIG_BYTES)
             self._documents[manifest] = document, ImageConfig.parse(content)
         return self._documents[manifest]
+
+    def image_id(self, manifest: Digest) -> Digest | None:
+        """Return the ID of an image that is here, without reading its documents."""
+        rows = self._database.rows("SELECT image_id FROM images WHERE manifest = ?", manifest)
+        return Digest(str(rows[0][0])) if rows else None
+
+    def with_id(self, image_id: Digest) -> list[StoredImage]:
+        """Return the images with this config: one, or several manifests of it."""
+        rows = self._database.rows(
+            "SELECT manifest FROM images WHERE image_id = ? ORDER BY 1", image_id
+        )
+        return [image for row in rows if (image := self._load_unless_gone(Digest(str(row[0]))))]
 
     def all(self) -> list[StoredImage]:
         """Return all images, the newest here first."""

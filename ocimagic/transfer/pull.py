@@ -32,7 +32,6 @@ from ocimagic.model.event import (
     TransferStarted,
     ignore,
 )
-from ocimagic.spec import mediatype
 from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 from ocimagic.spec.config import ImageConfig
 from ocimagic.spec.manifest import Index, Manifest, parse_manifest
@@ -181,12 +180,7 @@ class _Pull:
     def _describe(self, manifest: Manifest) -> StoredImage:
         """Fetch the config and check that it is one."""
         descriptor = manifest.config
-        if mediatype.as_oci(descriptor.media_type) != mediatype.OCI_CONFIG:
-            raise InvalidDocument(
-                f"{self._reference.familiar} is not a container image",
-                why=f"its config is of type {descriptor.media_type}",
-                hint="it may be a chart, a signature or another artifact kept in a registry",
-            )
+        manifest.require_image(self._reference.familiar)
         if descriptor.size > MAX_CONFIG_BYTES:
             raise SizeMismatch(
                 "the image config", expected=MAX_CONFIG_BYTES, actual=descriptor.size
@@ -197,12 +191,6 @@ class _Pull:
                 if not self._store.blobs.has_held(descriptor.digest):
                     self._download(descriptor, writer, None)
         raw = self._store.blobs.read(descriptor.digest, max_bytes=MAX_CONFIG_BYTES)
-        for layer in manifest.layers:
-            if not mediatype.is_layer(layer.media_type):
-                raise InvalidDocument(
-                    f"{self._reference.familiar} is not a container image",
-                    why=f"it has a layer of type {layer.media_type}",
-                )
         return StoredImage(manifest, ImageConfig.parse(raw), (), 0.0)
 
     def _fetch_layers(self, layers: list[Layer]) -> None:

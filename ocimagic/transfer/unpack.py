@@ -56,7 +56,12 @@ class Layer:
     @property
     def max_bytes(self) -> int:
         """Return how far it may unpack: the guard against a bomb."""
-        return max(_LEAST_LIMIT, _RATIO_LIMIT * self.blob.size)
+        return most_unpacked(self.blob.size)
+
+
+def most_unpacked(size: int) -> int:
+    """Return how far what is ``size`` bytes long may unpack."""
+    return max(_LEAST_LIMIT, _RATIO_LIMIT * size)
 
 
 def layers_of(image: StoredImage) -> list[Layer]:
@@ -138,6 +143,13 @@ class Unpacking:
             DigestMismatch: the tar is not what the config says.
             LayerRefused: malformed or hostile.
         """
+        record = self.verify()
+        if record:
+            self.keep(record)
+        return record
+
+    def verify(self) -> LayerRecord | None:
+        """Do what ``finish`` does, but keep nothing yet."""
         self._end_input()
         self._thread.join()
         if self._failure:
@@ -153,17 +165,16 @@ class Unpacking:
                 expected=layer.diff_id,
                 actual=actual,
             )
-        record = LayerRecord(
+        return LayerRecord(
             layer.diff_id,
             layer.blob.digest,
             layer.blob.size,
             int(str(self._result["tar_bytes"])),
             int(str(self._result["unpacked_bytes"])),
         )
-        self._keep(record)
-        return record
 
-    def _keep(self, record: LayerRecord) -> None:
+    def keep(self, record: LayerRecord) -> None:
+        """Make what ``verify`` found part of the store."""
         store = self._unpacker.store
         # Before the snapshot: whoever finds that one must know what is in it.
         store.images.add_layer(record)

@@ -87,6 +87,23 @@ class FakeImages:
         self.calls.append(("build", options))
         return samples.build_result()
 
+    def save(self, names, write, *, format="docker", cancelled=None):  # noqa: A002
+        self.calls.append(("save", *names, format))
+        if "missing" in names:
+            raise ImageNotFound("no image missing")
+        write(b"image tar")
+        return samples.saved()
+
+    def load(self, source, *, platform=None, on_event=ignore, cancelled=None):
+        self.calls.append(("load", source, platform))
+        on_event(TransferStarted("web:1", None, ((samples.digest("layer"), 100),), "loading"))
+        on_event(LayerProgress(samples.digest("layer"), LayerPhase.DONE, 100, 100))
+        return samples.loaded()
+
+    def import_(self, source, options=None, *, cancelled=None):
+        self.calls.append(("import", source, options))
+        return samples.imported()
+
 
 class FakeContainers:
     def __init__(self, calls):

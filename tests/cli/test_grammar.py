@@ -46,7 +46,7 @@ def session(engine, tmp_path):
     ("line", "kind", "said"),
     [
         ("exec web", InvalidOption, "wants a command"),
-        ("image save web", NotBuiltYet, "save"),
+        ("search web", NotBuiltYet, "search"),
         ("push --platform arm64 web", NotBuiltYet, "--platform"),
         ("push --compression lz4 web", InvalidOption, "lz4"),
         ("login -u ada", InvalidOption, "nobody is here"),

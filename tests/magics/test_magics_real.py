@@ -78,6 +78,30 @@ def test_pull_look_run_and_clean_up(run_real, registry):
     assert "Untagged" in plain(clean)
 
 
+def test_images_as_files(run_real, registry, tmp_path):
+    name, archive = f"{registry}/busybox:latest", tmp_path / "images.tar"
+    _, save, value, remove, load, again, imported, nothing = run_real(
+        f"docker pull {name}",
+        f"%image_save -o {archive} {name}",
+        f"kept = %image_save --format oci {name}\nlen(kept.data)",
+        f"docker rmi {name}",
+        f"%image_load -i {archive}",
+        f"loaded = %docker load -q -i {archive}\nloaded.images[0].tags",
+        f"docker import -c 'CMD [\"x\"]' {archive} odd:1\ndocker rmi {name} odd:1",
+        "docker load",
+        allow_errors=True,
+    )
+
+    assert plain(save).startswith("saved 1 image, ")
+    assert int(plain(value)) > 100_000
+    assert "Deleted" in plain(remove)
+    assert plain(load) == f"Loaded image: {name}", "the result takes the progress' place"
+    assert plain(again) == f"('{name}',)"
+    assert "sha256:" in plain(imported)
+    assert "Untagged: odd:1" in plain(imported)
+    assert "stdin is empty" in plain(nothing)
+
+
 def test_a_dockerfile_cell_builds_and_is_cached(run_real, registry, tmp_path):
     pytest.importorskip("ocimagic.build.solve")
     (tmp_path / "app.txt").write_text("hello from the context\n")

@@ -29,6 +29,7 @@ def docker(line, indent=""):
     [
         ("docker image ls\n", docker("image ls")),
         ("docker\timage ls\n", docker("image ls")),
+        ("docker import - x:1\n", docker("import - x:1")),
         ("$ docker image pull tomcat:8 \n", docker("image pull tomcat:8 ")),
         ("docker ps;\n", docker("ps;")),
         ("%image_ls;\n", "%image_ls ;\n"),
@@ -75,6 +76,7 @@ def test_docker_lines_run(cell, made):
         "docker == 2\n",
         "docker -x\n",
         "docker in names\n",
+        "from \\\n  docker import x\n",
         "docker is None\n",
         "docker if x else y\n",
         "docker and run()\n",

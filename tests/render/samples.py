@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from ocimagic.model import isolation
+from ocimagic.model.archive import Imported, Loaded, LoadedImage, Saved
 from ocimagic.model.options import RunOptions, VolumeMount
 from ocimagic.model.report import (
     ContainerStats,
@@ -346,3 +347,25 @@ def diagnosis():
         isolation.Finding("tun device", isolation.Grade.PARTLY, "refused", "chmod 0666"),
     )
     return isolation.Diagnosis(isolation.Mode.FULL, found)
+
+
+def saved() -> Saved:
+    ids = (digest("web:1"), digest("web:2"))
+    return Saved(image_ids=ids, tags=("web:1", "web:2"), size_bytes=67_812_310)
+
+
+def loaded() -> Loaded:
+    return Loaded(
+        images=(
+            LoadedImage(
+                image_id=digest("web:2"),
+                tags=("web:1", "web:2"),
+                replaced=(("web:1", digest("web:1")),),
+            ),
+            LoadedImage(image_id=digest("nameless"), tags=()),
+        )
+    )
+
+
+def imported() -> Imported:
+    return Imported(image_id=digest("web:1"), reference="web:1", size_bytes=2_100_000)

@@ -44,7 +44,11 @@ def test_the_next_engine_takes_what_a_killed_one_left_and_nothing_else(named):
     left += [home.run / "build-0123456789abcdef"]
     for path in left:
         path.mkdir()
-    parts = [home.ingest / "build-1-abc.tar", home.locks / "container-aaaaaaaaaaaa"]
+    parts = [
+        home.ingest / "build-1-abc.tar",
+        home.ingest / "load-1-abc-0",
+        home.locks / "container-aaaaaaaaaaaa",
+    ]
     for path in parts:
         path.touch()
     kept = [home.ingest / "sha256-ab.part", home.run / "root-0123456789ab"]

@@ -1,0 +1,246 @@
+"""What images an archive holds, by its own documents, checked against its files.
+
+Two shapes, often both in one: an OCI layout (``index.json``), and docker's ``manifest.json``.
+The layout is asked first, since its manifests keep their digests.
+
+Spec: image-spec image-layout.md; Docker image specification v1.2, "Combined Image JSON +
+Filesystem Changeset Format".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ocimagic.errors import ArchiveRefused, DigestMismatch, SizeMismatch
+from ocimagic.layers.compress import Compression
+from ocimagic.spec import mediatype
+from ocimagic.spec.codec import (
+    MAX_CONFIG_BYTES,
+    MAX_MANIFEST_BYTES,
+    decode,
+    decode_list,
+)
+from ocimagic.spec.config import ImageConfig
+from ocimagic.spec.descriptor import Descriptor
+from ocimagic.spec.manifest import MAX_LAYERS, Index, Manifest, parse_manifest
+from ocimagic.spec.reference import Reference
+from ocimagic.store.layout import CONTAINERD_NAME, REF_NAME
+from ocimagic.transfer.spool import COPY_HINT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ocimagic.spec.codec import Fields
+    from ocimagic.spec.digest import Digest
+    from ocimagic.spec.platform import Platform
+    from ocimagic.transfer.spool import Spool, SpooledFile
+
+LAYOUT = "oci-layout"
+INDEX = "index.json"
+MANIFEST = "manifest.json"
+REPOSITORIES = "repositories"
+_MAX_INDEX_DEPTH = 4
+_CONFIG_NAME = re.compile(r"([0-9a-f]{64})(?:\.json)?")
+_MEDIA_TYPES = {
+    Compression.NONE: mediatype.OCI_LAYER,
+    Compression.GZIP: mediatype.OCI_LAYER_GZIP,
+    Compression.ZSTD: mediatype.OCI_LAYER_ZSTD,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedImage:
+    """One image of an archive, whole and verified but for what is inside its layers.
+
+    Attributes:
+        layers: bottom first, as many as the manifest has.
+    """
+
+    manifest: Manifest
+    config: ImageConfig
+    layers: tuple[SpooledFile, ...]
+    names: tuple[Reference, ...]
+
+
+def images_of(spool: Spool, platform: Platform) -> list[ArchivedImage]:
+    """List what an archive holds for a platform, each image once with all its names.
+
+    Raises:
+        ArchiveRefused: it holds no images, or not all of one.
+        InvalidDocument, InvalidDigest, InvalidReference: a document that breaks its spec.
+        PlatformNotFound: an image is not made for this platform.
+        DigestMismatch, SizeMismatch: a file is not what a document says.
+    """
+    if INDEX in spool and (LAYOUT in spool or MANIFEST not in spool):
+        return _merged(_from_layout(spool, platform))
+    if MANIFEST in spool:
+        return _merged(_from_docker(spool))
+    if REPOSITORIES in spool:
+        raise ArchiveRefused(
+            "", "it was saved by a docker before 1.10", hint="load and save it with a newer docker"
+        )
+    raise ArchiveRefused(
+        "",
+        "it holds neither a manifest.json nor an index.json",
+        hint="%image_import makes an image of the files of a root",
+    )
+
+
+def _merged(images: Iterable[ArchivedImage]) -> list[ArchivedImage]:
+    """Join what is one image under several names, and refuse a name that means two."""
+    found: dict[Digest, ArchivedImage] = {}
+    owners: dict[Reference, Digest] = {}
+    for image in images:
+        digest = image.manifest.digest
+        for name in image.names:
+            if owners.setdefault(name, digest) != digest:
+                raise ArchiveRefused("", f"two images have the name {name.familiar}")
+        known = found.setdefault(digest, image)
+        names = tuple(dict.fromkeys((*known.names, *image.names)))
+        found[digest] = replace(known, names=names)
+    if not found:
+        raise ArchiveRefused("", "it holds no image")
+    return list(found.values())
+
+
+# -- OCI layouts -------------------------------------------------------------------
+
+
+def _from_layout(spool: Spool, platform: Platform) -> Iterable[ArchivedImage]:
+    if LAYOUT in spool:
+        decode(spool.file(LAYOUT).read(LAYOUT, MAX_MANIFEST_BYTES), what=LAYOUT)
+    index = parse_manifest(spool.file(INDEX).read(INDEX, MAX_MANIFEST_BYTES))
+    if not isinstance(index, Index):
+        raise ArchiveRefused(INDEX, "it is no index")
+    groups: dict[str, list[Descriptor]] = {}
+    for entry in index.manifests:
+        if not entry.is_attestation:
+            groups.setdefault(_said_name(entry), []).append(entry)
+    for name, entries in groups.items():
+        names = _parsed_names([name] if name else [])
+        for entry in _fitting(index, entries, platform):
+            yield _layout_image(spool, entry, names, platform)
+
+
+def _said_name(entry: Descriptor) -> str:
+    """Return what an entry is called; a bare word is a tag of nobody knows what."""
+    full = entry.annotations.get(CONTAINERD_NAME)
+    if full:
+        return full
+    name = entry.annotations.get(REF_NAME, "")
+    return name if re.search("[/:@]", name) else ""
+
+
+def _parsed_names(texts: Iterable[str]) -> tuple[Reference, ...]:
+    """Return the names an archive gives to an image; only tags are for it to give.
+
+    Raises:
+        InvalidReference: one is no name.
+    """
+    names = [Reference.parse(text) for text in texts]
+    return tuple(replace(name, digest=None) for name in names if name.tag)
+
+
+def _fitting(index: Index, entries: Sequence[Descriptor], platform: Platform) -> list[Descriptor]:
+    """Keep what is for our platform, where entries of one name are told apart by theirs."""
+    if len(entries) == 1 or all(entry.platform is None for entry in entries):
+        return list(entries)
+    chosen = replace(index, manifests=tuple(entries)).choose(platform).platform
+    assert chosen
+    return [
+        entry
+        for entry in entries
+        if entry.platform is None or entry.platform.canonical == chosen.canonical
+    ]
+
+
+def _layout_image(
+    spool: Spool, entry: Descriptor, names: tuple[Reference, ...], platform: Platform
+) -> ArchivedImage:
+    manifest = _manifest(spool, entry, platform, 0)
+    manifest.require_image(names[0].familiar if names else f"image {manifest.digest.short}")
+    raw = _blob(spool, manifest.config, "config").read("config", MAX_CONFIG_BYTES)
+    layers = tuple(_blob(spool, layer, "layer") for layer in manifest.layers)
+    return _checked(ArchivedImage(manifest, ImageConfig.parse(raw), layers, names))
+
+
+def _manifest(spool: Spool, entry: Descriptor, platform: Platform, depth: int) -> Manifest:
+    """Read a manifest, going through an index to our platform's."""
+    if depth > _MAX_INDEX_DEPTH:
+        raise ArchiveRefused(INDEX, "indexes within indexes")
+    raw = _blob(spool, entry, "manifest").read("manifest", MAX_MANIFEST_BYTES)
+    document = parse_manifest(raw, content_type=entry.media_type)
+    if isinstance(document, Manifest):
+        return document
+    return _manifest(spool, document.choose(platform), platform, depth + 1)
+
+
+def _blob(spool: Spool, descriptor: Descriptor, what: str) -> SpooledFile:
+    """Return a blob; that its digest is right was seen when it came."""
+    file = spool.blob(descriptor.digest)
+    if file.size != descriptor.size:
+        raise SizeMismatch(
+            f"{what} {descriptor.digest.short} of the archive",
+            expected=descriptor.size,
+            actual=file.size,
+            hint=COPY_HINT,
+        )
+    return file
+
+
+# -- docker's archives ---------------------------------------------------------------
+
+
+def _from_docker(spool: Spool) -> Iterable[ArchivedImage]:
+    raw = spool.file(MANIFEST).read(MANIFEST, MAX_MANIFEST_BYTES)
+    for item in decode_list(raw, what=MANIFEST, max_bytes=MAX_MANIFEST_BYTES):
+        yield _docker_image(spool, item)
+
+
+def _docker_image(spool: Spool, item: Fields) -> ArchivedImage:
+    config_name, layer_names = item.text("Config"), item.texts("Layers")
+    if len(layer_names) > MAX_LAYERS:
+        raise ArchiveRefused(MANIFEST, f"{len(layer_names)} layers, limit {MAX_LAYERS}")
+    config = ImageConfig.parse(spool.file(config_name).read(config_name, MAX_CONFIG_BYTES))
+    said = _CONFIG_NAME.fullmatch(config_name)
+    if said and config.image_id.hex != said[1]:
+        raise DigestMismatch(
+            "the image config of the archive",
+            expected=f"sha256:{said[1]}",
+            actual=config.image_id,
+            hint=COPY_HINT,
+        )
+    layers = tuple(spool.file(name) for name in layer_names)
+    manifest = Manifest.build(
+        Descriptor(mediatype.OCI_CONFIG, config.image_id, len(config.raw)),
+        [layer_descriptor(file) for file in layers],
+    )
+    names = _parsed_names(item.texts("RepoTags"))
+    return _checked(ArchivedImage(manifest, config, layers, names))
+
+
+def _checked(image: ArchivedImage) -> ArchivedImage:
+    """Check an image's layers against the diff_ids of its config."""
+    diff_ids = image.config.diff_ids
+    if len(diff_ids) != len(image.layers):
+        raise ArchiveRefused(
+            "", f"an image has {len(image.layers)} layers and {len(diff_ids)} diff_ids"
+        )
+    for diff_id, file in zip(diff_ids, image.layers, strict=True):
+        if file.diff_id is None:
+            raise ArchiveRefused(f"layer {file.digest.short}", file.refusal)
+        if file.diff_id != diff_id:
+            raise DigestMismatch(
+                f"layer {file.digest.short} of the archive, uncompressed",
+                expected=diff_id,
+                actual=file.diff_id,
+                hint=COPY_HINT,
+            )
+    return image
+
+
+def layer_descriptor(file: SpooledFile) -> Descriptor:
+    """Describe a file as a layer blob, by what its bytes are."""
+    return Descriptor(_MEDIA_TYPES[file.compression], file.digest, file.size)
