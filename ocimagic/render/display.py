@@ -99,7 +99,8 @@ def _row_of(drawing: _Drawing) -> _Drawing:
 def _said(say: Callable[[Any], str], tell: Callable[[Any], str] | None = None) -> _Drawing:
     """Draw what is a sentence; ``tell`` is the one for HTML, where the two differ."""
     return _Drawing(
-        lambda value, _: say(value), lambda value, _: html.paragraph((tell or say)(value))
+        lambda value, _: say(value),
+        lambda value, _: html.paragraph((tell or say)(value), lines=True),
     )
 
 

@@ -75,9 +75,10 @@ def _side(head: str, table: Table) -> str:
     return "right" if head in table.numbers else "left"
 
 
-def paragraph(text: str) -> str:
-    """Wrap one sentence."""
-    return f'<p style="margin:.3em 0">{markup(text)}</p>'
+def paragraph(text: str, *, lines: bool = False) -> str:
+    """Wrap one sentence, or the lines of a text that is visible already."""
+    drawn = "<br>".join(markup(line) for line in (text.split("\n") if lines else [text]))
+    return f'<p style="margin:.3em 0">{drawn}</p>'
 
 
 def badge(text: str, colour: str) -> str:

@@ -21,7 +21,7 @@ VOID = {"img", "br"}
 ALLOWED = {
     "table", "caption", "thead", "tbody", "tr", "th", "td", "p", "span", "div", "ul", "li",
     "details", "summary", "figure", "figcaption", "img", "pre", "code", "strong", "small",
-    "progress",
+    "progress", "br",
 }  # fmt: skip
 ATTRIBUTES = {"style", "scope", "open", "alt", "src", "max", "value"}
 
@@ -120,6 +120,14 @@ def test_every_result_has_text_and_html(value):
             assert attributes["scope"] in {"row", "col"}
     tables = [tag for tag, _ in seen.tags].count("table")
     assert [tag for tag, _ in seen.tags].count("caption") == tables
+
+
+@pytest.mark.parametrize("made", [samples.push_result, samples.images_pruned, samples.saved])
+def test_several_lines_stay_several(made):
+    text, drawn = as_text(made(), NOW), as_html(made(), NOW)
+    assert "\\n" not in drawn
+    assert drawn.count("<br>") == text.count("\n")
+    Checker(drawn)
 
 
 def test_unknown_values_have_no_html():
