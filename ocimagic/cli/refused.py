@@ -1,6 +1,6 @@
 """What docker's commands take and this version refuses, with the reason for each.
 
-Data only.  The lists follow docker 28; ``tests/cli/test_refused.py`` counts them.
+Data only.  The lists follow docker 28; ``tests/cli/test_grammar.py`` tries them.
 """
 
 from __future__ import annotations

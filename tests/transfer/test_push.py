@@ -56,6 +56,7 @@ def build(engine, tmp_path, tag, text="FROM scratch\nCOPY file /file\n", content
     context = tmp_path / "context"
     context.mkdir(exist_ok=True)
     (context / "file").write_text(content)
+    os.utime(context / "file", (1, 1))
     engine.images.build(BuildOptions(context=str(context), dockerfile=text, tags=(tag,)))
 
 
