@@ -105,11 +105,18 @@ class Uploader:
         if location is None:
             return True
         if blob.size <= _AT_ONCE_BYTES:
-            self._end(location, blob, b"".join(source.read(0)))
+            self._send_at_once(location, blob, b"".join(source.read(0)))
             source.on_sent(blob.size)
             return False
         _Upload(self, blob, source, location).run()
         return False
+
+    def _send_at_once(self, location: str, blob: Descriptor, body: bytes) -> None:
+        try:
+            self._end(location, blob, body)
+        except RegistryAnswered:
+            # Over two connections, the first of which broke, some of it may have arrived twice.
+            self._end(self.again(blob), blob, body)
 
     def put_manifest(self, raw: bytes, media_type: str, *, tag: str | None = None) -> Digest:
         """Publish a manifest or index, under a tag or by its digest only; return that.

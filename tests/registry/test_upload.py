@@ -188,6 +188,20 @@ def test_an_end_whose_answer_is_lost(uploader, receiver):
     assert [method for method, _ in receiver.log] == ["POST", "PUT", "PUT", "HEAD"]
 
 
+def test_what_arrived_twice_is_sent_from_the_start(uploader, receiver):
+    whole = receiver.put
+
+    def keep_half(number, seen, query):
+        receiver.put = whole
+        receiver.uploads[number] += seen.body[:1]
+        return Reply(raw=b"")
+
+    receiver.put = keep_half
+    uploader.upload(blob_of(SMALL), source_of(SMALL))
+    assert receiver.blobs == {Digest.of(SMALL): SMALL}
+    assert [method for method, _ in receiver.log] == ["POST", "PUT", "PUT", "POST", "PUT"]
+
+
 def test_an_upload_that_never_gets_on_ends(uploader, receiver):
     receiver.break_after = [0] * 50
     with pytest.raises(RegistryUnreachable):
