@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ocimagic.home.database import Database
     from ocimagic.home.location import Home
-    from ocimagic.store.database import Database
 
 CHUNK = 1 << 20
 

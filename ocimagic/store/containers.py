@@ -11,7 +11,7 @@ from ocimagic.errors import ContainerNotFound, NameInUse, OcimagicError, nearest
 from ocimagic.spec.digest import Digest
 
 if TYPE_CHECKING:
-    from ocimagic.store.database import Database
+    from ocimagic.home.database import Database
 
 
 @dataclass(frozen=True, slots=True)

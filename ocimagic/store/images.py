@@ -17,8 +17,8 @@ from ocimagic.spec.reference import Reference
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ocimagic.home.database import Database
     from ocimagic.store.blobs import BlobStore
-    from ocimagic.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)

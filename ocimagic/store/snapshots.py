@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ocimagic.home.database import Database
     from ocimagic.home.location import Home
     from ocimagic.spec.digest import Digest
-    from ocimagic.store.database import Database
 
 EMPTY = "empty"
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ocimagic.home.database import Database
     from ocimagic.spec.digest import Digest
-    from ocimagic.store.database import Database
 
 
 class Steps:

@@ -10,7 +10,7 @@ from ocimagic.home.disk import storage_errors
 from ocimagic.home.locks import locked, try_locked
 from ocimagic.store.blobs import BlobStore
 from ocimagic.store.containers import Containers
-from ocimagic.store.database import Database
+from ocimagic.store.database import ImageDatabase
 from ocimagic.store.images import Images
 from ocimagic.store.layout import Layout
 from ocimagic.store.snapshots import Snapshots
@@ -29,7 +29,7 @@ class Store:
         home.create()
         self.home = home
         self._boot_id = _boot_id()
-        self.database = Database(home.database)
+        self.database = ImageDatabase(home.database)
         self.blobs = BlobStore(home, self.database, self._boot_id)
         self.images = Images(self.database, self.blobs)
         self.snapshots = Snapshots(home, self.database, self._boot_id)
