@@ -93,7 +93,8 @@ class Peer:
     def call(self, verb: str, *words: str) -> str:
         """Run one command to its end and return its output."""
         extra = self.run_options if verb == "run" else []
-        insecure = ["--tls-verify=false"] if self.name == "podman" and verb == "pull" else []
+        is_remote = self.name == "podman" and verb in {"pull", "push"}
+        insecure = ["--tls-verify=false"] if is_remote else []
         done = subprocess.run(
             [*self.prefix, verb, *extra, *insecure, *words],
             capture_output=True,

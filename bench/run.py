@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import containers
+import images
 import peers
 from peers import measure
 
@@ -41,6 +42,9 @@ TARGETS = {
     "pull: docker": 0.6,
     "pull: podman": 0.6,
     "cached build: docker": 0.1,
+    "push: docker": 0.7,
+    "save: docker": 0.7,
+    "load: docker": 0.7,
 }
 DOCKERFILE = """FROM {base}
 WORKDIR /srv
@@ -83,14 +87,23 @@ class Bench:
 
     def run(self) -> dict[str, dict[str, float]]:
         """Return seconds, by measurement and by who took them."""
-        return {
+        results = {
             "run": self.run_times() | containers.yardstick(self.scratch),
             "exec": containers.exec_times(self.engine, self.busybox, self.others, self.runs),
             "hundred": containers.hundred_times(self.engine, self.busybox, self.others),
             "pull": self.pull_times(),
-            "cached build": self.build_times(),
-            "import": self.import_times(),
         }
+        results |= self.image_times()  # before a build stands on Debian and keeps its layer
+        return results | {"cached build": self.build_times(), "import": self.import_times()}
+
+    def image_times(self) -> dict[str, dict[str, float]]:
+        """Times of images that travel."""
+        here = self.scratch
+        self.engine.images.pull(self.debian)
+        again = images.again_times(self.engine, self.debian, self.others, self.runs)
+        save, load = images.archive_times(self.engine, self.debian, self.others, here, self.pulls)
+        push = images.push_times(self.engine, self.registry, self.others, here, self.pulls)
+        return {"pull again": again, "push": push, "save": save, "load": load}
 
     def memory(self) -> dict[str, float]:
         """Weigh what keeps one container, in bytes of PSS."""
