@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tempfile
@@ -14,13 +15,22 @@ from peers import measure
 
 from ocimagic import Engine
 from ocimagic.model.options import BuildOptions
+from ocimagic.spec import mediatype
+from ocimagic.spec.descriptor import Descriptor
+from ocimagic.spec.digest import Digest
+from ocimagic.spec.manifest import Manifest
+from ocimagic.spec.reference import Reference
+from ocimagic.store.images import LayerRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ocimagic.store.store import Store
+
 NEW_LAYER = "FROM scratch\nCOPY file /file\n"
 LAYER_BYTES = 60 << 20
 CHUNK = 1 << 20
+IMAGES, LAYERS, LOOKS = 1000, 20, 15
 
 
 def push_times(
@@ -77,6 +87,35 @@ def again_times(
         peer.call("pull", image)
         ways[peer.name] = lambda peer=peer: peer.call("pull", image)
     return measure(ways, runs)
+
+
+def look_times(scratch: Path) -> dict[str, float]:
+    """Look at 1,000 images of 20 layers each, in a process that has looked before."""
+    with Engine(scratch / "many", environment={}) as engine:
+        store = engine.containers.store
+        for number in range(IMAGES):
+            _describe(store, number)
+        name = f"many/{IMAGES // 2}:1"
+        assert len(engine.images.list()) == IMAGES
+        listed = measure({"list": engine.images.list}, LOOKS)
+        inspected = measure({"inspect": lambda: engine.images.inspect(name)}, LOOKS)
+    return listed | inspected
+
+
+def _describe(store: Store, number: int) -> None:
+    """Put an image there that has names, documents and sizes, but no bytes of layers."""
+    diff_ids = [Digest.of(f"{number} {layer}".encode()) for layer in range(LAYERS)]
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers"}}
+    config["rootfs"]["diff_ids"] = diff_ids
+    raw = json.dumps(config).encode()
+    described = Descriptor(mediatype.OCI_CONFIG, store.blobs.put(raw), len(raw))
+    layers = [Descriptor(mediatype.OCI_LAYER, each, 1000) for each in diff_ids]
+    manifest = Manifest.build(described, layers)
+    store.blobs.put(manifest.raw)
+    for each in diff_ids:
+        store.images.add_layer(LayerRecord(each, each, 1000, 1000, 1000))
+    reference = Reference.parse(f"many/{number}:1")
+    store.images.add(manifest, [(reference, manifest.digest)], durable=False)
 
 
 def archive_times(

@@ -103,7 +103,8 @@ class Bench:
         again = images.again_times(self.engine, self.debian, self.others, self.runs)
         save, load = images.archive_times(self.engine, self.debian, self.others, here, self.pulls)
         push = images.push_times(self.engine, self.registry, self.others, here, self.pulls)
-        return {"pull again": again, "push": push, "save": save, "load": load}
+        look = images.look_times(self.scratch)
+        return {"pull again": again, "push": push, "save": save, "load": load, "look": look}
 
     def memory(self) -> dict[str, float]:
         """Weigh what keeps one container, in bytes of PSS."""

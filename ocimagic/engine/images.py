@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.engine.archives import Archives
 from ocimagic.engine.exchange import Exchange
-from ocimagic.engine.lineage import base_layers, title
+from ocimagic.engine.lineage import base_layers, title, users_of
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.result import (
@@ -92,7 +92,8 @@ class Images(Exchange, Archives):
         self._store.layout.refresh()
         images = self._store.images.all()
         uses = Counter(diff_id for image in images for diff_id in set(image.config.diff_ids))
-        rows = [row for image in images for row in self._rows(image, uses)]
+        known = self._store.images.layer_sizes()
+        rows = [row for image in images for row in self._rows(image, uses, known)]
         if name is None:
             return tuple(rows)
         wanted = Reference.parse(name)
@@ -103,8 +104,10 @@ class Images(Exchange, Archives):
             if row.repository == wanted.familiar_name and (not tagged or row.tag == wanted.tag)
         )
 
-    def _rows(self, image: StoredImage, uses: Mapping[Digest, int]) -> Sequence[ImageSummary]:
-        sizes = {each: self._layer_bytes(each) for each in image.config.diff_ids}
+    def _rows(
+        self, image: StoredImage, uses: Mapping[Digest, int], known: Mapping[str, int]
+    ) -> Sequence[ImageSummary]:
+        sizes = {each: known.get(each, 0) for each in image.config.diff_ids}
         shared = sum(size for diff_id, size in sizes.items() if uses[diff_id] > 1)
         names = [(n.reference.familiar_name, n.reference.tag, n.target) for n in image.names]
         if not names:
@@ -134,7 +137,7 @@ class Images(Exchange, Archives):
             digests=tuple(targets),
             config=image.config,
             manifest=image.manifest,
-            layers=self._layers(image, self._store.images.all()),
+            layers=self._layers_of(image),
             size_bytes=self._size(image),
             base_name=annotations.get(BASE_NAME, ""),
             base_digest=annotations.get(BASE_DIGEST, ""),
@@ -143,7 +146,7 @@ class Images(Exchange, Archives):
     def history(self, name: str) -> tuple[HistoryLine, ...]:
         """Return how an image was made, newest step first."""
         image = self._store.images.find(name)
-        layers = iter(self._layers(image, self._store.images.all()))
+        layers = iter(self._layers_of(image))
         lines = []
         for entry in image.config.history:
             layer = None if entry.empty_layer else next(layers, None)
@@ -179,7 +182,9 @@ class Images(Exchange, Archives):
         titled = [(title(each, name), each) for name, each in zip(asked, chosen, strict=True)]
         # An image of the report is called there as it was asked for, and counted once.
         said = {image.image_id: name for name, image in reversed(titled)}
-        shown = [(name, self._layers(image, everything, said)) for name, image in titled]
+        wanted = {diff_id for _, image in titled for diff_id in image.config.diff_ids}
+        users = users_of(wanted, everything, said)
+        shown = [(name, self._layers(image, everything, users)) for name, image in titled]
         each = {layer.chain_id: layer.size_bytes for _, layers in shown for layer in layers}
         return LayerReport(
             images=tuple(shown),
@@ -187,20 +192,17 @@ class Images(Exchange, Archives):
             stored_bytes=sum(each.values()),
         )
 
+    def _layers_of(self, image: StoredImage) -> tuple[LayerInfo, ...]:
+        everything = self._store.images.all()
+        return self._layers(image, everything, users_of(set(image.config.diff_ids), everything, {}))
+
     def _layers(
         self,
         image: StoredImage,
         everything: Sequence[StoredImage],
-        said: Mapping[Digest, str] | None = None,
+        users: Mapping[Digest, Mapping[Digest, str]],
     ) -> tuple[LayerInfo, ...]:
-        """List an image's layers; ``said`` are names for images by ID, better than their own."""
-        known = said or {}
-        users: dict[Digest, list[str]] = {}
-        for other in everything:
-            if other.image_id != image.image_id:
-                for diff_id in set(other.config.diff_ids):
-                    name = known.get(other.image_id) or title(other)
-                    users.setdefault(diff_id, []).append(name)
+        """List an image's layers; ``users`` says what they are shared with."""
         base = base_layers(image, everything)
         made_by = [each.created_by for each in image.config.history if not each.empty_layer]
         made_by += [""] * (len(image.config.diff_ids) - len(made_by))
@@ -214,7 +216,13 @@ class Images(Exchange, Archives):
                 blob_bytes=blob.size,
                 created_by=created_by,
                 from_base=number < base,
-                shared_with=tuple(sorted(users.get(diff_id, ()))),
+                shared_with=tuple(
+                    sorted(
+                        name
+                        for image_id, name in users.get(diff_id, {}).items()
+                        if image_id != image.image_id
+                    )
+                ),
             )
             for number, (diff_id, chain_id, blob, created_by) in enumerate(
                 zip(

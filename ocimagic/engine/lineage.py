@@ -1,4 +1,4 @@
-"""What an image is called, and which of its layers came with its base."""
+"""What an image is called, which of its layers came with its base, and who else has them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from ocimagic.spec.annotation import BASE_LAYERS
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from ocimagic.spec.digest import Digest
     from ocimagic.store.images import StoredImage
 
 
@@ -41,3 +42,24 @@ def base_layers(image: StoredImage, everything: Sequence[StoredImage]) -> int:
         and own[: len(other.config.diff_ids)] == other.config.diff_ids
     ]
     return max(counts, default=0)
+
+
+def users_of(
+    wanted: set[Digest], everything: Sequence[StoredImage], said: Mapping[Digest, str]
+) -> dict[Digest, dict[Digest, str]]:
+    """Return which images have which of the wanted layers.
+
+    Args:
+        wanted: diff_ids.
+        everything: the images to look through.
+        said: names for images by ID, better than their own.
+
+    Returns:
+        By diff_id: names by image ID.
+    """
+    users: dict[Digest, dict[Digest, str]] = {}
+    for image in everything:
+        for diff_id in wanted.intersection(image.config.diff_ids):
+            name = said.get(image.image_id) or title(image)
+            users.setdefault(diff_id, {})[image.image_id] = name
+    return users

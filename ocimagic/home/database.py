@@ -109,6 +109,15 @@ class Database:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
+    def state(self) -> tuple[int, int]:
+        """Return what is another one whenever anything may have changed, by whomever.
+
+        Source: SQLite's "PRAGMA data_version" (others' changes) and "sqlite3_total_changes" (own).
+        """
+        with self._lock:
+            version = int(str(self.rows("PRAGMA data_version")[0][0]))
+            return version, self._connection.total_changes
+
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         """Return all rows of a query."""
         with self._lock:

@@ -83,6 +83,7 @@ class Images:
         self._database = database
         self._blobs = blobs
         self._documents: dict[Digest, tuple[Manifest, ImageConfig]] = {}
+        self._seen: tuple[tuple[int, int], list[StoredImage]] = ((-1, -1), [])
 
     def add(
         self, manifest: Manifest, names: Sequence[tuple[Reference, Digest]], *, durable: bool = True
@@ -226,9 +227,25 @@ class Images:
         return [image for row in rows if (image := self._load_unless_gone(Digest(str(row[0]))))]
 
     def all(self) -> list[StoredImage]:
-        """Return all images, the newest here first."""
-        rows = self._database.rows("SELECT manifest FROM images ORDER BY added DESC")
-        return [image for row in rows if (image := self._load_unless_gone(Digest(str(row[0]))))]
+        """Return all images, the newest here first; read anew when the database has changed."""
+        state = self._database.state()
+        if state != self._seen[0]:
+            self._seen = state, self._read_all()
+        return list(self._seen[1])
+
+    def _read_all(self) -> list[StoredImage]:
+        rows = self._database.rows("SELECT manifest, added FROM images ORDER BY added DESC")
+        names: dict[Digest, list[Name]] = {}
+        for each in self.names():
+            names.setdefault(each.manifest, []).append(each)
+        found = []
+        for manifest, added in ((Digest(str(row[0])), float(str(row[1]))) for row in rows):
+            if manifest in self._documents:
+                named = tuple(names.get(manifest, ()))
+                found.append(StoredImage(*self._documents[manifest], named, added))
+            elif image := self._load_unless_gone(manifest):
+                found.append(image)
+        return found
 
     def _load_unless_gone(self, manifest: Digest) -> StoredImage | None:
         """Read an image that somebody may be removing at this moment."""
@@ -275,6 +292,11 @@ class Images:
             "SELECT digest, size FROM packed WHERE diff_id = ? AND kind = ?", diff_id, kind
         )
         return (Digest(str(rows[0][0])), int(str(rows[0][1]))) if rows else None
+
+    def layer_sizes(self) -> dict[str, int]:
+        """Return the bytes of the files in each layer that is known here, by diff_id."""
+        rows = self._database.rows("SELECT diff_id, unpacked_bytes FROM layers")
+        return {str(diff_id): int(str(size)) for diff_id, size in rows}
 
     def layer(self, diff_id: Digest) -> LayerRecord | None:
         """Return what is known of a layer, whichever blob it came in."""

@@ -64,6 +64,20 @@ def test_tagging(stocked):
     assert stocked.images.inspect("a/b:c").config.config.cmd == ("y",)
 
 
+def test_what_another_engine_changes_is_seen_at_once(stocked):
+    def named(engine):
+        return sorted(each.name for each in engine.images.list())
+
+    with Engine(stocked.home.data, environment={}) as other:
+        for changed, seen in ((stocked, other), (other, stocked), (stocked, other)):
+            before = named(seen)
+            changed.images.tag(f"{stocked.host}/base", f"added:{len(before)}")
+            assert named(seen) == named(changed) == sorted([*before, f"added:{len(before)}"])
+        other.images.remove("added:2")
+        assert named(stocked) == named(other)
+        assert "added:2" not in named(stocked)
+
+
 def test_names_and_ids(stocked):
     image_id = stocked.images.inspect(f"{stocked.host}/base").image_id
     for name in (image_id, image_id.hex, image_id.short, image_id.hex[:5]):
