@@ -39,21 +39,28 @@ verb = partial(click.command, cls=Verb)
 @click.option(
     "--platform", "platform_name", metavar="OS/ARCH", help="Choose among the image's platforms"
 )
+@click.option("-a", "--all-tags", is_flag=True, help="Download all tags of the repository")
 @click.option("-q", "--quiet", is_flag=True, help="Show only the name at the end")
 @click.argument("reference")
 @click.pass_obj
 def pull(
-    session: Session, reference: str, platform_name: str | None, *, quiet: bool
-) -> PullResult | Names:
+    session: Session, reference: str, platform_name: str | None, *, all_tags: bool, quiet: bool
+) -> PullResult | tuple[PullResult, ...] | Names:
     """Download an image from a registry."""
     wanted = platform(platform_name)
     images = session.engine().images
+    on_event = ignore if quiet else session.on_event
+    if all_tags:
+        done = images.pull_all(
+            reference, platform=wanted, on_event=on_event, cancelled=session.cancelled
+        )
+    else:
+        done = (
+            images.pull(reference, platform=wanted, on_event=on_event, cancelled=session.cancelled),
+        )
     if quiet:
-        result = images.pull(reference, platform=wanted, cancelled=session.cancelled)
-        return Names((result.reference,))
-    return images.pull(
-        reference, platform=wanted, on_event=session.on_event, cancelled=session.cancelled
-    )
+        return Names(tuple(each.reference for each in done))
+    return done[0] if len(done) == 1 else done
 
 
 @verb(

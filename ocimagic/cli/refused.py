@@ -62,7 +62,6 @@ CREATE = (
 RUN = CREATE
 
 PULL = (
-    *_group("this version pulls one tag at a time", "--all-tags -a", takes_value=_SWITCH),
     *_group(
         "content trust was given up by docker too", "--disable-content-trust", takes_value=_SWITCH
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import ImageNotFound, InvalidReference
+from ocimagic.errors import ImageNotFound, InvalidReference, PlatformNotFound
 from ocimagic.layers.compress import Compression
 from ocimagic.model.event import Notice, OnEvent, ignore
 from ocimagic.model.options import PullPolicy
@@ -55,8 +55,53 @@ class Exchange:
             PlatformNotFound, ContentError, InvalidDocument: it cannot be used; the store is
                 as before.
         """
+        return self._pulled(Reference.parse(reference), platform, on_event, cancelled)
+
+    def pull_all(
+        self,
+        name: str,
+        *,
+        platform: Platform | None = None,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> tuple[PullResult, ...]:
+        """Pull every tag of a repository; those that are for other platforms only are passed over.
+
+        Returns:
+            One result per tag, in the registry's order.
+
+        Raises:
+            InvalidReference: not a repository's name, or one with a tag or a digest.
+            PlatformNotFound: none of the tags is for the platform.
+            ImageNotFound: no such repository, or one without tags; see ``pull`` for the rest.
+        """
+        reference = Reference.parse(name)
+        if reference.digest or name.rpartition("/")[2].count(":"):
+            raise InvalidReference("all tags are wanted, so the name can have none", where=name)
+        tags = self._registry().tags(reference)
+        if not tags:
+            raise ImageNotFound(f"{reference.familiar_name} has no tags")
+        done: list[PullResult] = []
+        missing: PlatformNotFound | None = None
+        for tag in tags:
+            try:
+                wanted = Reference.parse(f"{reference.name}:{tag}")
+                done.append(self._pulled(wanted, platform, on_event, cancelled))
+            except PlatformNotFound as err:
+                missing = err
+                on_event(Notice(f"{reference.familiar_name}:{tag} passed over: {err.what}"))
+        if missing and not done:
+            raise missing
+        return tuple(done)
+
+    def _pulled(
+        self,
+        parsed: Reference,
+        platform: Platform | None,
+        on_event: OnEvent,
+        cancelled: threading.Event | None,
+    ) -> PullResult:
         began = time.monotonic()
-        parsed = Reference.parse(reference)
         done = self._pull(parsed, platform, on_event, cancelled)
         limit = self._registry().rate_limit
         return PullResult(

@@ -47,6 +47,17 @@ class ImagesAPI(Protocol):
         """Fetch an image from its registry, verify and unpack it."""
         ...
 
+    def pull_all(
+        self,
+        name: str,
+        *,
+        platform: Platform | None = None,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> tuple[PullResult, ...]:
+        """Pull every tag of a repository."""
+        ...
+
     def push(
         self,
         name: str,

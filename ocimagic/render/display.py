@@ -76,8 +76,21 @@ def _drawing(value: object) -> _Drawing | None:
     if isinstance(value, OcimagicError):
         return _Drawing(lambda error, _: error_text(error), lambda error, _: error_html(error))
     if isinstance(value, tuple | list):
-        return _ROWS.get(type(value[0])) if value else None
+        return _drawing_of_several(value) if value else None
     return _ONE.get(type(value))
+
+
+def _drawing_of_several(values: Sequence[object]) -> _Drawing | None:
+    """Draw results of one type as the rows of a table, or one below another."""
+    kinds = {type(each) for each in values}
+    kind = kinds.pop() if len(kinds) == 1 else object
+    if kind in _ROWS or kind not in _ONE:
+        return _ROWS.get(kind)
+    one = _ONE[kind]
+    return _Drawing(
+        lambda value, now: "\n".join(one.as_text(each, now) for each in value),
+        lambda value, now: "".join(one.as_html(each, now) for each in value),
+    )
 
 
 def _tabled(layout: Callable[[Any, datetime], table.Table]) -> _Drawing:

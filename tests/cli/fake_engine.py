@@ -33,6 +33,10 @@ class FakeImages:
         on_event(LayerProgress(layer, LayerPhase.DONE, 100, 100))
         return samples.pull_result(reference=reference)
 
+    def pull_all(self, name, *, platform=None, on_event=ignore, cancelled=None):
+        self.calls.append(("pull_all", name, platform))
+        return tuple(samples.pull_result(reference=f"{name}:{tag}") for tag in "12")
+
     def push(self, name, *, all_tags=False, compression="gzip", on_event=ignore, cancelled=None):
         self.calls.append(("push", name, all_tags, compression))
         return (samples.push_result(reference=name),)

@@ -107,6 +107,7 @@ def test_tables_with_columns_of_ones_own(session):
     [
         ("pull busybox", ("pull", "busybox", None)),
         ("image pull --platform arm64 busybox", ("pull", "busybox", Platform("linux", "arm64"))),
+        ("pull -a busybox", ("pull_all", "busybox", None)),
         ("image verify", ("verify",)),
         ("image verify a b", ("verify", "a", "b")),
         ("system df", ("df",)),

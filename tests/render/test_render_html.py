@@ -130,6 +130,14 @@ def test_several_lines_stay_several(made):
     Checker(drawn)
 
 
+@pytest.mark.parametrize("made", [samples.pull_result, samples.push_result, samples.removed])
+def test_several_results_are_drawn_one_below_another(made):
+    one, several = made(), (made(), made())
+    assert as_text(several, NOW) == f"{as_text(one, NOW)}\n{as_text(one, NOW)}"
+    assert as_html(several, NOW) == as_html(one, NOW) * 2
+    assert as_html((one, "else"), NOW) is None
+
+
 def test_unknown_values_have_no_html():
     assert as_html("words", NOW) is None
     assert mimebundle(7, NOW) == {"text/plain": "7"}

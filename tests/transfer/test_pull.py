@@ -22,7 +22,7 @@ from ocimagic.errors import (
     RegistryUnreachable,
     SizeMismatch,
 )
-from ocimagic.model.event import LayerPhase, LayerProgress, TransferStarted
+from ocimagic.model.event import LayerPhase, LayerProgress, Notice, TransferStarted
 from ocimagic.registry.server import RegistryServer
 from ocimagic.registry.source import MemorySource
 from ocimagic.spec import mediatype
@@ -105,27 +105,63 @@ def test_shared_layers_are_fetched_and_stored_once(engine, server, source, reque
     assert report.images[0][1][0].shared_with == (f"{server.host}/two:latest",)
 
 
+def index_of(images, kind=mediatype.OCI_INDEX):
+    """Return the bytes of an index of images, by architecture."""
+    return json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": kind,
+            "manifests": [
+                {
+                    "mediaType": made.media_type,
+                    "digest": made.digest,
+                    "size": len(made.manifest_raw),
+                    "platform": {"os": "linux", "architecture": architecture},
+                }
+                for architecture, made in images.items()
+            ],
+        }
+    ).encode()
+
+
+def test_all_tags(engine, server, source):
+    one, two = MadeImage([SMALL]), MadeImage([SMALL, OTHER])
+    one.serve(source, "app", "1", "one")
+    two.serve(source, "app", "2")
+    foreign = MadeImage([OTHER], architecture="s390x")
+    foreign.serve(source, "app")
+    source.add_manifest("app", index_of({"s390x": foreign}), mediatype.OCI_INDEX, tags=["far"])
+    name, events = f"{server.host}/app", []
+    done = engine.images.pull_all(
+        name, platform=Platform.parse("linux/amd64"), on_event=events.append
+    )
+    assert {each.reference for each in done} == {f"{name}:{tag}" for tag in ("1", "2", "one")}
+    assert sorted(each.tag for each in engine.images.list(name)) == ["1", "2", "one"]
+    [said] = [each.text for each in events if isinstance(each, Notice)]
+    assert said.startswith(f"{name}:far passed over: ")
+    for wrong in (f"{name}:1", f"{name}@{one.digest}"):
+        with pytest.raises(InvalidReference):
+            engine.images.pull_all(wrong)
+    with pytest.raises(ImageNotFound):
+        engine.images.pull_all(f"{server.host}/nothing")
+
+
+def test_all_tags_for_other_platforms_only(engine, server, source):
+    foreign = MadeImage([OTHER], architecture="s390x")
+    foreign.serve(source, "app")
+    source.add_manifest("app", index_of({"s390x": foreign}), mediatype.OCI_INDEX, tags=["far"])
+    with pytest.raises(PlatformNotFound):
+        engine.images.pull_all(f"{server.host}/app", platform=Platform.parse("linux/amd64"))
+    assert engine.images.list() == ()
+
+
 def test_index_and_manifest_list_with_platform_choice(engine, server, source):
     amd = MadeImage([SMALL], architecture="amd64")
     arm = MadeImage([OTHER], architecture="arm64", variant="v8")
     for made in (amd, arm):
         made.serve(source, "multi")
     for tag, kind in (("oci", mediatype.OCI_INDEX), ("docker", mediatype.DOCKER_INDEX)):
-        index = json.dumps(
-            {
-                "schemaVersion": 2,
-                "mediaType": kind,
-                "manifests": [
-                    {
-                        "mediaType": made.media_type,
-                        "digest": made.digest,
-                        "size": len(made.manifest_raw),
-                        "platform": {"os": "linux", "architecture": name},
-                    }
-                    for made, name in ((amd, "amd64"), (arm, "arm64"))
-                ],
-            }
-        ).encode()
+        index = index_of({"amd64": amd, "arm64": arm}, kind)
         source.add_manifest("multi", index, kind, tags=[tag])
         name = f"{server.host}/multi:{tag}"
         for made, wanted in ((arm, "linux/arm64"), (amd, "linux/amd64")):
