@@ -13,6 +13,48 @@ import pytest
 import ocimagic
 from ocimagic.model.options import TmpfsMount, VolumeMount
 
+# What the programs that run there begin with: a build context, and what they find out and hear.
+PRELUDE = r"""
+import glob, io, json, os, sys, tarfile
+from ocimagic import Engine
+from ocimagic.errors import OcimagicError
+from ocimagic.model.event import Notice
+from ocimagic.model.options import BuildOptions
+from ocimagic.model.request import CommitOptions, ExecOptions
+
+PROGRAMS = "sh sleep cat echo ls mount id rm mkdir chown chmod chroot kill ps tty stat pwd env test"
+found, notices = {}, []
+context = "/data/context"
+os.makedirs(f"{context}/bin")
+with open("/busybox", "rb") as file, open(f"{context}/bin/busybox", "wb") as out:
+    out.write(file.read())
+os.chmod(f"{context}/bin/busybox", 0o755)
+for name in PROGRAMS.split():
+    os.symlink("busybox", f"{context}/bin/{name}")
+os.mkdir(f"{context}/etc")
+open(f"{context}/etc/passwd", "w").write("root:x:0:0::/:/bin/sh\nann:x:33:33::/home:/bin/sh\n")
+open("/data/canary", "w").write("secret")
+
+def hear(event):
+    if isinstance(event, Notice):
+        notices.append(event.text)
+
+def sleepers():
+    said = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            words = open(f"/proc/{name}/cmdline").read().split("\0")
+            state = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if "sleep" in words and state != "Z":
+            said.append(words)
+    return said
+
+def outcome(done):
+    found["isolated"] = done.isolated
+    return (done.stdout + done.stderr).decode(), done.exit_code
+"""
 PACKAGES = str(Path(ocimagic.__file__).parents[1])
 CLONE = Path(__file__).parents[2]
 

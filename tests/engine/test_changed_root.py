@@ -8,29 +8,11 @@ import json
 import shutil
 
 import pytest
-from emulated import CLONE, inside
+from emulated import CLONE, PRELUDE, inside
 
 from ocimagic.model.options import VolumeMount
 
 PROGRAM = r"""
-import glob, io, json, os, sys, tarfile
-from ocimagic import Engine
-from ocimagic.errors import OcimagicError
-from ocimagic.model.event import Notice
-from ocimagic.model.options import BuildOptions
-from ocimagic.model.request import CommitOptions, ExecOptions
-
-found, notices = {}, []
-context = "/data/context"
-os.makedirs(f"{context}/bin")
-with open("/busybox", "rb") as file, open(f"{context}/bin/busybox", "wb") as out:
-    out.write(file.read())
-os.chmod(f"{context}/bin/busybox", 0o755)
-for name in "sh sleep cat echo ls mount id rm mkdir chown chroot kill ps tty stat".split():
-    os.symlink("busybox", f"{context}/bin/{name}")
-os.mkdir(f"{context}/etc")
-open(f"{context}/etc/passwd", "w").write("root:x:0:0::/:/bin/sh\nann:x:33:33::/:/bin/sh\n")
-open("/data/canary", "w").write("secret")
 text = '''
 FROM scratch
 COPY bin /bin
@@ -49,12 +31,7 @@ with Engine("/data/root", environment={"HOME": "/data"}) as engine:
     found["doctor"] = engine.system.diagnose().mode.value
     engine.images.build(BuildOptions(context=context, dockerfile=text, tags=("box",)))
     def run(*words, **more):
-        def hear(event):
-            if isinstance(event, Notice):
-                notices.append(event.text)
-        done = containers.run("box", words, on_event=hear, **more)
-        found["isolated"] = done.isolated
-        return (done.stdout + done.stderr).decode(), done.exit_code
+        return outcome(containers.run("box", words, on_event=hear, **more))
     found["output"] = run("sh", "-c", "cat /one /two /three; stat -c %u /one; exit 3", remove=True)
     found["listed"] = run("ls", "/", remove=True)[0].split()
     found["dev"] = run("sh", "-c", "echo x > /dev/null && ls /dev", remove=True)[0].split()
@@ -63,17 +40,6 @@ with Engine("/data/root", environment={"HOME": "/data"}) as engine:
     found["terminal"] = run("sh", "-c", "test -t 0 && echo terminal", remove=True, tty=True)[0]
     script = "sleep 77 & sh -c 'sleep 78 & sleep 79' & sleep 0.2; exit 4"
     found["left by"] = run("sh", "-c", script, remove=True)[1]
-    def sleepers():
-        said = []
-        for name in filter(str.isdecimal, os.listdir("/proc")):
-            try:
-                words = open(f"/proc/{name}/cmdline").read().split("\0")
-                state = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()[0]
-            except OSError:
-                continue
-            if words[0] == "sleep" and state != "Z":
-                said.append(words[1])
-        return said
     found["sleeping"] = sleepers()
     found["kill"] = run("sh", "-c", f"kill -0 {os.getpid()}", remove=True)
     for name, more in (
@@ -126,7 +92,7 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def found(shared):
     """Return what the program found."""
-    return json.loads(inside(shared, ["-c", PROGRAM]))
+    return json.loads(inside(shared, ["-c", PRELUDE + PROGRAM]))
 
 
 @pytest.mark.slow

@@ -9,29 +9,12 @@ import os
 import shutil
 
 import pytest
-from emulated import CLONE, inside
+from emulated import CLONE, PRELUDE, inside
 
 from ocimagic.model.options import TmpfsMount, VolumeMount
 
 PROGRAM = r"""
-import io, json, os, tarfile
-from ocimagic import Engine
-from ocimagic.errors import OcimagicError
-from ocimagic.model.event import Notice
-from ocimagic.model.options import BuildOptions
-from ocimagic.model.request import CommitOptions, ExecOptions
-
-found, notices = {"me": os.getuid()}, []
-context = "/data/context"
-os.makedirs(f"{context}/bin")
-with open("/busybox", "rb") as file, open(f"{context}/bin/busybox", "wb") as out:
-    out.write(file.read())
-os.chmod(f"{context}/bin/busybox", 0o755)
-for name in "sh sleep cat echo ls id rm mkdir chown chmod kill tty pwd env test".split():
-    os.symlink("busybox", f"{context}/bin/{name}")
-os.mkdir(f"{context}/etc")
-open(f"{context}/etc/passwd", "w").write("root:x:0:0::/:/bin/sh\nann:x:33:33::/home:/bin/sh\n")
-open("/data/canary", "w").write("secret")
+found["me"] = os.getuid()
 text = '''
 FROM scratch
 COPY bin /bin
@@ -43,17 +26,6 @@ RUN <<END
 echo three > three
 END
 '''
-def sleepers():
-    said = []
-    for name in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            words = open(f"/proc/{name}/cmdline").read().split("\0")
-            state = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if "sleep" in words and state != "Z":
-            said.append(words)
-    return said
 with Engine("/data/root", environment={"HOME": "/data"}) as engine:
     containers = engine.containers
     info = engine.system.info()
@@ -62,12 +34,7 @@ with Engine("/data/root", environment={"HOME": "/data"}) as engine:
     found["doctor"] = engine.system.diagnose().mode.value
     engine.images.build(BuildOptions(context=context, dockerfile=text, tags=("box",)))
     def run(*words, **more):
-        def hear(event):
-            if isinstance(event, Notice):
-                notices.append(event.text)
-        done = containers.run("box", words, on_event=hear, **more)
-        found["isolated"] = done.isolated
-        return (done.stdout + done.stderr).decode(), done.exit_code
+        return outcome(containers.run("box", words, on_event=hear, **more))
     found["output"] = run("sh", "-c", "cat /one /two three; id -u; pwd; exit 3", remove=True)
     found["listed"] = run("ls", "/", remove=True)[0].split()
     found["user"] = run("id", "-u", remove=True, user="ann")[0]
@@ -123,7 +90,7 @@ def found(shared):
     """Return what the program found."""
     if not shutil.which("proot"):
         pytest.skip("proot is not installed")
-    return json.loads(inside(shared, ["-c", PROGRAM], user="1000:1000"))
+    return json.loads(inside(shared, ["-c", PRELUDE + PROGRAM], user="1000:1000"))
 
 
 @pytest.mark.slow
