@@ -46,6 +46,7 @@ def test_the_next_engine_takes_what_a_killed_one_left_and_nothing_else(named):
         path.mkdir()
     parts = [
         home.ingest / "build-1-abc.tar",
+        home.ingest / "commit-1-abc.tar",
         home.ingest / "load-1-abc-0",
         home.locks / "container-aaaaaaaaaaaa",
     ]
