@@ -94,8 +94,10 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 
 def new_id() -> str:
-    """Return 64 random hex digits."""
-    return os.urandom(32).hex()
+    """Return 64 random hex digits; the first twelve, a host name too, are never a number."""
+    while (found := os.urandom(32).hex())[:12].isdecimal():
+        pass
+    return found
 
 
 def new_name(taken: set[str]) -> str:
