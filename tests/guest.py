@@ -44,6 +44,7 @@ for each in /modules/*; do insmod $each rd_nr=2 rd_size=65536; done
 [ -e /dev/ram1 ] && mkswap /dev/ram1 && swapon /dev/ram1
 {mounts}
 cd /work
+export PYTEST_ADDOPTS='-o faulthandler_timeout=40'
 export PYTHONPATH=/site:/work PYTHONDONTWRITEBYTECODE=1 HOME=/root PATH=/bin:/usr/bin
 {python} -m pytest -q --noconftest -p outcomes -p no:cacheprovider {tests}
 poweroff -f
