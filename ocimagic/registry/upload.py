@@ -173,11 +173,13 @@ class Uploader:
             return self.step(answer)
 
     def state(self, location: str) -> tuple[str, int] | None:
-        """Ask how much of an upload has arrived: where it is now and that; None if it is gone."""
+        """Ask how much of an upload has arrived: where it is now and that; None if nobody knows."""
         with self._ask("GET", location) as answer:
             if answer.status not in {200, 202, 204}:
                 return None
             found = _RANGE.fullmatch(answer.header("range"))
+            if found and found[1] == "0":
+                return None  # they say so of one byte, and of none
             return self.step(answer, location), int(found[1]) + 1 if found else 0
 
     def end(self, location: str, blob: Descriptor) -> None:

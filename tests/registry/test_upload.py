@@ -159,6 +159,21 @@ def test_a_broken_upload_goes_on_where_the_registry_has_it(uploader, receiver, s
     assert int(patches[-1].headers["content-length"]) == len(LARGE) - sum(breaks)
 
 
+@pytest.mark.parametrize("arrived", [0, 1])
+def test_an_upload_that_says_0_0_begins_anew(uploader, receiver, arrived):
+    """Debian's registry says so of one byte that has arrived, and of none."""
+    plain = receiver.state
+
+    def state(number, status):
+        answer = plain(number, status)
+        return answer if status == 202 else Reply(status, [answer.headers[0], ("Range", "0-0")])
+
+    receiver.state = state
+    receiver.break_after = [arrived]
+    uploader.upload(blob_of(LARGE), source_of(LARGE))
+    assert receiver.blobs == {Digest.of(LARGE): LARGE}
+
+
 def test_an_upload_that_is_gone_begins_anew(uploader, receiver):
     receiver.break_after = [200_000]
     whole = Receiver.get
