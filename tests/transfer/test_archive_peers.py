@@ -79,9 +79,9 @@ def ours(busybox_layer, busybox_image, tmp_path_factory):
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory):
     """A dockerd of our own, in a network namespace where it can delete nobody's bridge."""
-    need("dockerd", "docker", "ip")
     if os.geteuid() != 0:
         pytest.skip("needs root")
+    need("dockerd", "docker", "ip")
     room = tmp_path_factory.mktemp("docker")
     subprocess.run(["ip", "netns", "add", NETNS], check=True)
     words = [
@@ -108,9 +108,9 @@ def docker(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def podman(tmp_path_factory):
-    need("podman")
     if os.geteuid() != 0:
         pytest.skip("needs root")
+    need("podman")
     room = tmp_path_factory.mktemp("podman")
     yield Peer("podman", "--root", room / "root", "--runroot", room / "run", "--log-level", "error")
     _unmount(room / "root/overlay")
