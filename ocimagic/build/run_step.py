@@ -31,6 +31,7 @@ from ocimagic.errors import (
 from ocimagic.home.disk import storage_errors
 from ocimagic.model.event import Output
 from ocimagic.model.options import NetworkMode, RunOptions, VolumeMount
+from ocimagic.model.rootfs import IMAGE_SUFFIX
 from ocimagic.shim import client as shim
 from ocimagic.shim import protocol
 from ocimagic.spec.digest import Digest
@@ -399,12 +400,22 @@ def _is_untouched(name: str, upper: int, lowers: Sequence[Path]) -> bool:
     with suppress(OSError):
         told = os.stat(name, dir_fd=upper, follow_symlinks=False)
         for lower in lowers:
-            if os.path.lexists(lower / name):
-                below = os.lstat(lower / name)
-                return (told.st_mode, told.st_uid, told.st_gid) == (
-                    below.st_mode,
-                    below.st_uid,
-                    below.st_gid,
-                )
+            below = _owner_and_mode(lower, name)
+            if below is not None:
+                return (told.st_mode, told.st_uid, told.st_gid) == below
         return True
     return False
+
+
+def _owner_and_mode(lower: Path, name: str) -> tuple[int, int, int] | None:
+    """Return ``st_mode``, user and group of a file at the top of a layer, None if it has none."""
+    from ocimagic.layers.erofs.look import find_in_image
+
+    image = f"{lower}{IMAGE_SUFFIX}"
+    if os.path.exists(image):
+        return find_in_image(image, os.fsencode(name))
+    try:
+        told = os.lstat(lower / name)
+    except FileNotFoundError:
+        return None
+    return told.st_mode, told.st_uid, told.st_gid

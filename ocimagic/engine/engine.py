@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Self
 from ocimagic.engine.containers import Containers
 from ocimagic.engine.images import Images
 from ocimagic.engine.system import System
-from ocimagic.errors import OcimagicError
+from ocimagic.errors import InvalidOption, OcimagicError
 from ocimagic.home.location import Home
 from ocimagic.shim.client import Launcher
 from ocimagic.store import gc
 from ocimagic.store.store import Store
-from ocimagic.transfer.unpack import Unpacker
+from ocimagic.transfer.unpack import SNAPSHOTTERS, Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +30,8 @@ class Engine:
 
     Args:
         root: the data root; without it OCIMAGIC_ROOT or the account's usual place.
-        environment: where to look for OCIMAGIC_ROOT and credentials; the process's own if
-            not given.
+        environment: where to look for OCIMAGIC_ROOT, OCIMAGIC_SNAPSHOTTER and credentials; the
+            process's own if not given.
 
     Example::
 
@@ -53,7 +53,7 @@ class Engine:
         self._store = Store(self.home)
         launcher = Launcher(self.home.own / "launcher.log") if _on_linux() else None
         self._launcher = launcher
-        unpacker = Unpacker(self._store, launcher)
+        unpacker = Unpacker(self._store, launcher, _snapshotter(known))
         self.images = Images(self._store, unpacker, known)
         self.containers = Containers(self._store, unpacker, launcher, self.images)
         self.images.containers = self.containers
@@ -98,6 +98,21 @@ class Engine:
         if self._launcher is not None:
             self._launcher.close()
         self._store.close()
+
+
+def _snapshotter(environment: Mapping[str, str]) -> str:
+    """Return how layers are to be unpacked, "" for the best that works.
+
+    Raises:
+        InvalidOption: there is none of that name.
+    """
+    name = environment.get("OCIMAGIC_SNAPSHOTTER", "")
+    if name not in SNAPSHOTTERS:
+        raise InvalidOption(
+            f"OCIMAGIC_SNAPSHOTTER={name} is not known",
+            hint="set it to erofs (one file a layer) or overlay (directories), or leave it out",
+        )
+    return name
 
 
 def _on_linux() -> bool:

@@ -101,7 +101,7 @@ def apply_layer(
     whiteouts: Whiteouts = MergeWhiteouts()
     if style is WhiteoutStyle.OVERLAY:
         whiteouts = OverlayWhiteouts(userxattr=userxattr)
-    reader = TarReader(_counted(chunks, on_progress) if on_progress else chunks)
+    reader = TarReader(counted(chunks, on_progress) if on_progress else chunks)
     with RootDirectory(root_fd) as root:
         work = _Application(reader, root, whiteouts, style=style, ids=ids)
         entry: Entry | None = None
@@ -110,7 +110,7 @@ def apply_layer(
                 work.put(entry)
             work.finish()
         except OSError as err:
-            raise _as_fact(err, entry.name if entry else "") from err
+            raise as_fact(err, entry.name if entry else "") from err
         except RecursionError as err:
             raise LayerRefused("", "directories nested too deep to remove") from err
         return work.result()
@@ -398,7 +398,8 @@ def _make_node(dir_fd: int, name: bytes, entry: Entry) -> None:
     os.mknod(name, kind | 0o600, device, dir_fd=dir_fd)
 
 
-def _counted(chunks: Iterable[bytes], on_progress: Callable[[int], None]) -> Iterator[bytes]:
+def counted(chunks: Iterable[bytes], on_progress: Callable[[int], None]) -> Iterator[bytes]:
+    """Pass chunks on and tell, after each, how many bytes that is so far."""
     done_bytes = 0
     for chunk in chunks:
         yield chunk
@@ -406,8 +407,8 @@ def _counted(chunks: Iterable[bytes], on_progress: Callable[[int], None]) -> Ite
         on_progress(done_bytes)
 
 
-def _as_fact(err: OSError, name: str) -> OcimagicError:
-    """Say what an errno means for a layer."""
+def as_fact(err: OSError, name: str) -> OcimagicError:
+    """Say what an errno means for a layer whose entry has this name."""
     name = name if len(name) <= _SHOWN else f"...{name[-_SHOWN:]}"
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(

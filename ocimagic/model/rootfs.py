@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from ocimagic.spec.codec import Fields
 
 
+IMAGE_SUFFIX = ".erofs"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rootfs:
     """A root file system made by stacking directories, or of a copy where none can be mounted.
@@ -18,6 +21,8 @@ class Rootfs:
         base: absolute directory that ``lowers`` are relative to; short relative names keep
             128 layers within the one page that mount(2) allows for options.
         lowers: read-only layer directories, top first; at least one.
+        images: those of them that are empty: each layer is the file system in the file of
+            that name and ``IMAGE_SUFFIX``, to be mounted there by who stacks them.
         upper: absolute directory that takes all changes.
         work: absolute empty directory on the same file system as ``upper``.
         userxattr: overlay marks are ``user.overlay.*``: needed inside a user namespace.
@@ -29,6 +34,7 @@ class Rootfs:
     lowers: tuple[str, ...]
     upper: str
     work: str
+    images: tuple[str, ...] = ()
     userxattr: bool = False
     volatile: bool = False
     copied: bool = False
@@ -41,6 +47,7 @@ class Rootfs:
             "lowers": list(self.lowers),
             "upper": self.upper,
             "work": self.work,
+            "images": list(self.images),
             "userxattr": self.userxattr,
             "volatile": self.volatile,
         }
@@ -57,6 +64,7 @@ class Rootfs:
             lowers=fields.texts("lowers"),
             upper=fields.text("upper"),
             work=fields.text("work"),
+            images=fields.texts("images"),
             userxattr=fields.flag("userxattr"),
             volatile=fields.flag("volatile"),
             copied=fields.text("type", "overlay") == "copy",

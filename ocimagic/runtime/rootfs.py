@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import HostLacks, StartFailed
 from ocimagic.linux import mounting
 from ocimagic.linux.paths import remove_tree
+from ocimagic.model.rootfs import IMAGE_SUFFIX
 from ocimagic.runtime.mount_attributes import READONLY, attach, change, unescaped
 from ocimagic.runtime.mount_options import PROPAGATION, Change, MountOptions
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _MAX_LOWERS = 500  # OVL_MAX_STACK
 _OPTION_BYTES = 4096  # mount(2) silently cuts what is longer
+_IMAGE_FLAGS = mounting.MS_RDONLY | mounting.MS_NODEV | mounting.MS_NOATIME
 _KERNELS_OWN = ("proc", "sysfs")
 # What the machine mounts there later may come through, never the other way round.
 _ROOT = MountOptions(propagation=(mounting.MS_SLAVE | mounting.MS_REC,))
@@ -79,6 +81,27 @@ def overlay_options(rootfs: Rootfs) -> str:
     return ",".join(words)
 
 
+def mount_images(rootfs: Rootfs) -> None:
+    """Mount the layers that are images where the stack looks for them.
+
+    In a mount namespace of one's own, whose mounts nobody else sees.
+
+    Raises:
+        StartFailed: the kernel refuses, with what it said.
+    """
+    for lower in rootfs.images:
+        place = f"{rootfs.base}/{lower}"
+        try:
+            mounting.mount(place + IMAGE_SUFFIX, place, "erofs", _IMAGE_FLAGS)
+        except OSError as err:
+            raise StartFailed(
+                "cannot mount a layer of the image",
+                why=f"erofs: {err.strerror}",
+                where=place + IMAGE_SUFFIX,
+                hint="set OCIMAGIC_SNAPSHOTTER=overlay to unpack layers into directories again",
+            ) from err
+
+
 def mount_overlay(rootfs: Rootfs, target: str, *, forbid_devices: bool = True) -> None:
     """Mount the stack on ``target``.
 
@@ -90,6 +113,7 @@ def mount_overlay(rootfs: Rootfs, target: str, *, forbid_devices: bool = True) -
     Raises:
         StartFailed: the kernel refuses, with what it said.
     """
+    mount_images(rootfs)
     options = overlay_options(rootfs)
     if len(rootfs.lowers) > _MAX_LOWERS or len(os.fsencode(options)) >= _OPTION_BYTES:
         raise StartFailed(

@@ -28,7 +28,7 @@ from ocimagic.linux import mounting, syscalls
 from ocimagic.linux.identity import ProcessIdentity
 from ocimagic.linux.paths import make_directories, open_in_root, remove_tree
 from ocimagic.model.rootfs import Rootfs
-from ocimagic.runtime.rootfs import make_private, mount_overlay
+from ocimagic.runtime.rootfs import make_private, mount_images, mount_overlay
 from ocimagic.spec.codec import Fields
 
 if TYPE_CHECKING:
@@ -312,6 +312,7 @@ def _view(request: Request) -> str:
 
 
 def _stack(lowers: tuple[str, ...], rootfs: Rootfs, place: str) -> None:
+    mount_images(rootfs)
     # index=off: with an index the kernel refuses a directory that is another mount's upper.
     words = ["lowerdir=" + ":".join(lowers), "userxattr" if rootfs.userxattr else "index=off"]
     os.chdir(rootfs.base)
@@ -332,6 +333,9 @@ def _changes(request: Request) -> tuple[list[tuple[str, str]], frozenset[str]]:
         _leave_namespace()
         _stack(rootfs.lowers, rootfs, place)
     else:  # overlayfs wants two
+        if rootfs.images:
+            _leave_namespace()
+            mount_images(rootfs)
         place = os.path.join(rootfs.base, rootfs.lowers[0])
     stubs = request["stubs"]
     assert isinstance(stubs, list)

@@ -10,10 +10,11 @@ from ocimagic.layers.apply import IdPolicy, NeedsParent, WhiteoutStyle, apply_la
 from ocimagic.layers.compress import decompressed
 from ocimagic.layers.copytree import copy_tree
 from ocimagic.layers.diff import diff_upper
+from ocimagic.layers.erofs.image import write_image
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.layers.toc import toc_to_bytes
 from ocimagic.linux import mounting, syscalls
-from ocimagic.model.rootfs import Rootfs
+from ocimagic.model.rootfs import IMAGE_SUFFIX, Rootfs
 from ocimagic.runtime.rootfs import make_private, mount_overlay
 from ocimagic.shim.ahead import read_ahead
 from ocimagic.shim.removal import remove_path
@@ -53,7 +54,8 @@ class _Meter:
 def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
     """Unpack one layer blob into ``directory/fs``, with its table of contents beside it.
 
-    Request: ``directory``, ``max_bytes``, ``userxattr``, ``single_id`` and ``parent``, the
+    Request: ``directory``, ``max_bytes``, ``userxattr``, ``single_id``, ``image`` (make it an
+    image beside an empty directory, if it can be unpacked alone) and ``parent``, the
     JSON of a Rootfs whose upper is ``directory/fs``, or null to unpack it alone.
     Result: ``diff_id``, ``tar_bytes``, ``unpacked_bytes``; or ``needs_parent`` with the reason
     when it cannot be unpacked alone.
@@ -64,8 +66,12 @@ def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
     chunks = read_ahead(meter.watch(decompressed(_read(blob_fd), max_bytes=limit)))
     ids = IdPolicy.here(single=bool(request["single_id"]))
     try:
-        applied = _apply(request, directory, chunks, ids)
+        if request["image"] and request["parent"] is None:
+            applied = _write_image(directory, chunks, meter)
+        else:
+            applied = _apply(request, directory, chunks, ids)
     except NeedsParent as err:
+        remove_path(f"{directory}/fs{IMAGE_SUFFIX}")
         remove_path(f"{directory}/fs")
         os.mkdir(f"{directory}/fs", 0o755)
         return {"needs_parent": str(err)}
@@ -77,6 +83,20 @@ def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
         "unpacked_bytes": applied.size_bytes,
         "skipped": [f"{each}" for each in applied.skipped[:20]],
     }
+
+
+def _write_image(directory: str, chunks: Iterable[bytes], meter: _Meter) -> AppliedLayer:
+    """Write the layer as an image, and let the empty directory look like its root."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(f"{directory}/fs{IMAGE_SUFFIX}", flags, 0o600)
+    try:
+        applied = write_image(chunks, fd, uuid=lambda: meter.hasher.digest()[:16])
+    finally:
+        os.close(fd)
+    for line in applied.toc:
+        if not line.path:
+            os.chmod(f"{directory}/fs", line.mode)
+    return applied
 
 
 def _apply(

@@ -38,6 +38,7 @@ def run(request: Request, reply: socket.socket, fds: list[int]) -> None:
         "diff": _diff,
         "remove": _remove,
         "probe": _probe,
+        "probe_images": _probe_images,
         "files": _files,
     }
     try:
@@ -80,6 +81,29 @@ def _remove(request: Request, _fds: list[int]) -> Request:
     for path in paths:
         remove_path(str(path))
     return {}
+
+
+def _probe_images(request: Request, _fds: list[int]) -> Request:
+    """Try to mount an image that is a file of the data root, as layers are.
+
+    Request: ``directory``.  Result: ``why`` it does not work, "" if it does.
+    """
+    from ocimagic.layers.erofs.image import write_image
+
+    directory = str(request["directory"])
+    try:
+        fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            write_image((), fd)
+            syscalls.unshare(syscalls.CLONE_NEWNS)
+            mounting.mount(None, "/", None, mounting.MS_PRIVATE | mounting.MS_REC)
+            mounting.mount(f"/proc/self/fd/{fd}", directory, "erofs", mounting.MS_RDONLY)
+            mounting.umount(directory)
+        finally:
+            os.close(fd)
+    except OSError as err:
+        return {"why": err.strerror}
+    return {"why": ""}
 
 
 def _probe(request: Request, _fds: list[int]) -> Request:

@@ -1,6 +1,8 @@
 """Snapshots: unpacked layers, stacked by overlayfs into what a container sees.
 
-Where nothing can be mounted a snapshot is a layer with all that is below it, to be copied.
+One is a directory, ``fs``, or an image of a file system, ``fs.erofs``, beside an empty ``fs``
+that it is mounted on.  Where nothing can be mounted a snapshot is a layer with all that is
+below it, to be copied.
 
 A snapshot can always be made again from its blob, so it is never synced by itself.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ocimagic.model.rootfs import Rootfs
+from ocimagic.model.rootfs import IMAGE_SUFFIX, Rootfs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,10 +65,19 @@ class Snapshots:
         (path / "fs").chmod(0o755)
         return path
 
-    def commit(self, unpacked: Path, key: str) -> str:
+    def is_image(self, name: str) -> bool:
+        """Say whether a snapshot is an image that must be mounted to be seen."""
+        return os.path.exists(f"{self._home.snapshots}/{name}/fs{IMAGE_SUFFIX}")
+
+    def commit(self, unpacked: Path, key: str, *, no_image: bool = False) -> str:
         """Give an unpacked layer its number and return it; the first of two wins.
 
         The loser's directory stays where it is for the caller to remove.
+
+        Args:
+            unpacked: what ``new`` returned, filled.
+            key: the layer's.
+            no_image: an image that is there already is of no use on this machine.
         """
         with self._database.transaction() as cursor:
             rows = cursor.execute(
@@ -74,6 +85,8 @@ class Snapshots:
             ).fetchall()
             for number, boot_id in rows:
                 usable = boot_id in (None, self._boot_id)
+                if no_image and self.is_image(f"{number}"):
+                    usable = False
                 if usable and (self._home.snapshots / f"{number}" / "fs").is_dir():
                     return str(number)
             cursor.execute("DELETE FROM snapshots WHERE key = ?", (key,))
@@ -117,6 +130,7 @@ class Snapshots:
             lowers=lowers,
             upper=str(directory / "upper"),
             work=str(directory / "work"),
+            images=tuple(each for each in lowers if self.is_image(each.removesuffix("/fs"))),
             userxattr=userxattr,
             volatile=volatile,
         )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
+SNAPSHOTTERS = ("", "erofs", "overlay")
 _LEAST_LIMIT = 1 << 30
 _RATIO_LIMIT = 100
 _REMOVED_AT_ONCE = 10  # of paths with 4096 bytes each
@@ -179,7 +180,8 @@ class Unpacking:
         # Before the snapshot: whoever finds that one must know what is in it.
         store.images.add_layer(record)
         if self._directory is not None:
-            store.snapshots.commit(self._directory, self._key())
+            no_image = not self._unpacker.mounts_images
+            store.snapshots.commit(self._directory, self._key(), no_image=no_image)
 
     def _key(self) -> str:
         if self._unpacker.copies:
@@ -216,6 +218,7 @@ class Unpacking:
                     "max_bytes": self._layer.max_bytes,
                     "userxattr": self._unpacker.rootless,
                     "single_id": self._unpacker.launcher.ids == 1,
+                    "image": self._unpacker.mounts_images,
                     "parent": self._parent_rootfs(),
                 },
                 [self._reader],
@@ -272,12 +275,15 @@ class Unpacker:
     Args:
         store: where.
         launcher: None where there is no Linux to unpack with.
+        snapshotter: ``erofs``, ``overlay``, or "" for the first of them that works here.
     """
 
-    def __init__(self, store: Store, launcher: Launcher | None) -> None:
+    def __init__(self, store: Store, launcher: Launcher | None, snapshotter: str = "") -> None:
         self.store = store
         self._launcher = launcher
         self._checked = False
+        self._snapshotter = snapshotter
+        self._mounts_images: bool | None = None
 
     @property
     def launcher(self) -> Launcher | None:
@@ -294,6 +300,34 @@ class Unpacker:
     def rootless(self) -> bool:
         """Say whether the launcher is root only in a user namespace."""
         return self.launcher is not None and self.launcher.ids != 0
+
+    @property
+    def mounts_images(self) -> bool:
+        """Say whether a layer is kept as one file, an image that containers mount.
+
+        Raises:
+            HostLacks: that was asked for, and does not work here.
+        """
+        if self._mounts_images is None:
+            self._mounts_images = self._snapshotter != "overlay" and self._may_mount_images()
+        return self._mounts_images
+
+    def _may_mount_images(self) -> bool:
+        if self.launcher is None or self.copies:
+            why = "nothing can be mounted"
+        elif self.rootless:
+            why = "only root may mount file systems of this kind"
+        else:
+            request = {"op": "probe_images", "directory": str(self.store.home.own)}
+            why = str(self.launcher.work(request)["why"])
+        if why and self._snapshotter == "erofs":
+            raise HostLacks(
+                "layers cannot be kept as EROFS images here",
+                why=why,
+                hint="it takes root, Linux 6.12 and a data root on a disk: "
+                "set OCIMAGIC_SNAPSHOTTER=overlay, or leave it out",
+            )
+        return not why
 
     @property
     def shares_processes(self) -> bool:
@@ -313,7 +347,10 @@ class Unpacker:
     def find(self, layer: Layer) -> str | None:
         """Return the directory name of a layer's snapshot, None if it must be unpacked."""
         snapshots = self.store.snapshots
-        return snapshots.find(layer.diff_id, layer.chain_id, copied=self.copies)
+        name = snapshots.find(layer.diff_id, layer.chain_id, copied=self.copies)
+        if name and snapshots.is_image(name) and not self.mounts_images:
+            return None
+        return name
 
     def unpacking(self, layer: Layer, parent: Sequence[str] | None = None) -> Unpacking:
         """Begin to unpack a layer.

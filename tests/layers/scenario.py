@@ -1,9 +1,10 @@
-"""Random stacks of layers, applied three ways that must come to the same tree.
+"""Random stacks of layers, applied four ways that must come to the same tree.
 
 1. MERGE onto one plain directory;
 2. OVERLAY, a directory a layer (MERGE over a mount of the lower ones where a layer needs its
    parent), looked at through an overlay mount;
-3. MergedTree, from the tables of contents alone.
+3. the same with an EROFS image a layer, mounted, where root may do that;
+4. MergedTree, from the tables of contents alone.
 
 Besides, what ``diff_upper`` reads back from each overlay directory must, applied once more,
 be that tree again.  Run as a program in namespaces of its own: it mounts.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import os
 import random
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,11 +24,13 @@ import evil
 from ocimagic.errors import LayerRefused
 from ocimagic.layers.apply import IdPolicy, NeedsParent, WhiteoutStyle, apply_layer
 from ocimagic.layers.diff import diff_upper
+from ocimagic.layers.erofs.image import write_image
 from ocimagic.layers.mergedtree import MergedTree
 from ocimagic.layers.tarheader import Kind
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.layers.toc import independent, toc_of
 from ocimagic.linux import mounting
+from ocimagic.shim import worker
 
 NAMES = ("a", "b", "c")
 KINDS = {
@@ -36,9 +40,13 @@ KINDS = {
 
 
 class Stack:
-    """The three ways of one stack, below a directory of its own."""
+    """The four ways of one stack, below a directory of its own.
 
-    def __init__(self, base: Path, *, userxattr: bool) -> None:
+    Args:
+        images: a directory on a disk for images, None to make none.
+    """
+
+    def __init__(self, base: Path, *, userxattr: bool, images: Path | None = None) -> None:
         self.base = base
         self.userxattr = userxattr
         self.plain = base / "plain"
@@ -46,6 +54,8 @@ class Stack:
         self.layers: list[Path] = []
         self.again: list[Path] = []
         self.tocs = []
+        self.images = images
+        self.mounted: list[Path] = []
 
     def add(self, tar: bytes) -> bool:
         """Apply a layer all ways; False if all refuse it."""
@@ -67,6 +77,8 @@ class Stack:
                 line.kind is Kind.SYMLINK for line in toc
             )
             assert not (clear and independent(toc))
+        if self.images:
+            self.mounted.append(self._image(tar, toc))
         self.tocs.append(toc)
         self.again.append(self._round_trip(self.layers[-1]))
         return True
@@ -77,14 +89,31 @@ class Stack:
         try:
             done = apply(tar, upper, WhiteoutStyle.OVERLAY, userxattr=self.userxattr)
         except NeedsParent:
-            upper = self.base / f"merged{len(self.layers)}"
-            work = self.base / f"work{len(self.layers)}"
-            upper.mkdir()
-            work.mkdir()
-            with Mounted(self, self.layers, (upper, work)) as root:
-                apply(tar, root, WhiteoutStyle.MERGE)
-        else:
-            assert not done.needs_parent
+            return self._merged(tar, self.layers, f"{len(self.layers)}")
+        assert not done.needs_parent
+        return upper
+
+    def _image(self, tar: bytes, toc) -> Path:
+        number = len(self.mounted)
+        file = self.images / f"{number}.erofs"
+        try:
+            done = image(tar, file)
+        except NeedsParent:
+            assert self.layers[-1].name.startswith("merged")
+            return self._merged(tar, self.mounted, f"-image{number}")
+        assert (done.toc, done.needs_parent) == (toc, False)
+        subprocess.run(["fsck.erofs", file], check=True, stdout=subprocess.DEVNULL)
+        place = self.base / f"image{number}"
+        place.mkdir()
+        mounting.mount(str(file), str(place), "erofs", mounting.MS_RDONLY)
+        return place
+
+    def _merged(self, tar: bytes, below: list[Path], name: str) -> Path:
+        upper, work = self.base / f"merged{name}", self.base / f"work{name}"
+        upper.mkdir()
+        work.mkdir()
+        with Mounted(self, below, (upper, work)) as root:
+            apply(tar, root, WhiteoutStyle.MERGE)
         return upper
 
     def _round_trip(self, upper: Path) -> Path:
@@ -98,7 +127,7 @@ class Stack:
 
     def check(self) -> None:
         expected = picture(self.plain)
-        for layers in (self.layers, self.again):
+        for layers in filter(None, (self.layers, self.again, self.mounted)):
             with Mounted(self, layers) as root:
                 seen = picture(root)
                 if seen != expected:
@@ -137,6 +166,14 @@ def apply(tar: bytes, root: Path, style: WhiteoutStyle, ids=IdPolicy.REAL, **opt
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         return apply_layer([tar], fd, style=style, ids=ids, **options)
+    finally:
+        os.close(fd)
+
+
+def image(tar: bytes, file: Path):
+    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        return write_image([tar], fd)
     finally:
         os.close(fd)
 
@@ -233,10 +270,10 @@ def random_layer(dice: random.Random, *, owners: bool, closed: bool = True) -> b
     return b"".join(parts) + evil.END
 
 
-def play(base: Path, seed: int, *, userxattr: bool, owners: bool) -> int:
+def play(base: Path, seed: int, *, userxattr: bool, owners: bool, images=None) -> int:
     """Build and check one stack; return how many of its layers were not refused."""
     dice = random.Random(seed)
-    stack = Stack(base, userxattr=userxattr)
+    stack = Stack(base, userxattr=userxattr, images=images)
     good = 0
     for _ in range(dice.randrange(2, 6)):
         tar = random_layer(dice, owners=owners)
@@ -247,17 +284,28 @@ def play(base: Path, seed: int, *, userxattr: bool, owners: bool) -> int:
     return good
 
 
+def has_images(directory: str) -> bool:
+    """Say whether this kernel mounts files of this directory, as the engine would find out."""
+    return not worker._probe_images({"directory": directory}, [])["why"]
+
+
 def main() -> None:
     base, first, last, mode = sys.argv[1:]
     mounting.mount("none", "/", None, mounting.MS_REC | mounting.MS_PRIVATE)
+    images = Path(base, "images") if mode == "root" and has_images(base) else None
+    if images:
+        images.mkdir()
+    base = f"{base}/stacks"
+    os.mkdir(base)
     mounting.mount("tmpfs", base, "tmpfs")
     os.umask(0o077)  # must not matter
     good = 0
     for seed in range(int(first), int(last)):
         try:
             good += play(
-                Path(base, str(seed)), seed, userxattr=mode == "user", owners=mode == "root"
-            )
+                Path(base, str(seed)), seed, userxattr=mode == "user", owners=mode == "root",
+                images=images,
+            )  # fmt: skip
         except BaseException:
             print(f"seed {seed}", file=sys.stderr)
             raise
