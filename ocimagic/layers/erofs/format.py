@@ -15,7 +15,6 @@ SUPER_OFFSET = 1024
 MAGIC = 0xE0F5E1E2
 INODE_BYTES = 64
 NID_BYTES = 32  # a nid is a place in the metadata, counted in these
-MAX_ROOT_NID = 0xFFFF
 MAX_BLOCKS = 0xFFFFFFFF
 MAX_XATTR_VALUE = 0xFFFF
 MAX_XATTR_UNITS = 0xFFFF  # of four bytes, all attributes of one inode
@@ -32,6 +31,7 @@ SUPER = Struct("<IIIBBHQQIIII16s16sI44x")
 # i_format, i_xattr_icount, i_mode, reserved, i_size, block address or device, i_ino, i_uid,
 # i_gid, i_mtime, i_mtime_nsec, i_nlink
 INODE = Struct("<HHHHQIIIIqII16x")
+LINKS_OFFSET = 44  # of i_nlink in an inode
 DIRENT = Struct("<QHBB")  # nid, offset of the name in its block, type, reserved
 XATTR_HEADER_BYTES = 12
 XATTR_ENTRY = Struct("<BBH")  # length of the name, index of its prefix, size of the value

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 OPAQUE, ORIGIN = b"trusted.overlay.opaque", b"trusted.overlay.origin"
 _MOST_LINKS = 40  # MAXSYMLINKS
 _MAX_LINK_BYTES = 4095  # PATH_MAX without its NUL
-_XATTRS_LEAST = 4 * MAX_XATTR_UNITS - 4096  # leaves room for overlayfs' own
+# What leaves room for overlayfs' own; the root has one block for inode and attributes.
+_MOST_XATTR_BYTES = 4 * MAX_XATTR_UNITS - 4096
+_MOST_OF_ROOT = 2048
 _NO_XATTRS: Mapping[bytes, bytes] = {}
 _TYPES = {
     Kind.FILE: stat.S_IFREG,
@@ -315,11 +317,12 @@ class Tree:
         """Return the attributes a layer may set that fit into an inode."""
         kept: dict[bytes, bytes] = {}
         total = 0
+        most = _MOST_XATTR_BYTES if path else _MOST_OF_ROOT
         for name, value in entry.xattrs.items():
             size = len(name) + len(value) + 8
             if not keeps_xattr(name):
                 why = "no layer may set it"
-            elif len(value) > MAX_XATTR_VALUE or total + size > _XATTRS_LEAST:
+            elif len(value) > MAX_XATTR_VALUE or total + size > most:
                 why = os.strerror(errno.E2BIG)
             else:
                 kept[as_bytes(name)] = value
