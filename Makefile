@@ -2,7 +2,7 @@
 # make lab    opens JupyterLab on the notebooks
 # make test   runs the tests
 # make check  style, types and the rules between the rooms
-# make soak   kills what keeps containers, 200 times, and sees that nothing is lost
+# make soak   kills what keeps containers, 200 times, and hurts the store, 500 times
 # make bench  measures; the figures go to bench/
 # make clean  takes away what all of these made
 #
@@ -43,6 +43,7 @@ check: $(VENV)/.test
 
 soak: $(VENV)/.class
 	@$(PY) tools/soak.py --result bench/soak.json
+	@$(PY) tools/soak_store.py --result bench/soak-store.json
 
 bench: $(VENV)/.class
 	@$(PY) bench/run.py

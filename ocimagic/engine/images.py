@@ -263,10 +263,11 @@ class Images(Exchange, Archives):
         reference = Reference.parse(target)
         if reference.digest:
             raise InvalidReference("a tag cannot have a digest", hint="leave out what follows @")
-        image = self._store.images.find(source)
-        targets = [name.target for name in image.names] or [image.manifest.digest]
-        self._store.images.add(image.manifest, [(reference, targets[0])])
-        self._store.layout.publish()
+        with self._store.in_use():  # or a sweep could come between finding and naming it
+            image = self._store.images.find(source)
+            targets = [name.target for name in image.names] or [image.manifest.digest]
+            self._store.images.add(image.manifest, [(reference, targets[0])])
+            self._store.layout.publish()
 
     def remove(self, *names: str, force: bool = False) -> Removed:
         """Take names away, and images that have none left, with what only they needed.
@@ -284,21 +285,21 @@ class Images(Exchange, Archives):
                 name.startswith("sha256:")
             )
             reference = None if by_id else Reference.parse(name)
-            untagged += self._untag(image, reference, force=force)
-            left = self._store.images.load(image.manifest.digest)
-            if not left.names:
-                self._store.images.delete(image.manifest.digest)
+            gone = self._names_to_go(image, reference, force=force)
+            if self._store.images.untag(image.manifest.digest, gone):
                 deleted.append(image.image_id)
-        freed = self.sweep(deleted)
+            untagged += [each.familiar for each in gone]
+        # Before the sweep: whoever reads the layout must not be led to what is gone.
         self._store.layout.publish()
+        freed = self.sweep(deleted)
         return Removed(
             untagged=tuple(untagged), deleted=(*deleted, *freed[0]), freed_bytes=freed[1]
         )
 
-    def _untag(
+    def _names_to_go(
         self, image: StoredImage, reference: Reference | None, *, force: bool
-    ) -> Sequence[str]:
-        """Take one name away, or all of them when the image was named by its ID."""
+    ) -> Sequence[Reference]:
+        """Choose one name, or all of them when the image was named by its ID."""
         gone = [
             name.reference
             for name in image.names
@@ -315,9 +316,7 @@ class Images(Exchange, Archives):
             )
         if len(gone) == len(image.names):
             self._refuse_used(image, force=force)
-        for each in gone:
-            self._store.images.untag(each)
-        return [each.familiar for each in gone]
+        return gone
 
     def _refuse_used(self, image: StoredImage, *, force: bool) -> None:
         for user in self.containers.users_of(image.manifest.digest):

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import StorageError
+from ocimagic.home.disk import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,7 @@ class Home:
         """Make what is missing; only the owner may look in.
 
         Raises:
-            StorageError: a directory cannot be made.
+            StorageError, DiskFull: a directory or a file cannot be made.
         """
         try:
             for each in (self.data, self.run):
@@ -78,9 +79,10 @@ class Home:
                 why=err.strerror,
                 hint="set OCIMAGIC_ROOT to a directory you may write",
             ) from err
-        for name, content in (("index.json", NO_IMAGES), ("oci-layout", LAYOUT)):
-            if not (self.data / name).exists():
-                write_atomic(self.data / name, content, mode=0o644)
+        with storage_errors(self.data):
+            for name, content in (("index.json", NO_IMAGES), ("oci-layout", LAYOUT)):
+                if not (self.data / name).exists():
+                    write_atomic(self.data / name, content, mode=0o644)
 
     @property
     def blobs(self) -> Path:
