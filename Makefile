@@ -44,6 +44,7 @@ check: $(VENV)/.test
 soak: $(VENV)/.class
 	@$(PY) tools/soak.py --result bench/soak.json
 	@$(PY) tools/soak_store.py --result bench/soak-store.json
+	@$(PY) tools/soak_crowd.py --result bench/soak-crowd.json
 
 bench: $(VENV)/.class
 	@$(PY) bench/run.py

@@ -132,10 +132,10 @@ class Disk:
             if self._containers.users_of(image.manifest.digest):
                 continue
             doomed.append(image)
-        gone = self._store.images.delete(doomed)
+        with self._store.in_use():  # no sweep comes between the names and the view
+            gone = self._store.images.delete(doomed)
+            self._store.layout.publish()
         deleted = [each.image_id for each in gone]
-        # Before the sweep: whoever reads the layout must not be led to what is gone.
-        self._store.layout.publish()
         freed = self._images.sweep(deleted)
         return ImagesPruned(
             untagged=tuple(name.reference.familiar for each in gone for name in each.names),

@@ -279,18 +279,20 @@ class Images(Exchange, Archives):
         """
         untagged: list[str] = []
         deleted: list[Digest] = []
-        for name in names:
-            image = self._store.images.find(name)
-            by_id = name.removeprefix("sha256:") == image.image_id.hex[: len(name)] or (
-                name.startswith("sha256:")
-            )
-            reference = None if by_id else Reference.parse(name)
-            gone = self._names_to_go(image, reference, force=force)
-            if self._store.images.untag(image.manifest.digest, gone):
-                deleted.append(image.image_id)
-            untagged += [each.familiar for each in gone]
-        # Before the sweep: whoever reads the layout must not be led to what is gone.
-        self._store.layout.publish()
+        # No sweep comes between the names and the view: who reads the layout must not be led to
+        # what is gone.
+        with self._store.in_use():
+            for name in names:
+                image = self._store.images.find(name)
+                by_id = name.removeprefix("sha256:") == image.image_id.hex[: len(name)] or (
+                    name.startswith("sha256:")
+                )
+                reference = None if by_id else Reference.parse(name)
+                gone = self._names_to_go(image, reference, force=force)
+                if self._store.images.untag(image.manifest.digest, gone):
+                    deleted.append(image.image_id)
+                untagged += [each.familiar for each in gone]
+            self._store.layout.publish()
         freed = self.sweep(deleted)
         return Removed(
             untagged=tuple(untagged), deleted=(*deleted, *freed[0]), freed_bytes=freed[1]

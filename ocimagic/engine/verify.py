@@ -46,11 +46,11 @@ def verify(
     """
     job = _Verification(store, on_event, cancelled)
     faults: list[Fault] = []
-    manifests = [store.images.find(name).manifest.digest for name in names]
-    if not names:
-        rows = store.database.rows("SELECT manifest FROM images ORDER BY added DESC")
-        manifests = [Digest(str(row[0])) for row in rows]
-    with store.in_use():
+    with store.in_use():  # what is removed from here on stays on disk until the end
+        manifests = [store.images.find(name).manifest.digest for name in names]
+        if not names:
+            rows = store.database.rows("SELECT manifest FROM images ORDER BY added DESC")
+            manifests = [Digest(str(row[0])) for row in rows]
         for manifest in dict.fromkeys(manifests):
             faults += job.image(manifest)
     return Verified(images=len(set(manifests)), checked_bytes=job.checked, faults=tuple(faults))

@@ -18,13 +18,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ocimagic.errors import StorageError
+from ocimagic.errors import DiskFull, StorageError
 from ocimagic.home.disk import storage_errors
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Home:
             for each in (self.blobs, self.ingest, self.snapshots, self.containers, self.locks):
                 each.mkdir(parents=True, exist_ok=True)
         except OSError as err:
-            raise StorageError(
+            is_full = err.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise (DiskFull if is_full else StorageError)(
                 f"cannot use {err.filename} for images and containers",
                 why=err.strerror,
                 hint="set OCIMAGIC_ROOT to a directory you may write",
