@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.archives import Archives
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ocimagic.engine.containers import Containers
+    from ocimagic.model.accounts import Accounts
     from ocimagic.model.options import BuildOptions
     from ocimagic.model.report import Verified
     from ocimagic.store.images import StoredImage
@@ -191,6 +193,23 @@ class Images(Exchange, Archives):
             total_bytes=sum(layer.size_bytes for _, layers in shown for layer in layers),
             stored_bytes=sum(each.values()),
         )
+
+    def waste(self, name: str) -> Accounts:
+        """Say what each layer of an image adds, changes, deletes, and whose bytes it wastes.
+
+        Raises:
+            ImageNotFound: there is none of this name.
+            BlobNotFound: a layer is gone.
+        """
+        from ocimagic.layers.accounting import accounts_of
+        from ocimagic.layers.toc import toc_from_bytes
+        from ocimagic.transfer.unpack import layers_of
+
+        with self._store.in_use():
+            image = self._store.images.find(name)
+            tocs = [toc_from_bytes(self._unpacker.toc(layer)) for layer in layers_of(image)]
+        made_by = [each.created_by for each in image.config.history if not each.empty_layer]
+        return replace(accounts_of(tocs, made_by[: len(tocs)]), image=title(image, name))
 
     def _layers_of(self, image: StoredImage) -> tuple[LayerInfo, ...]:
         everything = self._store.images.all()

@@ -9,6 +9,7 @@ from ocimagic.layers.accounting import accounts_of, shared_bytes
 from ocimagic.layers.tarheader import Kind
 from ocimagic.layers.toc import TocEntry
 from ocimagic.model.accounts import Wasted
+from ocimagic.model.options import BuildOptions
 
 
 def layer(*lines):
@@ -171,3 +172,17 @@ def test_accounts_are_those_of_a_model(layers):
             whole = (number, lost.path)
             assert whole in states[lost.by].values() or lost.by == number
             assert whole not in states[lost.by + 1].values()
+
+
+def test_an_engine_makes_up_the_accounts_of_an_image(engine, tmp_path):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/big").write_bytes(b"b" * 5000)
+    (tmp_path / "tree/small").write_bytes(b"s" * 1000)
+    text = "FROM scratch\nCOPY tree /tree\nENV A=1\nCOPY tree/big /tree/small\n"
+    engine.images.build(BuildOptions(context=str(tmp_path), dockerfile=text, tags=("w",)))
+    found = engine.images.waste("w")
+    assert (found.image, len(found.layers)) == ("w:latest", 2)
+    assert found.layers[0].added == ("tree", "tree/big", "tree/small")
+    assert found.layers[1].changed == ("tree/small",)
+    assert (found.shipped_bytes, found.wasted_bytes) == (11_000, 1000)
+    assert "COPY tree/big" in found.layers[1].created_by
