@@ -2,7 +2,8 @@
 # make lab    opens JupyterLab on the notebooks
 # make test   runs the tests
 # make check  style, types and the rules between the rooms
-# make soak   kills what keeps containers, 200 times, and sees that nothing is lost
+# make soak   kills what keeps containers, 200 times, and hurts the store, 500 times
+# make fuzz   gives spoilt images, archives and names to what reads them, for ten minutes
 # make bench  measures; the figures go to bench/
 # make clean  takes away what all of these made
 #
@@ -20,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help demo lab test check soak bench clean
+.PHONY: help demo lab test check soak fuzz bench clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
@@ -43,6 +44,11 @@ check: $(VENV)/.test
 
 soak: $(VENV)/.class
 	@$(PY) tools/soak.py --result bench/soak.json
+	@$(PY) tools/soak_store.py --result bench/soak-store.json
+	@$(PY) tools/soak_crowd.py --result bench/soak-crowd.json
+
+fuzz: $(VENV)/.test
+	@$(PY) tests/fuzz/fuzzing.py
 
 bench: $(VENV)/.class
 	@$(PY) bench/run.py

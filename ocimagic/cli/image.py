@@ -23,6 +23,7 @@ from ocimagic.model.event import ignore
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
     from ocimagic.cli.values import InspectDocument
+    from ocimagic.model.accounts import Accounts
     from ocimagic.model.report import Verified
     from ocimagic.model.result import BuildResult, LayerReport, PullResult, PushResult, Removed
 
@@ -171,6 +172,14 @@ def layers(session: Session, names: tuple[str, ...]) -> LayerReport:
     return session.engine().images.layers(*names)
 
 
+@verb("waste", takes="image", usage="IMAGE")
+@click.argument("name", metavar="IMAGE")
+@click.pass_obj
+def waste(session: Session, name: str) -> Accounts:
+    """Show what each layer changes, and what of it the image does not show (not in docker)."""
+    return session.engine().images.waste(name)
+
+
 @verb("verify", takes="image", cancellable=True, usage="[IMAGE...]")
 @click.argument("names", nargs=-1, metavar="IMAGE...")
 @click.pass_obj
@@ -238,6 +247,7 @@ image = Noun(
         inspect,
         history,
         layers,
+        waste,
         verify,
         tag,
         rm,

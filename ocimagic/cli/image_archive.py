@@ -56,7 +56,13 @@ def save(
 
 
 @verb("load", takes="path", cancellable=True, usage="[OPTIONS]")
-@click.option("-i", "--input", "path", metavar="FILE", help="Read a file instead of standard input")
+@click.option(
+    "-i",
+    "--input",
+    "path",
+    metavar="FILE",
+    help="Read a file, or a directory that is an OCI layout, instead of standard input",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Do not show how far it is")
 @click.option(
     "--platform", "platform_name", metavar="OS/ARCH", help="Choose among the images' platforms"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, get_args
 
 from ocimagic.engine.commit import parse_name, with_changes
@@ -17,6 +18,7 @@ from ocimagic.model.request import ImportOptions
 from ocimagic.spec.config import ContainerConfig
 from ocimagic.spec.platform import host_platform
 from ocimagic.spec.reference import Reference
+from ocimagic.transfer.archive import LAYOUT
 from ocimagic.transfer.load import Loader, RootImage
 from ocimagic.transfer.save import Chosen, save
 from ocimagic.transfer.unpack import chunks_of
@@ -88,7 +90,7 @@ class Archives:
         """Load all images of an archive, or none: docker's or an OCI layout's, compressed or not.
 
         Args:
-            source: read once, from beginning to end.
+            source: read once, from beginning to end; or the directory of an OCI layout.
             platform: chosen where an image has several; None is this machine's.
             on_event: hears how far the layers are.
             cancelled: set it to stop.
@@ -98,7 +100,11 @@ class Archives:
             DigestMismatch, SizeMismatch: something in it is not what it is said to be.
         """
         loader = Loader(self._store, self._unpacker, on_event, _checker("load", cancelled))
-        kept = loader.load(_pieces(source), platform or host_platform())
+        wanted = platform or host_platform()
+        if isinstance(source, str | os.PathLike) and (Path(source) / LAYOUT).is_file():
+            kept = loader.load_directory(Path(source), wanted)
+        else:
+            kept = loader.load(_pieces(source), wanted)
         return Loaded(images=tuple(_loaded(each) for each in kept))
 
     def import_(

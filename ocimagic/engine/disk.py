@@ -123,8 +123,7 @@ class Disk:
             all: those with a name, too, that no container was made from.
             keep: says of an image that it stays.
         """
-        untagged: list[str] = []
-        deleted: list[Digest] = []
+        doomed: list[StoredImage] = []
         kept = {each.image_id for each in self._images.list(all=True) if keep(each)}
         for image in self._store.images.all():
             is_wanted = bool(image.names) and not all
@@ -132,13 +131,14 @@ class Disk:
                 continue
             if self._containers.users_of(image.manifest.digest):
                 continue
-            untagged += [each.reference.familiar for each in image.names]
-            self._store.images.delete(image.manifest.digest)
-            deleted.append(image.image_id)
+            doomed.append(image)
+        with self._store.in_use():  # no sweep comes between the names and the view
+            gone = self._store.images.delete(doomed)
+            self._store.layout.publish()
+        deleted = [each.image_id for each in gone]
         freed = self._images.sweep(deleted)
-        self._store.layout.publish()
         return ImagesPruned(
-            untagged=tuple(untagged),
+            untagged=tuple(name.reference.familiar for each in gone for name in each.names),
             deleted=tuple(dict.fromkeys((*deleted, *freed[0]))),
             freed_bytes=freed[1],
         )

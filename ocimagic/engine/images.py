@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.archives import Archives
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ocimagic.engine.containers import Containers
+    from ocimagic.model.accounts import Accounts
     from ocimagic.model.options import BuildOptions
     from ocimagic.model.report import Verified
     from ocimagic.store.images import StoredImage
@@ -192,6 +194,23 @@ class Images(Exchange, Archives):
             stored_bytes=sum(each.values()),
         )
 
+    def waste(self, name: str) -> Accounts:
+        """Say what each layer of an image adds, changes, deletes, and whose bytes it wastes.
+
+        Raises:
+            ImageNotFound: there is none of this name.
+            BlobNotFound: a layer is gone.
+        """
+        from ocimagic.layers.accounting import accounts_of
+        from ocimagic.layers.toc import toc_from_bytes
+        from ocimagic.transfer.unpack import layers_of
+
+        with self._store.in_use():
+            image = self._store.images.find(name)
+            tocs = [toc_from_bytes(self._unpacker.toc(layer)) for layer in layers_of(image)]
+        made_by = [each.created_by for each in image.config.history if not each.empty_layer]
+        return replace(accounts_of(tocs, made_by[: len(tocs)]), image=title(image, name))
+
     def _layers_of(self, image: StoredImage) -> tuple[LayerInfo, ...]:
         everything = self._store.images.all()
         return self._layers(image, everything, users_of(set(image.config.diff_ids), everything, {}))
@@ -263,10 +282,11 @@ class Images(Exchange, Archives):
         reference = Reference.parse(target)
         if reference.digest:
             raise InvalidReference("a tag cannot have a digest", hint="leave out what follows @")
-        image = self._store.images.find(source)
-        targets = [name.target for name in image.names] or [image.manifest.digest]
-        self._store.images.add(image.manifest, [(reference, targets[0])])
-        self._store.layout.publish()
+        with self._store.in_use():  # or a sweep could come between finding and naming it
+            image = self._store.images.find(source)
+            targets = [name.target for name in image.names] or [image.manifest.digest]
+            self._store.images.add(image.manifest, [(reference, targets[0])])
+            self._store.layout.publish()
 
     def remove(self, *names: str, force: bool = False) -> Removed:
         """Take names away, and images that have none left, with what only they needed.
@@ -278,27 +298,29 @@ class Images(Exchange, Archives):
         """
         untagged: list[str] = []
         deleted: list[Digest] = []
-        for name in names:
-            image = self._store.images.find(name)
-            by_id = name.removeprefix("sha256:") == image.image_id.hex[: len(name)] or (
-                name.startswith("sha256:")
-            )
-            reference = None if by_id else Reference.parse(name)
-            untagged += self._untag(image, reference, force=force)
-            left = self._store.images.load(image.manifest.digest)
-            if not left.names:
-                self._store.images.delete(image.manifest.digest)
-                deleted.append(image.image_id)
+        # No sweep comes between the names and the view: who reads the layout must not be led to
+        # what is gone.
+        with self._store.in_use():
+            for name in names:
+                image = self._store.images.find(name)
+                by_id = name.removeprefix("sha256:") == image.image_id.hex[: len(name)] or (
+                    name.startswith("sha256:")
+                )
+                reference = None if by_id else Reference.parse(name)
+                gone = self._names_to_go(image, reference, force=force)
+                if self._store.images.untag(image.manifest.digest, gone):
+                    deleted.append(image.image_id)
+                untagged += [each.familiar for each in gone]
+            self._store.layout.publish()
         freed = self.sweep(deleted)
-        self._store.layout.publish()
         return Removed(
             untagged=tuple(untagged), deleted=(*deleted, *freed[0]), freed_bytes=freed[1]
         )
 
-    def _untag(
+    def _names_to_go(
         self, image: StoredImage, reference: Reference | None, *, force: bool
-    ) -> Sequence[str]:
-        """Take one name away, or all of them when the image was named by its ID."""
+    ) -> Sequence[Reference]:
+        """Choose one name, or all of them when the image was named by its ID."""
         gone = [
             name.reference
             for name in image.names
@@ -315,9 +337,7 @@ class Images(Exchange, Archives):
             )
         if len(gone) == len(image.names):
             self._refuse_used(image, force=force)
-        for each in gone:
-            self._store.images.untag(each)
-        return [each.familiar for each in gone]
+        return gone
 
     def _refuse_used(self, image: StoredImage, *, force: bool) -> None:
         for user in self.containers.users_of(image.manifest.digest):

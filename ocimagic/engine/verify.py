@@ -1,6 +1,18 @@
 """Rechecking what is kept: every byte of an image against the digests that name it.
 
-Spec: image-spec descriptor.md, "Verification"; config.md, "Layer DiffID".
+What is checked is what ``pkg/v1/validate`` of go-containerregistry checks (image.go, layer.go,
+index.go), and what it leaves out:
+
+- manifest and config are what their digests say, and can be read; the config has the size that
+  the manifest says;
+- the media types are those of an image;
+- each layer blob has its digest and size, and unpacked its diff_id;
+- manifest and config have as many layers as each other, and the history as many as they,
+  where there is one;
+- an index that a name points at is what its digest says, and has the image in it, or an
+  index that may lead there; its other children belong to other platforms, and are not kept here.
+
+Spec: image-spec descriptor.md, "Verification"; config.md, "Layer DiffID", "history".
 """
 
 from __future__ import annotations
@@ -9,11 +21,14 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.lineage import title
-from ocimagic.errors import Cancelled, OcimagicError
+from ocimagic.errors import BlobNotFound, Cancelled, OcimagicError
 from ocimagic.layers.compress import decompressed
 from ocimagic.model.event import LayerPhase, LayerProgress, OnEvent, TransferStarted, ignore
 from ocimagic.model.report import Fault, Verified
+from ocimagic.spec import mediatype
+from ocimagic.spec.codec import MAX_MANIFEST_BYTES
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.manifest import Index, parse_manifest
 from ocimagic.store.blobs import CHUNK
 
 if TYPE_CHECKING:
@@ -23,6 +38,8 @@ if TYPE_CHECKING:
     from ocimagic.spec.descriptor import Descriptor
     from ocimagic.store.images import StoredImage
     from ocimagic.store.store import Store
+
+_MAX_DEPTH = 4
 
 
 def verify(
@@ -46,11 +63,11 @@ def verify(
     """
     job = _Verification(store, on_event, cancelled)
     faults: list[Fault] = []
-    manifests = [store.images.find(name).manifest.digest for name in names]
-    if not names:
-        rows = store.database.rows("SELECT manifest FROM images ORDER BY added DESC")
-        manifests = [Digest(str(row[0])) for row in rows]
-    with store.in_use():
+    with store.in_use():  # what is removed from here on stays on disk until the end
+        manifests = [store.images.find(name).manifest.digest for name in names]
+        if not names:
+            rows = store.database.rows("SELECT manifest FROM images ORDER BY added DESC")
+            manifests = [Digest(str(row[0])) for row in rows]
         for manifest in dict.fromkeys(manifests):
             faults += job.image(manifest)
     return Verified(images=len(set(manifests)), checked_bytes=job.checked, faults=tuple(faults))
@@ -75,6 +92,8 @@ class _Verification:
         except OcimagicError as err:  # its documents: nothing else can be known
             yield Fault(image=name, digest=manifest, what=_sentence(err))
             return
+        for digest, what in (*_documents(image), *self._indexes(image)):
+            yield Fault(image=title(image), digest=digest, what=what)
         blobs, diff_ids = image.manifest.layers, image.config.diff_ids
         if len(blobs) != len(diff_ids):
             what = f"its manifest has {len(blobs)} layers, its config {len(diff_ids)}"
@@ -84,6 +103,42 @@ class _Verification:
             what = self._layer(blob, diff_id)
             if what:
                 yield Fault(image=title(image), digest=blob.digest, what=what)
+
+    def _indexes(self, image: StoredImage) -> Iterator[tuple[Digest, str]]:
+        """Yield what is wrong with the indexes through which names lead to an image."""
+        blobs = self._store.blobs
+        own = {image.manifest.digest, image.manifest.as_oci().digest}
+        for target in {name.target for name in image.names} - own:
+            try:
+                raw = blobs.read(target, max_bytes=MAX_MANIFEST_BYTES)
+                document = parse_manifest(raw)
+            except BlobNotFound:
+                continue  # after a push a name may point at what only the registry keeps
+            except OcimagicError as err:
+                yield target, _sentence(err)
+                continue
+            if not isinstance(document, Index):
+                if document.config.digest != image.image_id:
+                    yield target, "the name points at a manifest of another image"
+            elif not self._leads_to(document, image.manifest.digest):
+                yield target, f"the index does not lead to {image.manifest.digest}"
+
+    def _leads_to(self, index: Index, manifest: Digest, depth: int = 0) -> bool:
+        for child in index.manifests:
+            if child.digest == manifest:
+                return True
+            if mediatype.as_oci(child.media_type) != mediatype.OCI_INDEX or depth >= _MAX_DEPTH:
+                continue
+            try:
+                raw = self._store.blobs.read(child.digest, max_bytes=MAX_MANIFEST_BYTES)
+                inner = parse_manifest(raw)
+            except BlobNotFound:
+                return True  # only what a name points at is kept: it may lead there
+            except OcimagicError:
+                continue
+            if isinstance(inner, Index) and self._leads_to(inner, manifest, depth + 1):
+                return True
+        return False
 
     def _begin(self, image: StoredImage) -> None:
         sizes = tuple((each.digest, each.size) for each in image.manifest.layers)
@@ -136,6 +191,26 @@ class _Verification:
     def _check_cancelled(self) -> None:
         if self._cancelled is not None and self._cancelled.is_set():
             raise Cancelled("verification stopped")
+
+
+def _documents(image: StoredImage) -> Iterator[tuple[Digest, str]]:
+    """Yield what is wrong with an image's documents that can be read."""
+    manifest, config = image.manifest, image.config
+    try:
+        manifest.require_image(title(image))
+    except OcimagicError as err:
+        yield manifest.digest, _sentence(err)
+    if len(config.raw) != manifest.config.size:
+        yield (
+            manifest.config.digest,
+            f"the config has {len(config.raw)} bytes, not {manifest.config.size}",
+        )
+    made = sum(not each.empty_layer for each in config.history)
+    if config.history and made != len(config.diff_ids):
+        yield (
+            manifest.config.digest,
+            f"its history makes {made} layers, its rootfs has {len(config.diff_ids)}",
+        )
 
 
 def _sentence(err: OcimagicError) -> str:

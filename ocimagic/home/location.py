@@ -18,13 +18,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ocimagic.errors import StorageError
+from ocimagic.errors import DiskFull, StorageError
+from ocimagic.home.disk import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +67,7 @@ class Home:
         """Make what is missing; only the owner may look in.
 
         Raises:
-            StorageError: a directory cannot be made.
+            StorageError, DiskFull: a directory or a file cannot be made.
         """
         try:
             for each in (self.data, self.run):
@@ -73,14 +75,16 @@ class Home:
             for each in (self.blobs, self.ingest, self.snapshots, self.containers, self.locks):
                 each.mkdir(parents=True, exist_ok=True)
         except OSError as err:
-            raise StorageError(
+            is_full = err.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise (DiskFull if is_full else StorageError)(
                 f"cannot use {err.filename} for images and containers",
                 why=err.strerror,
                 hint="set OCIMAGIC_ROOT to a directory you may write",
             ) from err
-        for name, content in (("index.json", NO_IMAGES), ("oci-layout", LAYOUT)):
-            if not (self.data / name).exists():
-                write_atomic(self.data / name, content, mode=0o644)
+        with storage_errors(self.data):
+            for name, content in (("index.json", NO_IMAGES), ("oci-layout", LAYOUT)):
+                if not (self.data / name).exists():
+                    write_atomic(self.data / name, content, mode=0o644)
 
     @property
     def blobs(self) -> Path:

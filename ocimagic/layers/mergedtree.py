@@ -50,9 +50,19 @@ class MergedTree:
 
     def __init__(self, tocs: Iterable[Iterable[TocEntry]]) -> None:
         self._root = _Node(_IMPLIED, 0, 0, {})
-        for layer, toc in enumerate(tocs):
-            for entry in toc:
-                self._add(entry, layer)
+        self._layers = 0
+        for toc in tocs:
+            self.add_layer(toc)
+
+    def add_layer(self, toc: Iterable[TocEntry]) -> None:
+        """Lay one more layer on those that are there.
+
+        Raises:
+            LayerRefused: it does not fit on them.
+        """
+        for entry in toc:
+            self._add(entry, self._layers)
+        self._layers += 1
 
     def find(self, path: str, *, follow: bool = True) -> Found | None:
         """Look a path up as a process whose ``/`` this is would.

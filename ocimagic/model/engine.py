@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
+    from ocimagic.model.accounts import Accounts
     from ocimagic.model.archive import ArchiveFormat, Imported, Loaded, Saved
     from ocimagic.model.containers import ContainersAPI
     from ocimagic.model.isolation import Diagnosis
@@ -92,6 +93,10 @@ class ImagesAPI(Protocol):
 
     def layers(self, *names: str) -> LayerReport:
         """Compare the layers of one or more images."""
+        ...
+
+    def waste(self, name: str) -> Accounts:
+        """Say what each layer of an image adds, changes, deletes, and whose bytes it wastes."""
         ...
 
     def verify(

@@ -102,7 +102,8 @@ class RegistryDirectory:
                 why="another registry has it open",
                 hint="stop that one, or name another directory with --data",
             )
-        write_atomic(self._path / "oci-layout", LAYOUT, mode=0o644)
+        with storage_errors(self._path):
+            write_atomic(self._path / "oci-layout", LAYOUT, mode=0o644)
 
     # -- looking ---------------------------------------------------------------
 
@@ -304,8 +305,8 @@ class RegistryDirectory:
                 there = cursor.rowcount > 0
                 cursor.execute("DELETE FROM tags WHERE repository = ? AND digest = ?", key)
                 cursor.execute("DELETE FROM parts WHERE repository = ? AND manifest = ?", key)
+            self._publish()  # before the file goes: a view leads to what is there
             self._unlink_unless_named(digest)
-            self._publish()
         return there
 
     def remove_blob(self, repository: str, digest: Digest) -> bool:
@@ -350,6 +351,8 @@ class RegistryDirectory:
                 for file in folder.iterdir():
                     if f"{folder.name}:{file.name}" not in known:
                         file.unlink()
+            for file in (*self._path.glob(".*.*"), *self._own.glob(".*.*")):
+                file.unlink()  # half a view, left by a kill
 
     # -- parts of the above ----------------------------------------------------
 

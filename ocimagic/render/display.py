@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ocimagic.errors import OcimagicError
-from ocimagic.model import archive, isolation, report, result
+from ocimagic.model import accounts, archive, isolation, report, result
 from ocimagic.render import doctor, html, table, text
 from ocimagic.render import report as reports
 from ocimagic.render.error import error_html, error_text
@@ -208,6 +208,7 @@ _ONE: dict[type, _Drawing] = {
     report.CachePruned: _said(reports.cache_pruned_text),
     report.SystemPruned: _said(reports.system_pruned_text),
     report.Verified: _said(reports.verified_text),
+    accounts.Accounts: _tabled(lambda value, _: reports.accounts_table(value)),
     report.DiskUsage: _tabled(lambda value, _: reports.usage_table(value)),
     report.Copied: _said(reports.copied_text),
     report.Committed: _said(reports.committed_text, reports.committed_sentence),

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from ocimagic.model.report import ChangeKind
 from ocimagic.model.state import Status
-from ocimagic.render.escape import visible
-from ocimagic.render.table import Table
+from ocimagic.render.escape import shorten, visible
+from ocimagic.render.table import Table, instruction
 from ocimagic.render.units import binary_size, count, human_age, human_seconds, human_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from ocimagic.model.accounts import Accounts
     from ocimagic.model.archive import Imported, Loaded, Saved
     from ocimagic.model.report import (
         CachePruned,
@@ -139,6 +140,27 @@ def system_pruned_text(pruned: SystemPruned) -> str:
 
 def _reclaimed(size_bytes: int) -> str:
     return f"Total reclaimed space: {human_size(size_bytes)}"
+
+
+def accounts_table(accounts: Accounts) -> Table:
+    """Lay out what each layer of an image does, with the largest file it wastes."""
+    heads = ("LAYER", "INSTRUCTION", "ADDS", "CHANGES", "DELETES", "BYTES", "WASTED", "MOSTLY")
+    cells = tuple(
+        (
+            str(number),
+            shorten(instruction(each.created_by), 40),
+            str(len(each.added)),
+            str(len(each.changed)),
+            str(len(each.deleted)),
+            human_size(each.shipped_bytes),
+            human_size(each.wasted_bytes),
+            f"/{each.wasted[0].path}, by layer {each.wasted[0].by}" if each.wasted else "",
+        )
+        for number, each in enumerate(accounts.layers)
+    )
+    shipped, wasted = human_size(accounts.shipped_bytes), human_size(accounts.wasted_bytes)
+    whole = ("all", f"{accounts.efficiency:.1%} of it is shown", "", "", "", shipped, wasted, "")
+    return Table(accounts.image, heads, (*cells, whole), frozenset(heads[2:7]))
 
 
 def verified_text(verified: Verified) -> str:

@@ -150,12 +150,17 @@ class BlobStore:
         return self._home.ingest / f"{digest.algorithm}-{digest.hex}.part"
 
     def adopt_file(self, temporary: Path, digest: Digest, size: int) -> None:
-        """Move a finished file of this data root under its digest and vouch for it."""
+        """Move a finished file of this data root under its digest and vouch for it.
+
+        Raises:
+            DiskFull, StorageError: it cannot be moved.
+        """
         target = self.path(digest)
-        target.parent.mkdir(exist_ok=True)
-        # Writable by its owner: skopeo rewrites a manifest that is there already in place.
-        temporary.chmod(0o644)
-        os.replace(temporary, target)
+        with storage_errors(self._home.data):
+            target.parent.mkdir(exist_ok=True)
+            # Writable by its owner: skopeo rewrites a manifest that is there already in place.
+            temporary.chmod(0o644)
+            os.replace(temporary, target)
         self.vouch(digest, size)
 
     def vouch(self, digest: Digest, size: int) -> None:

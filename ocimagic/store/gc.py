@@ -43,6 +43,9 @@ def sweep(store: Store, remove_trees: Callable[[Sequence[Path]], None]) -> Swept
         store: the caller holds its lock alone.
         remove_trees: removes directories that may belong to other ids.
     """
+    # What others wrote into the layout is ours from now on; and a view that a killed engine
+    # did not write would lead to what is about to go.
+    store.layout.publish_held()
     needed, keys = _needed(store)
     doomed = [digest for digest in _stored(store) if digest not in needed]
     # What is known of a blob goes before it: a kill in between leaves a file for the next sweep.
@@ -86,12 +89,15 @@ def _needed(store: Store) -> tuple[set[Digest], set[str]]:
 
 
 def _stored(store: Store) -> list[Digest]:
+    """List the blobs; but not what another program may be writing, its index to come."""
     base = store.home.data / "blobs"
+    known = {str(row[0]) for row in store.database.rows("SELECT digest FROM blobs")}
     return [
-        Digest(f"{algorithm.name}:{blob.name}")
+        Digest(name)
         for algorithm in base.iterdir()
         for blob in algorithm.iterdir()
         if len(blob.name) in (64, 128)
+        and ((name := f"{algorithm.name}:{blob.name}") in known or _age_s(blob) > GRACE_S)
     ]
 
 

@@ -133,16 +133,46 @@ class Images:
         rows = self._database.rows("SELECT reference, target, manifest FROM names ORDER BY 1")
         return [_name(row) for row in rows]
 
-    def untag(self, reference: Reference) -> None:
-        """Take one name away."""
-        with self._database.transaction(durable=True) as cursor:
-            cursor.execute("DELETE FROM names WHERE reference = ?", (str(reference.tagged()),))
+    def untag(self, manifest: Digest, references: Sequence[Reference]) -> bool:
+        """Take names of an image away, and forget it if it has none left; all at once.
 
-    def delete(self, manifest: Digest) -> None:
-        """Forget an image and its names; blobs and snapshots go with the next sweep."""
+        A name that another image has got meanwhile stays.  Blobs and snapshots go with the
+        next sweep.
+
+        Returns:
+            Whether the image is forgotten.
+        """
         with self._database.transaction(durable=True) as cursor:
-            cursor.execute("DELETE FROM names WHERE manifest = ?", (manifest,))
-            cursor.execute("DELETE FROM images WHERE manifest = ?", (manifest,))
+            cursor.executemany(
+                "DELETE FROM names WHERE reference = ? AND manifest = ?",
+                [(str(each.tagged()), manifest) for each in references],
+            )
+            cursor.execute(
+                "DELETE FROM images WHERE manifest = ? "
+                "AND manifest NOT IN (SELECT manifest FROM names)",
+                (manifest,),
+            )
+            return cursor.rowcount > 0
+
+    def delete(self, images: Sequence[StoredImage]) -> list[StoredImage]:
+        """Forget images and the names they were seen with, all of them or none.
+
+        Returns:
+            Those that are forgotten: one that was named anew meanwhile stays.
+        """
+        with self._database.transaction(durable=True) as cursor:
+            for image in images:
+                cursor.executemany(
+                    "DELETE FROM names WHERE reference = ? AND manifest = ?",
+                    [(str(each.reference), image.manifest.digest) for each in image.names],
+                )
+            rows = cursor.execute("SELECT DISTINCT manifest FROM names").fetchall()
+            named = {str(row[0]) for row in rows}
+            gone = [image for image in images if image.manifest.digest not in named]
+            cursor.executemany(
+                "DELETE FROM images WHERE manifest = ?", [(each.manifest.digest,) for each in gone]
+            )
+        return gone
 
     def find(self, text: str) -> StoredImage:
         """Return the image of a reference, or of an image ID, whole or its first digits.

@@ -52,12 +52,13 @@ class Layout:
 
     def publish(self) -> None:
         """Write the view anew, foreign names taken in first."""
-        locks = self._home.locks
-        with (
-            locked(locks, "store", shared=True),  # no sweep takes what is about to be described
-            locked(locks, "index"),
-            storage_errors(self._home.data),
-        ):
+        # No sweep takes what is about to be described.
+        with locked(self._home.locks, "store", shared=True):
+            self.publish_held()
+
+    def publish_held(self) -> None:
+        """Do what ``publish`` does, for a caller that has the store's lock."""
+        with locked(self._home.locks, "index"), storage_errors(self._home.data):
             self._import_foreign()
             self._write()
 
@@ -78,6 +79,8 @@ class Layout:
                 "manifests": [entry.to_json() for entry in entries],
             }
         )
+        if raw == self._view(_VIEW) == self._published():
+            return
         # A crash in between leaves an index that one of the two views tells for ours.
         write_atomic(self._home.own / _NEXT_VIEW, raw)
         write_atomic(self._home.data / self._index, raw, mode=0o644)
@@ -102,10 +105,15 @@ class Layout:
         except FileNotFoundError:
             return b""
 
-    def _import_foreign(self) -> None:
+    def _published(self) -> bytes:
         try:
-            raw = (self._home.data / self._index).read_bytes()
+            return (self._home.data / self._index).read_bytes()
         except FileNotFoundError:
+            return b""
+
+    def _import_foreign(self) -> None:
+        raw = self._published()
+        if not raw:
             return
         views = [self._view(_VIEW), self._view(_NEXT_VIEW)]
         if raw in views:

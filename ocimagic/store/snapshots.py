@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ocimagic.home.disk import storage_errors
 from ocimagic.model.rootfs import IMAGE_SUFFIX, Rootfs
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class Snapshots:
             number = last + 1
             while (self._home.snapshots / str(number)).exists():
                 number += 1
-            os.rename(unpacked, self._home.snapshots / str(number))
+            with storage_errors(self._home.data):
+                os.rename(unpacked, self._home.snapshots / str(number))
             cursor.execute("INSERT INTO snapshots VALUES (?, ?, ?)", (key, number, self._boot_id))
         return str(number)
 

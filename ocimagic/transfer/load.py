@@ -26,6 +26,7 @@ from ocimagic.transfer.unpack import Layer, chunks_of, layers_of, most_unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from ocimagic.spec.config import ContainerConfig
     from ocimagic.spec.digest import Digest
@@ -99,6 +100,16 @@ class Loader:
         """
         with self._store.in_use(), Spool(self._store, self._check) as spool:
             spool.read_tar(_plain(chunks))
+            return self._keep(images_of(spool, platform))
+
+    def load_directory(self, directory: Path, platform: Platform) -> list[Kept]:
+        """Load all images of an OCI layout in a directory, or none; it stays as it is.
+
+        Raises:
+            What ``load`` raises.
+        """
+        with self._store.in_use(), Spool(self._store, self._check) as spool:
+            spool.read_directory(directory)
             return self._keep(images_of(spool, platform))
 
     def load_root(self, chunks: Iterable[bytes], root: RootImage) -> Kept:

@@ -20,7 +20,7 @@ from ocimagic.layers.entrypath import normalise
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.layers.tarstream import TarReader
 from ocimagic.spec.digest import Digest
-from ocimagic.transfer.unpack import most_unpacked
+from ocimagic.transfer.unpack import chunks_of, most_unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -110,6 +110,29 @@ class Spool:
         except LayerRefused as err:
             raise ArchiveRefused(err.entry, err.reason) from err
 
+    def read_directory(self, directory: Path) -> None:
+        """Take all files of an OCI layout that lies in a directory.
+
+        Raises:
+            ArchiveRefused: it cannot be read, or holds more than an archive may.
+            DigestMismatch: a blob is not what its name says.
+        """
+        known = [directory / name for name in ("oci-layout", "index.json")]
+        try:
+            for path in (*known, *sorted(directory.glob("blobs/*/*"))):
+                self._check()
+                name = path.relative_to(directory).as_posix()
+                said = _digest_of_name(name)
+                if not path.is_file() or (said is None and path not in known):
+                    continue  # others may keep more in a layout than images
+                if self._taken >= _MAX_ENTRIES:
+                    raise ArchiveRefused("", f"more than {_MAX_ENTRIES} files")
+                with path.open("rb") as file:
+                    size = os.fstat(file.fileno()).st_size
+                    self._files[name] = self._take_said(said, size, chunks_of(file))
+        except OSError as err:
+            raise ArchiveRefused(str(err.filename or directory), err.strerror or "") from err
+
     def take(
         self, chunks: Iterable[bytes], *, size: int = 0, algorithm: str = "sha256"
     ) -> SpooledFile:
@@ -178,9 +201,11 @@ class Spool:
             raise ArchiveRefused(name, f"it is a {entry.kind.name.lower()}, not a file")
 
     def _take_entry(self, name: str, size: int, reader: TarReader) -> SpooledFile:
-        said = _digest_of_name(name)
+        return self._take_said(_digest_of_name(name), size, map(bytes, reader.content()))
+
+    def _take_said(self, said: Digest | None, size: int, chunks: Iterable[bytes]) -> SpooledFile:
         algorithm = said.algorithm if said else "sha256"
-        taken = self.take(map(bytes, reader.content()), size=size, algorithm=algorithm)
+        taken = self.take(chunks, size=size, algorithm=algorithm)
         if said and taken.digest != said:
             raise DigestMismatch(
                 f"blob {said.short} of the archive",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import samples
 
 from ocimagic.errors import ContainerNotFound, ImageNotFound
+from ocimagic.model.accounts import Accounts, LayerAccount, Wasted
 from ocimagic.model.event import LayerPhase, LayerProgress, Output, TransferStarted, ignore
 from ocimagic.model.report import (
     CachePruned,
@@ -40,6 +41,14 @@ class FakeImages:
     def push(self, name, *, all_tags=False, compression="gzip", on_event=ignore, cancelled=None):
         self.calls.append(("push", name, all_tags, compression))
         return (samples.push_result(reference=name),)
+
+    def waste(self, name):
+        self.calls.append(("waste", name))
+        lost = (Wasted(path="big", size_bytes=3_000_000, by=1),)
+        first = LayerAccount(created_by="COPY . /", added=("big", "kept"), changed=(), deleted=(),
+                             shipped_bytes=4_000_000, wasted=lost)  # fmt: skip
+        last = LayerAccount(added=(), changed=(), deleted=("big",), shipped_bytes=0, wasted=())
+        return Accounts(image=name, layers=(first, last))
 
     def verify(self, *names, on_event=ignore, cancelled=None):
         self.calls.append(("verify", *names))

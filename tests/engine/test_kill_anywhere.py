@@ -23,6 +23,7 @@ from ocimagic.model.event import LayerProgress, Output
 from ocimagic.model.options import BuildOptions, RunOptions
 from ocimagic.model.state import Status
 from ocimagic.shim.client import Started
+from ocimagic.spec.digest import Digest
 from ocimagic.spec.reference import Reference
 
 VICTIM = """
@@ -200,7 +201,7 @@ def test_an_interrupted_pull_leaves_no_thread_behind(engine, host):
 def test_an_interrupt_within_a_transaction_leaves_the_database_usable(engine):
     database = engine.containers.store.database
     database._connection.execute("BEGIN IMMEDIATE")  # where the interrupt came
-    engine.containers.store.images.untag(Reference.parse("nothing"))
+    engine.containers.store.images.untag(Digest.of(b""), [Reference.parse("nothing")])
     assert not database._connection.in_transaction
 
 

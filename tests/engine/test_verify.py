@@ -1,6 +1,7 @@
 """``image verify``: each kind of damage is found and said, and nothing is changed by looking."""
 
 import gzip
+import json
 import threading
 
 import pytest
@@ -9,6 +10,8 @@ from rootfs import MadeImage, tar_of
 from ocimagic.errors import Cancelled, ImageNotFound
 from ocimagic.model.event import LayerProgress
 from ocimagic.model.options import BuildOptions
+from ocimagic.spec.digest import Digest
+from ocimagic.spec.reference import Reference
 
 
 @pytest.fixture
@@ -97,3 +100,77 @@ def test_stopped(engine, pulled):
     stop.set()
     with pytest.raises(Cancelled):
         engine.images.verify(cancelled=stop)
+
+
+def rewritten(made, change):
+    """Return an image like ``made`` with its manifest document changed."""
+    document = json.loads(made.manifest_raw)
+    change(document)
+    made.manifest_raw = json.dumps(document).encode()
+    return made
+
+
+def stored(engine, made, *targets):
+    """Put an image into the store without asking whether it is right."""
+    store = engine.containers.store
+    for content in (*made.blobs.values(), made.manifest_raw):
+        store.blobs.put(content)
+    reference = Reference.parse("odd:1")
+    target = targets[0] if targets else made.digest
+    store.images.add(made.manifest(), [(reference, target)])
+    return engine.images.verify("odd:1").faults
+
+
+LAYER = tar_of(("a", b"a"))
+
+
+def test_a_size_that_is_not_the_configs(engine):
+    def change(document):
+        document["config"]["size"] += 1
+
+    (fault,) = stored(engine, rewritten(MadeImage([LAYER]), change))
+    assert "the config has" in fault.what
+
+
+def test_media_types_that_are_no_images(engine):
+    def change(document):
+        document["layers"][0]["mediaType"] = "application/x-chart"
+
+    (fault,) = stored(engine, rewritten(MadeImage([LAYER]), change))
+    assert "application/x-chart" in fault.what
+
+
+def test_a_history_of_other_layers(engine):
+    (fault,) = stored(engine, MadeImage([LAYER], history=[{"created_by": "1"}, {"comment": "2"}]))
+    assert "history makes 2 layers, its rootfs has 1" in fault.what
+    assert stored(engine, MadeImage([LAYER], history=[])) == (), "none is no fault"
+
+
+def test_counts_that_differ(engine):
+    diff_ids = [Digest.of(LAYER)] * 2
+    made = MadeImage([LAYER], rootfs={"type": "layers", "diff_ids": diff_ids}, history=[])
+    (fault,) = stored(engine, made)
+    assert "1 layers, its config 2" in fault.what
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_an_index_that_leads_elsewhere(engine, leads):
+    made = MadeImage([LAYER])
+    digest = made.digest if leads else Digest.of(b"else")
+    entry = {"mediaType": made.media_type, "digest": digest, "size": len(made.manifest_raw)}
+    raw = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
+    target = engine.containers.store.blobs.put(raw)
+    faults = stored(engine, made, target)
+    assert [each.what.startswith("the index does not lead to") for each in faults] == [True] * (
+        not leads
+    )
+    path_of(engine, target).write_bytes(raw + b" ")
+    (fault,) = engine.images.verify("odd:1").faults
+    assert fault.digest == target
+
+
+def test_a_target_that_is_another_image(engine):
+    other = MadeImage([tar_of(("b", b"b"))])
+    target = engine.containers.store.blobs.put(other.manifest_raw)
+    (fault,) = stored(engine, MadeImage([LAYER]), target)
+    assert "another image" in fault.what
