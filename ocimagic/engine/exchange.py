@@ -136,10 +136,14 @@ class Exchange:
     def _registry(self) -> RegistryClient:
         if self._client is None:
             from ocimagic.registry.client import RegistryClient
+            from ocimagic.registry.cloudlogins import CloudLogins
 
             settings = self._settings()
             transport = self._transport(settings)
-            self._client = RegistryClient(transport, self._credentials(), settings=settings)
+            clouds = CloudLogins(transport, self._home(), self._environment)
+            self._client = RegistryClient(
+                transport, self._credentials(), clouds=clouds, settings=settings
+            )
         return self._client
 
     def _settings(self) -> RegistrySettings:
@@ -284,8 +288,9 @@ class Exchange:
 
         host = registry_host(registry)
         asked = self._credentials({host: Login(username=username, password=password)})
-        with self._transport(self._settings()) as transport:
-            RegistryClient(transport, asked).check_login(host)
+        settings = self._settings()
+        with self._transport(settings) as transport:
+            RegistryClient(transport, asked, settings=settings).check_login(host)
         kept = LoginFile.of(self._home(), self._environment).store(host, username, password)
         self._client = None  # what it knew may be refused from now on
         return LoggedIn(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ocimagic.errors import OcimagicError
+    from ocimagic.registry.cloudlogins import CloudLogins
     from ocimagic.registry.credentials import Credentials
     from ocimagic.registry.message import Answer
     from ocimagic.registry.settings import RegistrySettings
@@ -68,8 +69,8 @@ class RegistryClient:
     Args:
         transport: connections; shared with other clients if you like.
         credentials: where logins are; None reads public images only.
-        trusted_realms: see Authenticator.
-        settings: what this machine says of registries: mirrors.
+        clouds: where more are, for clouds' own registries.
+        settings: what this machine says of registries: mirrors, token servers to trust.
     """
 
     def __init__(
@@ -77,12 +78,15 @@ class RegistryClient:
         transport: Transport | None = None,
         credentials: Credentials | None = None,
         *,
-        trusted_realms: frozenset[str] = frozenset(),
+        clouds: CloudLogins | None = None,
         settings: RegistrySettings | None = None,
     ) -> None:
         self._transport = transport or Transport()
         self._settings = settings
-        self._auth = Authenticator(self._transport, credentials, trusted_realms=trusted_realms)
+        trusted = settings.trusted_realms if settings else frozenset()
+        self._auth = Authenticator(
+            self._transport, credentials, clouds=clouds, trusted_realms=trusted
+        )
         # One place shared by all twins; append and read are atomic.
         self._latest_limit: deque[RateLimit] = deque(maxlen=1)
         self._cancelled: threading.Event | None = None

@@ -18,9 +18,9 @@ from ocimagic.errors import (
     RegistryUnreachable,
     Unauthorized,
 )
+from ocimagic.registry.cloudhosts import login_command
 from ocimagic.registry.message import MAX_ERROR_BYTES
 from ocimagic.spec.codec import decode
-from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -229,11 +229,6 @@ def _unauthorized(
         hint=f"check the spelling; for a private image: {login_command(reference.registry)}",
         where=host,
     )
-
-
-def login_command(registry: str) -> str:
-    """Return what to type to log in; docker's and podman's logins are ours too."""
-    return "docker login" if registry == DEFAULT_REGISTRY else f"docker login {registry}"
 
 
 def _rate_limited(answer: Answer, words: RegistryWords, host: str) -> RateLimited:

@@ -38,6 +38,9 @@ def test_nothing_said(read):
 def test_a_variable(read):
     found = read(OCIMAGIC_INSECURE_REGISTRIES=" http://Reg.example:5000/ , other ,")
     assert found.insecure == {"reg.example:5000", "other"}
+    found = read(OCIMAGIC_TRUSTED_REALMS="gitlab.example, other:8443")
+    assert found.trusted_realms == {"gitlab.example", "other:8443"}
+    assert found.insecure == frozenset()
 
 
 def test_dockers_file(read):
