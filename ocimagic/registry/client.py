@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -87,8 +86,8 @@ class RegistryClient:
         self._auth = Authenticator(
             self._transport, credentials, clouds=clouds, trusted_realms=trusted
         )
-        # One place shared by all twins; append and read are atomic.
-        self._latest_limit: deque[RateLimit] = deque(maxlen=1)
+        # Shared by all twins; setting and reading an item are atomic.
+        self._limits: dict[str, RateLimit] = {}
         self._cancelled: threading.Event | None = None
 
     def until(self, cancelled: threading.Event) -> RegistryClient:
@@ -100,10 +99,9 @@ class RegistryClient:
         twin._cancelled = cancelled  # noqa: SLF001  its own class
         return twin
 
-    @property
-    def rate_limit(self) -> RateLimit | None:
-        """The pulls that the registry asked last still gives; None when none has said."""
-        return next(iter(tuple(self._latest_limit)), None)
+    def rate_limit(self, registry: str) -> RateLimit | None:
+        """Return the pulls that a registry still gives; None when it has not said."""
+        return self._limits.get(registry)
 
     def places(self, reference: Reference) -> list[Reference]:
         """Return where to ask for what a reference names, in turn: mirrors, then its own place.
@@ -126,7 +124,7 @@ class RegistryClient:
             RegistryError: unreachable, or an answer that breaks the spec.
         """
         with self._ask("HEAD", reference, _manifest_path(reference), accept) as answer:
-            self._remember(answer)
+            self._remember(answer, reference)
             if answer.status in {404, 429}:
                 raise self._refused(answer, reference, what="image")
             described = _described(answer) if answer.status == 200 else None
@@ -147,7 +145,7 @@ class RegistryClient:
         """
         patience = self._transport.patience
         with self._ask("GET", reference, _manifest_path(reference), accept) as answer:
-            self._remember(answer)
+            self._remember(answer, reference)
             if answer.status != 200:
                 raise self._refused(answer, reference, what="image")
             _refuse_encoded(answer)
@@ -285,10 +283,10 @@ class RegistryClient:
             notes=self._auth.notes(subject),
         )
 
-    def _remember(self, answer: Answer) -> None:
+    def _remember(self, answer: Answer, reference: Reference) -> None:
         limit = RateLimit.of(answer)
         if limit:
-            self._latest_limit.append(limit)
+            self._limits[reference.registry] = limit
 
 
 def _manifest_path(reference: Reference) -> str:

@@ -6,8 +6,10 @@ registry stored.  What urllib3 raises becomes one of our errors here and nowhere
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import RegistryAnswered, RegistryError, RegistryUnreachable
@@ -156,6 +158,23 @@ class Answer:
         elif self.status >= 300:
             self.error_text(within_s=_DRAIN_S)
         self._raw.close()
+
+
+def retry_after_s(text: str) -> float | None:
+    """Return what a Retry-After header asks to wait; None when it is none.
+
+    It is seconds or an HTTP date; that of Docker Hub has been seconds since 1970 too.
+    """
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    try:
+        if re.fullmatch(r"[0-9]{10}", text):
+            then = float(text)
+        else:
+            then = parsedate_to_datetime(text).timestamp()
+        return max(0.0, then - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def refuse_cancelled(cancelled: threading.Event | None, url: str) -> None:

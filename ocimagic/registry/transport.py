@@ -6,15 +6,18 @@ with the request to another.  One Transport serves any number of threads and cli
 
 from __future__ import annotations
 
-import re
 import threading
-import time
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import InvalidOption, RegistryAnswered, RegistryError, RegistryUnreachable
-from ocimagic.registry.message import Answer, Request, failure, refuse_cancelled
+from ocimagic.registry.message import (
+    Answer,
+    Request,
+    failure,
+    refuse_cancelled,
+    retry_after_s,
+)
 from ocimagic.registry.origin import HUB_HOST, Origin, check_step, resolve_step, shown_url
 from ocimagic.registry.proxy import proxy_for
 from ocimagic.registry.settings import Certificates
@@ -267,16 +270,6 @@ class Transport:
     def _wait(self, seconds: float | None, url: str, cancelled: threading.Event | None) -> None:
         (cancelled or threading.Event()).wait(seconds)
         refuse_cancelled(cancelled, url)
-
-
-def retry_after_s(text: str) -> float | None:
-    """Read a Retry-After header: seconds or an HTTP date; None when it is neither."""
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
 
 
 def _without_login(headers: Mapping[str, str]) -> dict[str, str]:

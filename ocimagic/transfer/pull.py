@@ -62,12 +62,14 @@ class Pulled:
 
     Attributes:
         target: what the name points at in the registry.
+        registry: who gave it: its own, or a mirror.
         downloaded_bytes: over the network, layers only.
         up_to_date: name and content were here already.
     """
 
     image: StoredImage
     target: Digest
+    registry: str
     downloaded_bytes: int
     up_to_date: bool
 
@@ -140,7 +142,8 @@ class _Pull:
         before = self._store.images.name(self._reference)
         known = before is not None and (before.target, before.manifest) == (target, manifest.digest)
         if known and all(self._unpacker.is_ready(layer) for layer in layers):
-            return Pulled(self._store.images.load(manifest.digest), target, 0, up_to_date=True)
+            here = self._store.images.load(manifest.digest)
+            return Pulled(here, target, self._place.registry, 0, up_to_date=True)
         sizes = tuple((layer.blob.digest, layer.blob.size) for layer in layers)
         self._on_event(TransferStarted(str(self._reference), target, sizes))
         self._fetch_layers(layers)
@@ -149,7 +152,7 @@ class _Pull:
         self._store.images.add(manifest, names)
         self._store.layout.publish()
         stored = self._store.images.load(manifest.digest)
-        return Pulled(stored, target, self._downloaded, up_to_date=False)
+        return Pulled(stored, target, self._place.registry, self._downloaded, up_to_date=False)
 
     def check_cancelled(self) -> None:
         """Raise if the caller wants no more of it."""

@@ -24,7 +24,8 @@ HOSTS = (
     "public.ecr.aws", "api.ecr-public.us-east-1.amazonaws.com",
     "contoso.azurecr.io", "login.microsoftonline.com", "login.microsoftonline.us",
     "gcr.io", "europe-docker.pkg.dev", "oauth2.googleapis.com",
-    "acme.jfrog.io", "acme-docker-local.jfrog.io", "registry-1.docker.io", "auth.docker.io",
+    "acme.jfrog.io", "acme-docker-local.jfrog.io", "production.cloudflare.docker.com",
+    "registry-1.docker.io", "auth.docker.io",
     "ghcr.io", "quay.io", "registry.gitlab.com", "gitlab.com",
     "registry.school.example", "gitlab.school.example", "evil.example",
 )  # fmt: skip
@@ -79,6 +80,14 @@ class World:
             clouds=CloudLogins(transport, self.home, env, **times),
             settings=RegistrySettings.read(self.home, env, etc=self.home / "etc"),
         )
+
+    def environment(self):
+        """Return what brings a whole engine here: the proxy, and a CA for each host."""
+        for host in HOSTS:
+            folder = self.home / ".config/containers/certs.d" / host
+            folder.mkdir(parents=True)
+            (folder / "ca.crt").write_bytes(self._certificate.read_bytes())
+        return {"HTTPS_PROXY": self._proxy.url}
 
     def serves(self, host, image, *, challenge, accepts, path=""):
         """Let a host be a registry with one image, for whoever sends what it ``accepts``.

@@ -7,14 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from emulation import basic, form, pulls, query
+from rootfs import MadeImage, tar_of
 from scripted import Reply
 
-from ocimagic.errors import InvalidOption, RegistryAnswered, Unauthorized
+from ocimagic.errors import InvalidOption, RateLimited, RegistryAnswered, Unauthorized
+from ocimagic.model.result import PullsLeft
 from ocimagic.registry.aws import Keys, signed
 from ocimagic.registry.cloudhosts import ecr_host, is_acr, is_google, login_command
 from ocimagic.registry.credentials import Login
 from ocimagic.registry.google import sign_rs256
 from ocimagic.registry.message import Request
+from ocimagic.spec.digest import Digest
 from ocimagic.spec.reference import Reference
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -672,3 +675,79 @@ def test_ghcr_that_denies(world, image):
     world.hosts["ghcr.io"] = lambda seen: answered(denied, 403)
     with pytest.raises(Unauthorized, match=words):
         pulls(world.client(), image, "ghcr.io/ada/app:1")
+
+
+# --- Docker Hub, by a whole engine
+
+
+class Hub:
+    """Docker Hub for one image: tokens, blobs on another host, and its count of pulls.
+
+    Headers and the words of the 429 are from "Usage and limits" (docs.docker.com) and
+    docker/getting-started#101; a HEAD does not count.
+    """
+
+    def __init__(self, world, image, limit):
+        self.image, self.left, self.limit = image, limit, limit
+        self.asked = []
+        world.hosts |= {
+            "registry-1.docker.io": self.registry,
+            "auth.docker.io": lambda seen: answered({"token": "t", "expires_in": 300}),
+            "production.cloudflare.docker.com": self.storage,
+        }
+
+    def counted(self):
+        return [
+            ("ratelimit-limit", f"{self.limit};w=21600"),
+            ("ratelimit-remaining", f"{self.left};w=21600"),
+            ("docker-ratelimit-source", "192.0.2.1"),
+        ]
+
+    def registry(self, seen):
+        if seen.headers.get("authorization") != "Bearer t":
+            realm = "https://auth.docker.io/token"
+            scope = "repository:library/demo:pull"
+            said = f'Bearer realm="{realm}",service="registry.docker.io",scope="{scope}"'
+            return Reply(401, [("Www-Authenticate", said)])
+        kind = seen.path.split("/")[4]
+        self.asked.append(f"{seen.method} {kind}")
+        assert seen.path.startswith("/v2/library/demo/")
+        if kind == "blobs":
+            target = f"https://production.cloudflare.docker.com/{seen.path.split('/')[-1]}?sig=1"
+            return Reply(307, [("Location", target)])
+        if seen.method == "GET":
+            if not self.left:
+                words = "You have reached your unauthenticated pull rate limit."
+                said = {"errors": [{"code": "TOOMANYREQUESTS", "message": words}]}
+                return Reply(429, self.counted(), json.dumps(said).encode())
+            self.left -= 1
+        digest = ("Docker-Content-Digest", str(self.image.digest))
+        head = [("Content-Type", self.image.media_type), digest, *self.counted()]
+        return Reply(headers=head, body=self.image.manifest_raw)
+
+    def storage(self, seen):
+        assert "authorization" not in seen.headers
+        return Reply(body=self.image.blobs[Digest.parse(seen.path[1:].partition("?")[0])])
+
+
+def test_pulls_left_at_the_hub(world, make_engine):
+    hub = Hub(world, MadeImage([tar_of(("etc", None), ("etc/a", b"a"))]), limit=2)
+    engine = make_engine(**world.environment())
+    first = engine.images.pull("demo")
+    left = PullsLeft(left=1, limit=2, window_s=21600, is_anonymous=True)
+    assert first.pulls_left == left
+    assert hub.asked[:2] == ["HEAD manifests", "GET manifests"]
+    hub.asked.clear()
+    again = engine.images.pull("demo")
+    assert (again.up_to_date, again.pulls_left) == (True, left)
+    assert hub.asked == ["HEAD manifests"], "which does not count"
+    hub.image = MadeImage([tar_of(("etc", None), ("etc/a", b"b"))])
+    assert engine.images.pull("demo").pulls_left.left == 0
+    hub.image = MadeImage([tar_of(("etc", None), ("etc/a", b"c"))])
+    with pytest.raises(RateLimited) as caught:
+        engine.images.pull("demo")
+    text = str(caught.value)
+    assert "docker.io gives no more pulls" in text
+    assert "2 pulls in 6 hours to each network address" in text
+    assert "come back in 6 hours at the latest" in text
+    assert engine.images.list() != (), "what is here stays"

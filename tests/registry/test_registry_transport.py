@@ -9,9 +9,9 @@ from scripted import Reply
 
 from ocimagic.errors import InvalidOption, RegistryAnswered, RegistryUnreachable
 from ocimagic.registry.client import RegistryClient
-from ocimagic.registry.message import Request
+from ocimagic.registry.message import Request, retry_after_s
 from ocimagic.registry.settings import Certificates
-from ocimagic.registry.transport import Transport, retry_after_s
+from ocimagic.registry.transport import Transport
 from ocimagic.spec.reference import Reference
 
 
