@@ -22,6 +22,7 @@ from ocimagic.registry.auth import Authenticator, Subject
 from ocimagic.registry.blobs import BlobStream, check_length, check_range, chunks_of
 from ocimagic.registry.message import Request
 from ocimagic.registry.origin import Origin, resolve_step
+from ocimagic.registry.ranges import Lanes, Spread, Spreading
 from ocimagic.registry.refusal import RateLimit, login_refusal, refusal
 from ocimagic.registry.transport import Transport
 from ocimagic.registry.upload import AGENT, Uploader
@@ -70,6 +71,7 @@ class RegistryClient:
         credentials: where logins are; None reads public images only.
         clouds: where more are, for clouds' own registries.
         settings: what this machine says of registries: mirrors, token servers to trust.
+        spreading: when a blob comes over several connections; blobs and twins share them.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class RegistryClient:
         *,
         clouds: CloudLogins | None = None,
         settings: RegistrySettings | None = None,
+        spreading: Spreading | None = None,
     ) -> None:
         self._transport = transport or Transport()
         self._settings = settings
@@ -88,6 +91,7 @@ class RegistryClient:
         )
         # Shared by all twins; setting and reading an item are atomic.
         self._limits: dict[str, RateLimit] = {}
+        self._lanes = Lanes(spreading)
         self._cancelled: threading.Event | None = None
 
     def until(self, cancelled: threading.Event) -> RegistryClient:
@@ -174,23 +178,27 @@ class RegistryClient:
             yield BlobStream(offset, iter(()))
             return
         offset = offset if 0 < offset < descriptor.size else 0
-        answer = self._ask_blob(reference, descriptor, offset)
+        answer = self._ask_blob(reference, descriptor, offset, descriptor.size, self._cancelled)
         if answer.status == 416:
             answer.close()
             offset = 0
-            answer = self._ask_blob(reference, descriptor, 0)
+            answer = self._ask_blob(reference, descriptor, 0, descriptor.size, self._cancelled)
         with answer:
             if answer.status == 206 and offset:
-                check_range(answer, descriptor, offset)
+                check_range(answer, descriptor, offset, descriptor.size)
             elif answer.status == 200:
                 check_length(answer, descriptor)
             else:
                 raise self._refused(answer, reference, what="blob")
-            skip = offset if answer.status == 200 else 0
-            yield BlobStream(
-                offset,
-                chunks_of(answer, descriptor, start=offset, skip=skip, cancelled=self._cancelled),
-            )
+
+            def part(start: int, end: int, stop: threading.Event | None) -> Answer:
+                found = self._ask_blob(reference, descriptor, start, end, stop)
+                if found.status not in {200, 206}:
+                    raise self._refused(found, reference, what="blob")
+                return found
+
+            with Spread(descriptor, part, self._lanes, cancelled=self._cancelled) as spread:
+                yield BlobStream(offset, chunks_of(spread.pieces(answer, offset)))
 
     def tags(self, reference: Reference) -> list[str]:
         """List the tags of a repository, in the registry's order.
@@ -269,9 +277,20 @@ class RegistryClient:
         subject = Subject(reference.registry, reference.repository)
         return self._auth.open(Request(method, url, sent), subject, cancelled=self._cancelled)
 
-    def _ask_blob(self, reference: Reference, descriptor: Descriptor, offset: int) -> Answer:
-        headers = {"Range": f"bytes={offset}-{descriptor.size - 1}"} if offset else {}
-        return self._ask("GET", reference, f"blobs/{descriptor.digest}", headers=headers)
+    def _ask_blob(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        start: int,
+        end: int,
+        stop: threading.Event | None,
+    ) -> Answer:
+        is_part = start > 0 or end < descriptor.size
+        headers = {"Range": f"bytes={start}-{end - 1}"} if is_part else {}
+        twin = self.until(stop) if stop else self
+        return twin._ask(  # noqa: SLF001  its own class
+            "GET", reference, f"blobs/{descriptor.digest}", headers=headers
+        )
 
     def _refused(self, answer: Answer, reference: Reference, *, what: str) -> OcimagicError:
         subject = Subject(reference.registry, reference.repository)

@@ -6,6 +6,7 @@ registry stored.  What urllib3 raises becomes one of our errors here and nowhere
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from dataclasses import dataclass, field
@@ -146,6 +147,11 @@ class Answer:
             except RegistryError:
                 self._error_text = b""
         return self._error_text
+
+    def interrupt(self) -> None:
+        """Let another thread that waits for the body see its end at once."""
+        with contextlib.suppress(ValueError, RuntimeError, OSError):  # it is over already
+            self._raw.shutdown()
 
     def close(self) -> None:
         """Give the connection back to its pool, or drop it when the body was not read.
