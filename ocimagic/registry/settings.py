@@ -39,10 +39,12 @@ class Mirror:
     Attributes:
         prefix: ``host`` or ``host/path``, as references have it.
         location: what stands there instead.
+        serves: ``all``, or only what is asked for by digest, or by tag.
     """
 
     prefix: str
     location: str
+    serves: str = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,10 @@ class RegistrySettings:
             )
         fitting = [each for each in self.mirrors if _covers(each.prefix, name)]
         longest = max((len(each.prefix) for each in fitting), default=0)
-        chosen = [each for each in fitting if len(each.prefix) == longest]
+        kind = "digest-only" if reference.digest else "tag-only"
+        chosen = [
+            each for each in fitting if len(each.prefix) == longest and each.serves in {"all", kind}
+        ]
         return [*(_moved(reference, each, name) for each in chosen), reference]
 
     def certificates(self, host: str) -> Certificates:
@@ -164,8 +169,10 @@ class RegistrySettings:
             if entry.get("blocked"):
                 self.blocked |= {prefix}
             found = []
+            usual = "digest-only" if entry.get("mirror-by-digest-only") else "all"
             for each in entry.get("mirror", []):
-                found.append(Mirror(prefix, registry_key(each["location"])))
+                serves = each.get("pull-from-mirror", usual)
+                found.append(Mirror(prefix, registry_key(each["location"]), serves))
                 if each.get("insecure"):
                     self.insecure |= {found[-1].location.partition("/")[0]}
             if location != prefix:

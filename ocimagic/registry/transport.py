@@ -74,6 +74,8 @@ class Transport:
         ca_file: PEM certificates to trust besides the system's.
         certificates: says what is kept for a host (``name`` or ``name:port``): authorities to
             trust, and what proves who we are.
+        patience: how long to wait for what.
+        wait: pauses between tries, until the event is set or so many seconds are over.
     """
 
     def __init__(
@@ -84,12 +86,14 @@ class Transport:
         ca_file: Path | None = None,
         certificates: Callable[[str], Certificates] | None = None,
         patience: Patience | None = None,
+        wait: Callable[[threading.Event, float | None], object] = threading.Event.wait,
     ) -> None:
         self.insecure = insecure
         self.patience = patience or Patience()
         self._env = dict(env or {})
         self._ca_file = ca_file
         self._certificates = certificates or (lambda _: Certificates())
+        self._pause = wait
         self._lock = threading.Lock()
         self._pools: dict[tuple[str, bool, Certificates], PoolManager] = {}
         self._base_urls: dict[str, str] = {}
@@ -268,7 +272,7 @@ class Transport:
         return asked if asked <= self.patience.retry_after_s else None
 
     def _wait(self, seconds: float | None, url: str, cancelled: threading.Event | None) -> None:
-        (cancelled or threading.Event()).wait(seconds)
+        self._pause(cancelled or threading.Event(), seconds)
         refuse_cancelled(cancelled, url)
 
 
