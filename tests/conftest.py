@@ -109,8 +109,8 @@ def make_engine(tmp_path):
     """Make engines over data roots below tmp_path; what they leave is looked at and removed."""
     made = []
 
-    def make(name="root"):
-        engine = Engine(tmp_path / name, environment={"HOME": str(tmp_path)})
+    def make(name="root", **environment):
+        engine = Engine(tmp_path / name, environment={"HOME": str(tmp_path), **environment})
         made.append(engine)
         return engine
 

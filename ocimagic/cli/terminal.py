@@ -23,7 +23,7 @@ from ocimagic.model.event import (
 )
 from ocimagic.render.display import as_text
 from ocimagic.render.escape import visible
-from ocimagic.render.progress import PullProgress
+from ocimagic.render.progress import PullProgress, ended_amount
 from ocimagic.render.units import human_seconds
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Terminal:
             if ended or time.monotonic() - self._drawn_at >= REDRAW_S:
                 self._redraw()
         elif ended and isinstance(event, LayerProgress):
-            self._say(f"{event.digest.short}  {event.phase.value}")
+            self._say(f"{event.digest.short}  {event.phase.value}{_speed(event)}")
 
     def _redraw(self) -> None:
         """Write the layers over what was drawn before: cursor up, clear to the end."""
@@ -129,3 +129,7 @@ class Terminal:
     def _write(self, text: str) -> None:
         self._stderr.write(text.encode(errors="backslashreplace"))
         self._stderr.flush()
+
+
+def _speed(event: LayerProgress) -> str:
+    return f", {ended_amount(event)}" if event.bytes_per_s else ""

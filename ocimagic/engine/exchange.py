@@ -9,7 +9,7 @@ from ocimagic.errors import ImageNotFound, InvalidReference, PlatformNotFound
 from ocimagic.layers.compress import Compression
 from ocimagic.model.event import Notice, OnEvent, ignore
 from ocimagic.model.options import PullPolicy
-from ocimagic.model.result import LoggedIn, LoggedOut, PullResult, PushResult
+from ocimagic.model.result import LoggedIn, LoggedOut, PullResult, PullsLeft, PushResult
 from ocimagic.spec.reference import Reference
 from ocimagic.transfer.pull import Pulled, pull
 
@@ -103,7 +103,7 @@ class Exchange:
     ) -> PullResult:
         began = time.monotonic()
         done = self._pull(parsed, platform, on_event, cancelled)
-        limit = self._registry().rate_limit
+        limit = self._registry().rate_limit(done.registry)
         return PullResult(
             reference=str(parsed),
             image_id=done.image.image_id,
@@ -113,7 +113,14 @@ class Exchange:
             layers=len(done.image.manifest.layers),
             size_bytes=self._size(done.image),
             seconds=time.monotonic() - began,
-            remaining_pulls=limit.remaining if limit else None,
+            pulls_left=PullsLeft(
+                left=limit.remaining,
+                limit=limit.limit,
+                window_s=limit.window_s,
+                is_anonymous=limit.is_anonymous,
+            )
+            if limit
+            else None,
         )
 
     def _pull(
@@ -136,10 +143,14 @@ class Exchange:
     def _registry(self) -> RegistryClient:
         if self._client is None:
             from ocimagic.registry.client import RegistryClient
+            from ocimagic.registry.cloudlogins import CloudLogins
 
             settings = self._settings()
             transport = self._transport(settings)
-            self._client = RegistryClient(transport, self._credentials(), settings=settings)
+            clouds = CloudLogins(transport, self._home(), self._environment)
+            self._client = RegistryClient(
+                transport, self._credentials(), clouds=clouds, settings=settings
+            )
         return self._client
 
     def _settings(self) -> RegistrySettings:
@@ -284,8 +295,9 @@ class Exchange:
 
         host = registry_host(registry)
         asked = self._credentials({host: Login(username=username, password=password)})
-        with self._transport(self._settings()) as transport:
-            RegistryClient(transport, asked).check_login(host)
+        settings = self._settings()
+        with self._transport(settings) as transport:
+            RegistryClient(transport, asked, settings=settings).check_login(host)
         kept = LoginFile.of(self._home(), self._environment).store(host, username, password)
         self._client = None  # what it knew may be refused from now on
         return LoggedIn(

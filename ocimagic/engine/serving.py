@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.registry.client import RegistryClient
+from ocimagic.registry.cloudlogins import CloudLogins
 from ocimagic.registry.credentials import Credentials
 from ocimagic.registry.directory import RegistryDirectory
 from ocimagic.registry.mirror import MirrorSource, upstream
@@ -118,7 +120,13 @@ def _mirror(
         )
     )
     # Without the machine's mirrors: this one may be among them.
-    client = RegistryClient(transport, Credentials(home, environment))
+    clouds = CloudLogins(transport, home, environment)
+    client = RegistryClient(
+        transport,
+        Credentials(home, environment),
+        clouds=clouds,
+        settings=replace(settings, mirrors=()),
+    )
     mirror = MirrorSource(kept, client, registry)
     undo.callback(mirror.close)
     return mirror

@@ -171,11 +171,14 @@ class TextProgress(NoProgress):
 
     def show(self, event: Event) -> None:
         """Say what has begun or ended."""
+        from ocimagic.render.progress import ended_amount
+
         match event:
             case TransferStarted():
                 self._say(f"{event.verb} {event.reference}")
             case LayerProgress(phase=phase) if phase in ENDED:
-                self._say(f"{event.digest.short}: {event.phase.value}")
+                speed = f", {ended_amount(event)}" if event.bytes_per_s else ""
+                self._say(f"{event.digest.short}: {event.phase.value}{speed}")
             case StepStarted():
                 self._say(f"[{event.number}/{event.total}] {event.text}")
             case StepDone(cached=True):

@@ -53,12 +53,15 @@ class LayerProgress:
     Attributes:
         done_bytes: compressed bytes fetched or sent so far.
         total_bytes: compressed size.
+        bytes_per_s: over the network, in the last seconds; of a layer that is done, over all of
+            the time it took.  0 when nothing moved, or that is not known.
     """
 
     digest: Digest
     phase: LayerPhase
     done_bytes: int
     total_bytes: int
+    bytes_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,22 @@ class LayerReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PullsLeft:
+    """What a registry that counts pulls still gives.
+
+    Attributes:
+        limit: pulls in one window.
+        window_s: length of the window in seconds, 0 when not said.
+        is_anonymous: they are counted for the network address; None when not said.
+    """
+
+    left: int
+    limit: int
+    window_s: int = 0
+    is_anonymous: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PullResult:
     """What ``image pull`` did.
 
@@ -140,7 +156,7 @@ class PullResult:
         up_to_date: everything was here already.
         downloaded_bytes: compressed, over the network.
         layers: number of layers.
-        remaining_pulls: what the registry says is left, or None.
+        pulls_left: what the registry says is left; None when it does not count.
     """
 
     reference: str
@@ -151,7 +167,7 @@ class PullResult:
     layers: int
     size_bytes: int
     seconds: float
-    remaining_pulls: int | None = None
+    pulls_left: PullsLeft | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,14 +23,19 @@ from ocimagic.errors import (
     RegistryUnreachable,
     Unauthorized,
 )
+from ocimagic.registry.azure import as_identity
+from ocimagic.registry.cloudhosts import login_command
+from ocimagic.registry.cloudtoken import Loan
 from ocimagic.registry.message import Answer, Request
 from ocimagic.registry.origin import HUB_HOST, Origin, check_step
-from ocimagic.registry.refusal import RegistryWords, login_command
+from ocimagic.registry.refusal import RegistryWords
+from ocimagic.registry.settings import TRUSTED_REALMS
 from ocimagic.spec.codec import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from ocimagic.registry.cloudlogins import CloudLogins
     from ocimagic.registry.credentials import Credentials, Login
     from ocimagic.registry.transport import Transport
 
@@ -134,6 +139,7 @@ class Authenticator:
 
     Args:
         credentials: where logins are; None asks for nothing but public images.
+        clouds: where more are, for clouds' own registries.
         trusted_realms: hosts (``host`` or ``host:port``) of token servers that may get the
             login of any registry.
         clock: seconds that only go forward.
@@ -144,11 +150,13 @@ class Authenticator:
         transport: Transport,
         credentials: Credentials | None = None,
         *,
+        clouds: CloudLogins | None = None,
         trusted_realms: frozenset[str] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
         self._credentials = credentials
+        self._clouds = clouds
         self._trusted_realms = trusted_realms
         self._clock = clock
         self._lock = threading.Lock()
@@ -191,8 +199,9 @@ class Authenticator:
     def notes(self, subject: Subject) -> list[str]:
         """Say what may have kept a login from working."""
         problems = list(self._credentials.problems) if self._credentials else []
-        withheld = self._withheld.get(subject.registry)
-        return [*problems, withheld] if withheld else problems
+        cloud = self._clouds.problem(subject.registry) if self._clouds else ""
+        withheld = self._withheld.get(subject.registry, "")
+        return [*problems, *(each for each in (cloud, withheld) if each)]
 
     def _known(self, key: tuple[Origin, str]) -> _Proof | None:
         with self._lock:
@@ -216,7 +225,8 @@ class Authenticator:
                 return known
             with self._lock:
                 self._proofs.pop(key, None)
-            proof = self._answer(key[0], challenges, subject, cancelled)
+            loan = self._login(subject, anew=refused is not None, cancelled=cancelled)
+            proof = self._answer(key[0], challenges, subject, loan, cancelled)
             if proof:
                 with self._lock:
                     self._proofs[key] = proof
@@ -227,23 +237,31 @@ class Authenticator:
         origin: Origin,
         challenges: list[Challenge],
         subject: Subject,
+        loan: Loan | None,
         cancelled: threading.Event | None,
     ) -> _Proof | None:
         """Answer the first challenge we understand; None when it wants a login we lack."""
-        login = self._login(subject)
+        login = loan.login if loan else None
         for challenge in challenges:
             if challenge.scheme == "bearer" and "realm" in challenge.parameters:
                 if login and login.registry_token:
                     return self._proof(f"Bearer {login.registry_token}", _MAX_LIFETIME_S)
                 return self._bearer(origin, challenge, subject, login, cancelled)
-            if challenge.scheme == "basic" and login and login.basic:
-                return self._proof(login.basic, _MAX_LIFETIME_S)
+            if challenge.scheme == "basic" and loan and loan.login.basic:
+                return self._proof(loan.login.basic, loan.lifetime_s)
         return None
 
-    def _login(self, subject: Subject) -> Login | None:
-        if self._credentials is None:
+    def _login(
+        self, subject: Subject, *, anew: bool, cancelled: threading.Event | None
+    ) -> Loan | None:
+        """Find the user's own login, which lasts, or one that the registry's cloud lends."""
+        credentials = self._credentials
+        login = credentials and credentials.lookup(subject.registry, subject.repository)
+        if login:
+            return Loan(as_identity(login, subject.registry), _MAX_LIFETIME_S)
+        if self._clouds is None:
             return None
-        return self._credentials.lookup(subject.registry, subject.repository)
+        return self._clouds.lend(subject.registry, anew=anew, cancelled=cancelled)
 
     def _bearer(
         self,
@@ -259,16 +277,17 @@ class Authenticator:
         if login and not self._may_have_login(server, origin):
             self._withheld[subject.registry] = (
                 f"the login for {subject.registry} was not sent to {server},"
-                " which is not known to belong to it"
+                " which is not known to belong to it;"
+                f" if it does: {TRUSTED_REALMS}={server}"
             )
             login = None
         request = _token_request(challenge, subject, login)
         patience = self._transport.patience
         with self._transport.open(request, cancelled=cancelled) as answer:
             if answer.status != 200:
-                raise _token_refused(
-                    answer, subject.registry, login, within_s=patience.error_body_s
-                )
+                said = RegistryWords.parse(answer.error_text(within_s=patience.error_body_s))
+                reasons = [str(said), *self.notes(subject)]
+                raise _token_refused(answer, subject.registry, login, reasons)
             raw = answer.read(max_bytes=MAX_TOKEN_BYTES, within_s=patience.body_s, what="token")
         token, lifetime_s = _parse_token(raw, server)
         return self._proof(f"Bearer {token}", lifetime_s)
@@ -312,9 +331,10 @@ def _token_request(challenge: Challenge, subject: Subject, login: Login | None) 
             "grant_type": "refresh_token",
             "refresh_token": login.identity_token,
             "client_id": CLIENT_ID,
-            "service": service,
-            "scope": " ".join(scopes),
         }
+        # Artifact Registry names no service, a bare /v2/ no scope.
+        form |= {"service": service} if service else {}
+        form |= {"scope": " ".join(scopes)} if scopes else {}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return Request("POST", realm, headers, urlencode(form).encode())
     fields = [("service", service)] if service else []
@@ -328,10 +348,10 @@ def _token_request(challenge: Challenge, subject: Subject, login: Login | None) 
 
 
 def _token_refused(
-    answer: Answer, registry: str, login: Login | None, *, within_s: float
+    answer: Answer, registry: str, login: Login | None, reasons: list[str]
 ) -> RegistryError:
     host = answer.origin.shown
-    why = str(RegistryWords.parse(answer.error_text(within_s=within_s))) or None
+    why = "\n".join(each for each in reasons if each) or None
     if answer.status == 429:
         hint = "wait a few minutes"
         return RateLimited(f"{host} asks us to slow down", why=why, hint=hint, where=host)
@@ -342,8 +362,9 @@ def _token_refused(
             where=login.source or None,
             hint=f"log in again: {login_command(registry)}",
         )
-    if answer.status in {401, 403}:
-        return Unauthorized(f"{host} gives nothing without a login", why=why)
+    if answer.status in {401, 403, 406}:  # Artifactory says 406 to the anonymous
+        hint = f"log in: {login_command(registry)}"
+        return Unauthorized(f"{host} gives nothing without a login", why=why, hint=hint)
     if answer.status >= 500:
         return RegistryUnreachable(f"{host} is out of order", why=f"HTTP {answer.status}")
     return RegistryAnswered(f"{host} gives no token", why=why or f"HTTP {answer.status}")

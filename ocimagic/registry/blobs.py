@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import RegistryAnswered, RegistryUnreachable, SizeMismatch
-from ocimagic.registry.message import refuse_cancelled
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator
 
     from ocimagic.registry.message import Answer
@@ -42,8 +40,8 @@ class BlobStream:
     chunks: Iterator[bytes]
 
 
-def check_range(answer: Answer, descriptor: Descriptor, offset: int) -> None:
-    """Check that a 206 holds what was asked for.
+def check_range(answer: Answer, descriptor: Descriptor, start: int, end: int) -> None:
+    """Check that a 206 holds what was asked for: [start, end).
 
     Raises:
         RegistryAnswered: no Content-Range, or one of another part.
@@ -51,10 +49,10 @@ def check_range(answer: Answer, descriptor: Descriptor, offset: int) -> None:
     """
     said = answer.header("content-range")
     found = _CONTENT_RANGE.fullmatch(said)
-    if not found or int(found[1]) != offset or int(found[2]) != descriptor.size - 1:
+    if not found or int(found[1]) != start or int(found[2]) != end - 1:
         raise RegistryAnswered(
             f"{answer.origin.shown} sends another part of the blob than asked for",
-            why=f"asked for bytes from {offset}, Content-Range is {said[:80]!r}",
+            why=f"asked for bytes {start} to {end - 1}, Content-Range is {said[:80]!r}",
             where=descriptor.digest,
         )
     if found[3] != "*":
@@ -72,24 +70,40 @@ def check_length(answer: Answer, descriptor: Descriptor) -> None:
         _check_size(int(said), descriptor)
 
 
-def chunks_of(
-    answer: Answer,
-    descriptor: Descriptor,
-    *,
-    start: int,
-    skip: int,
-    cancelled: threading.Event | None,
+def body_from(
+    answer: Answer, descriptor: Descriptor, start: int, end: int | None = None
 ) -> Iterator[bytes]:
-    """Yield a blob's bytes from ``start`` on, dropping ``skip`` bytes of the body first."""
-    reached = start - skip
+    """Yield a blob's bytes from ``start`` on, whether the answer has all of it or that part.
+
+    Args:
+        answer: 206 of [start, end), or 200.
+        descriptor: of the blob.
+        start: the first byte that is wanted.
+        end: where the part ends; None for the blob's own end.
+
+    Raises:
+        SizeMismatch: there is more or less of it.
+        RegistryUnreachable: the connection broke.
+    """
+    is_part = answer.status == 206
+    reached = start if is_part else 0
+    most = end if is_part and end is not None else descriptor.size
+    for piece in answer.pieces():
+        reached += len(piece)
+        _check_not_longer(reached, most, descriptor)
+        wanted = piece[max(0, len(piece) - max(0, reached - start)) :]
+        if wanted:
+            yield wanted
+    _check_complete(reached, most, answer, descriptor)
+
+
+def chunks_of(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield pieces joined to about 1 MiB, or what came within a second."""
     buffer = bytearray()
     flushed = time.monotonic()
     try:
-        for piece in answer.pieces():
-            refuse_cancelled(cancelled, answer.request.url)
-            reached += len(piece)
-            _check_not_longer(reached, descriptor)
-            buffer += piece[max(0, len(piece) - max(0, reached - start)) :]
+        for piece in pieces:
+            buffer += piece
             if len(buffer) >= CHUNK_BYTES or time.monotonic() - flushed > _FLUSH_S:
                 yield bytes(buffer)
                 buffer.clear()
@@ -101,23 +115,22 @@ def chunks_of(
         raise
     if buffer:
         yield bytes(buffer)
-    _check_complete(reached, answer, descriptor)
 
 
-def _check_not_longer(reached: int, descriptor: Descriptor) -> None:
-    if reached > descriptor.size:
-        _check_size(reached, descriptor)
+def _check_not_longer(reached: int, most: int, descriptor: Descriptor) -> None:
+    if reached > most:
+        raise SizeMismatch(f"blob {descriptor.digest.short}", expected=most, actual=reached)
 
 
-def _check_complete(reached: int, answer: Answer, descriptor: Descriptor) -> None:
-    if reached == descriptor.size:
+def _check_complete(reached: int, most: int, answer: Answer, descriptor: Descriptor) -> None:
+    if reached == most:
         return
     if answer.header("content-length") or answer.header("transfer-encoding"):
-        _check_size(reached, descriptor)
+        raise SizeMismatch(f"blob {descriptor.digest.short}", expected=most, actual=reached)
     # Nothing said how long the body is, so its end and a break look the same.
     raise RegistryUnreachable(
         f"the connection to {answer.origin.shown} broke",
-        why=f"it ended after {reached} of {descriptor.size} bytes",
+        why=f"it ended after {reached} of {most} bytes",
         where=descriptor.digest,
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from ocimagic.registry.auth import Authenticator, Subject
 from ocimagic.registry.blobs import BlobStream, check_length, check_range, chunks_of
 from ocimagic.registry.message import Request
 from ocimagic.registry.origin import Origin, resolve_step
+from ocimagic.registry.ranges import Lanes, Spread, Spreading
 from ocimagic.registry.refusal import RateLimit, login_refusal, refusal
 from ocimagic.registry.transport import Transport
 from ocimagic.registry.upload import AGENT, Uploader
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ocimagic.errors import OcimagicError
+    from ocimagic.registry.cloudlogins import CloudLogins
     from ocimagic.registry.credentials import Credentials
     from ocimagic.registry.message import Answer
     from ocimagic.registry.settings import RegistrySettings
@@ -68,8 +69,9 @@ class RegistryClient:
     Args:
         transport: connections; shared with other clients if you like.
         credentials: where logins are; None reads public images only.
-        trusted_realms: see Authenticator.
-        settings: what this machine says of registries: mirrors.
+        clouds: where more are, for clouds' own registries.
+        settings: what this machine says of registries: mirrors, token servers to trust.
+        spreading: when a blob comes over several connections; blobs and twins share them.
     """
 
     def __init__(
@@ -77,14 +79,19 @@ class RegistryClient:
         transport: Transport | None = None,
         credentials: Credentials | None = None,
         *,
-        trusted_realms: frozenset[str] = frozenset(),
+        clouds: CloudLogins | None = None,
         settings: RegistrySettings | None = None,
+        spreading: Spreading | None = None,
     ) -> None:
         self._transport = transport or Transport()
         self._settings = settings
-        self._auth = Authenticator(self._transport, credentials, trusted_realms=trusted_realms)
-        # One place shared by all twins; append and read are atomic.
-        self._latest_limit: deque[RateLimit] = deque(maxlen=1)
+        trusted = settings.trusted_realms if settings else frozenset()
+        self._auth = Authenticator(
+            self._transport, credentials, clouds=clouds, trusted_realms=trusted
+        )
+        # Shared by all twins; setting and reading an item are atomic.
+        self._limits: dict[str, RateLimit] = {}
+        self._lanes = Lanes(spreading)
         self._cancelled: threading.Event | None = None
 
     def until(self, cancelled: threading.Event) -> RegistryClient:
@@ -96,10 +103,9 @@ class RegistryClient:
         twin._cancelled = cancelled  # noqa: SLF001  its own class
         return twin
 
-    @property
-    def rate_limit(self) -> RateLimit | None:
-        """The pulls that the registry asked last still gives; None when none has said."""
-        return next(iter(tuple(self._latest_limit)), None)
+    def rate_limit(self, registry: str) -> RateLimit | None:
+        """Return the pulls that a registry still gives; None when it has not said."""
+        return self._limits.get(registry)
 
     def places(self, reference: Reference) -> list[Reference]:
         """Return where to ask for what a reference names, in turn: mirrors, then its own place.
@@ -122,7 +128,7 @@ class RegistryClient:
             RegistryError: unreachable, or an answer that breaks the spec.
         """
         with self._ask("HEAD", reference, _manifest_path(reference), accept) as answer:
-            self._remember(answer)
+            self._remember(answer, reference)
             if answer.status in {404, 429}:
                 raise self._refused(answer, reference, what="image")
             described = _described(answer) if answer.status == 200 else None
@@ -143,7 +149,7 @@ class RegistryClient:
         """
         patience = self._transport.patience
         with self._ask("GET", reference, _manifest_path(reference), accept) as answer:
-            self._remember(answer)
+            self._remember(answer, reference)
             if answer.status != 200:
                 raise self._refused(answer, reference, what="image")
             _refuse_encoded(answer)
@@ -172,23 +178,27 @@ class RegistryClient:
             yield BlobStream(offset, iter(()))
             return
         offset = offset if 0 < offset < descriptor.size else 0
-        answer = self._ask_blob(reference, descriptor, offset)
+        answer = self._ask_blob(reference, descriptor, offset, descriptor.size, self._cancelled)
         if answer.status == 416:
             answer.close()
             offset = 0
-            answer = self._ask_blob(reference, descriptor, 0)
+            answer = self._ask_blob(reference, descriptor, 0, descriptor.size, self._cancelled)
         with answer:
             if answer.status == 206 and offset:
-                check_range(answer, descriptor, offset)
+                check_range(answer, descriptor, offset, descriptor.size)
             elif answer.status == 200:
                 check_length(answer, descriptor)
             else:
                 raise self._refused(answer, reference, what="blob")
-            skip = offset if answer.status == 200 else 0
-            yield BlobStream(
-                offset,
-                chunks_of(answer, descriptor, start=offset, skip=skip, cancelled=self._cancelled),
-            )
+
+            def part(start: int, end: int, stop: threading.Event | None) -> Answer:
+                found = self._ask_blob(reference, descriptor, start, end, stop)
+                if found.status not in {200, 206}:
+                    raise self._refused(found, reference, what="blob")
+                return found
+
+            with Spread(descriptor, part, self._lanes, cancelled=self._cancelled) as spread:
+                yield BlobStream(offset, chunks_of(spread.pieces(answer, offset)))
 
     def tags(self, reference: Reference) -> list[str]:
         """List the tags of a repository, in the registry's order.
@@ -267,9 +277,20 @@ class RegistryClient:
         subject = Subject(reference.registry, reference.repository)
         return self._auth.open(Request(method, url, sent), subject, cancelled=self._cancelled)
 
-    def _ask_blob(self, reference: Reference, descriptor: Descriptor, offset: int) -> Answer:
-        headers = {"Range": f"bytes={offset}-{descriptor.size - 1}"} if offset else {}
-        return self._ask("GET", reference, f"blobs/{descriptor.digest}", headers=headers)
+    def _ask_blob(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        start: int,
+        end: int,
+        stop: threading.Event | None,
+    ) -> Answer:
+        is_part = start > 0 or end < descriptor.size
+        headers = {"Range": f"bytes={start}-{end - 1}"} if is_part else {}
+        twin = self.until(stop) if stop else self
+        return twin._ask(  # noqa: SLF001  its own class
+            "GET", reference, f"blobs/{descriptor.digest}", headers=headers
+        )
 
     def _refused(self, answer: Answer, reference: Reference, *, what: str) -> OcimagicError:
         subject = Subject(reference.registry, reference.repository)
@@ -281,10 +302,10 @@ class RegistryClient:
             notes=self._auth.notes(subject),
         )
 
-    def _remember(self, answer: Answer) -> None:
+    def _remember(self, answer: Answer, reference: Reference) -> None:
         limit = RateLimit.of(answer)
         if limit:
-            self._latest_limit.append(limit)
+            self._limits[reference.registry] = limit
 
 
 def _manifest_path(reference: Reference) -> str:

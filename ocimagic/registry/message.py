@@ -6,8 +6,11 @@ registry stored.  What urllib3 raises becomes one of our errors here and nowhere
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import RegistryAnswered, RegistryError, RegistryUnreachable
@@ -145,6 +148,11 @@ class Answer:
                 self._error_text = b""
         return self._error_text
 
+    def interrupt(self) -> None:
+        """Let another thread that waits for the body see its end at once."""
+        with contextlib.suppress(ValueError, RuntimeError, OSError):  # it is over already
+            self._raw.shutdown()
+
     def close(self) -> None:
         """Give the connection back to its pool, or drop it when the body was not read.
 
@@ -156,6 +164,23 @@ class Answer:
         elif self.status >= 300:
             self.error_text(within_s=_DRAIN_S)
         self._raw.close()
+
+
+def retry_after_s(text: str) -> float | None:
+    """Return what a Retry-After header asks to wait; None when it is none.
+
+    It is seconds or an HTTP date; that of Docker Hub has been seconds since 1970 too.
+    """
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    try:
+        if re.fullmatch(r"[0-9]{10}", text):
+            then = float(text)
+        else:
+            then = parsedate_to_datetime(text).timestamp()
+        return max(0.0, then - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def refuse_cancelled(cancelled: threading.Event | None, url: str) -> None:

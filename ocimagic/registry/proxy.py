@@ -25,7 +25,8 @@ def proxy_for(origin: Origin, env: Mapping[str, str]) -> str | None:
         InvalidOption: the proxy is neither http nor https.
     """
     name = f"{origin.scheme}_proxy"
-    proxy = env.get(name) or env.get(name.upper()) or ""
+    names = (name, name.upper(), "all_proxy", "ALL_PROXY")
+    name, proxy = next(((each, env[each]) for each in names if env.get(each)), (name, ""))
     if not proxy or origin.reach == "loopback":
         return None
     exceptions = env.get("no_proxy") or env.get("NO_PROXY") or ""
@@ -36,7 +37,7 @@ def proxy_for(origin: Origin, env: Mapping[str, str]) -> str | None:
     if scheme not in {"http", "https"}:
         raise InvalidOption(
             f"a proxy that speaks {scheme} is not supported",
-            where=f"environment variable {name.upper()}",
+            where=f"environment variable {name}",
             hint="use an http:// or https:// proxy",
         )
     return url

@@ -5,8 +5,10 @@ Spec: distribution-spec "Error Codes"; Docker Hub's pull limits.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import (
@@ -18,9 +20,9 @@ from ocimagic.errors import (
     RegistryUnreachable,
     Unauthorized,
 )
-from ocimagic.registry.message import MAX_ERROR_BYTES
+from ocimagic.registry.cloudhosts import login_command
+from ocimagic.registry.message import MAX_ERROR_BYTES, retry_after_s
 from ocimagic.spec.codec import decode
-from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,6 +105,17 @@ class RateLimit:
             return None
         source = answer.header("docker-ratelimit-source")
         return cls(limit[0], remaining[0], limit[1], source or None)
+
+    @property
+    def is_anonymous(self) -> bool | None:
+        """Say whether an address is counted, and no user; None when the registry does not say."""
+        if self.source is None:
+            return None
+        try:
+            ip_address(self.source)
+        except ValueError:
+            return False
+        return True
 
 
 def _count(header: str) -> tuple[int, int] | None:
@@ -231,11 +244,6 @@ def _unauthorized(
     )
 
 
-def login_command(registry: str) -> str:
-    """Return what to type to log in; docker's and podman's logins are ours too."""
-    return "docker login" if registry == DEFAULT_REGISTRY else f"docker login {registry}"
-
-
 def _rate_limited(answer: Answer, words: RegistryWords, host: str) -> RateLimited:
     limit = RateLimit.of(answer)
     reasons = [str(words)]
@@ -245,11 +253,30 @@ def _rate_limited(answer: Answer, words: RegistryWords, host: str) -> RateLimite
             f"it gives {limit.limit} pulls{hours} to each network address, which a whole class"
             " may share, or to each user who is logged in"
         )
-    wait = answer.header("retry-after")
-    hint = f"wait {wait} seconds" if wait.isdigit() else "wait"
     return RateLimited(
         f"{host} gives no more pulls for now",
         why="\n".join(reason for reason in reasons if reason) or None,
-        hint=f"{hint}, log in with `docker login`, or use images you already have",
+        hint=f"{_when_to_come_back(answer, limit)},\n"
+        "log in with `docker login`, or use images you already have",
         where=host,
     )
+
+
+def _when_to_come_back(answer: Answer, limit: RateLimit | None) -> str:
+    wait_s = retry_after_s(answer.header("retry-after"))
+    if wait_s is not None:
+        return f"come back in {_long(wait_s)}"
+    if limit and limit.window_s:
+        # Nothing says when the window began.
+        return f"come back in {_long(limit.window_s)} at the latest"
+    return "wait"
+
+
+def _long(seconds: float) -> str:
+    """Write a time to wait, rounded up: who comes too early waits twice."""
+    if seconds <= 90:
+        return f"{max(1, math.ceil(seconds))} seconds"
+    minutes = math.ceil(seconds / 60)
+    if minutes <= 90:
+        return f"{minutes} minutes"
+    return f"{math.ceil(minutes / 60)} hours"

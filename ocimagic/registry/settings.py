@@ -1,9 +1,9 @@
 """What this machine says of registries: which to trust without TLS, mirrors, certificates.
 
 Read where docker and podman keep it, so that nobody has to say it twice:
-``OCIMAGIC_INSECURE_REGISTRIES``, docker's ``daemon.json``, containers' ``registries.conf`` and
-both of their ``certs.d``.  A file that cannot be understood is noted in ``problems`` and passed
-over.
+``OCIMAGIC_INSECURE_REGISTRIES`` and ``OCIMAGIC_TRUSTED_REALMS``, docker's ``daemon.json``,
+containers' ``registries.conf`` and both of their ``certs.d``.  A file that cannot be understood
+is noted in ``problems`` and passed over.
 
 Spec: dockerd's "registry-mirrors", "insecure-registries" and "Verify repository client with
 certificates"; containers-registries.conf(5); containers-certs.d(5).
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ocimagic.spec.reference import Reference
 
 INSECURE = "OCIMAGIC_INSECURE_REGISTRIES"
+TRUSTED_REALMS = "OCIMAGIC_TRUSTED_REALMS"
 _ETC = Path("/etc")
 _FAULTS = (OSError, ValueError, TypeError, AttributeError, KeyError)
 
@@ -38,10 +39,12 @@ class Mirror:
     Attributes:
         prefix: ``host`` or ``host/path``, as references have it.
         location: what stands there instead.
+        serves: ``all``, or only what is asked for by digest, or by tag.
     """
 
     prefix: str
     location: str
+    serves: str = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class RegistrySettings:
         mirrors: in the order they are to be asked.
         blocked: prefixes that are not to be asked at all.
         certificate_directories: with a directory per host in each.
+        trusted_realms: hosts of token servers that may get the login of a registry on another
+            host, as a self-hosted GitLab's does.
         problems: what could not be used, one sentence each.
     """
 
@@ -73,6 +78,7 @@ class RegistrySettings:
     mirrors: tuple[Mirror, ...] = ()
     blocked: frozenset[str] = frozenset()
     certificate_directories: tuple[Path, ...] = ()
+    trusted_realms: frozenset[str] = frozenset()
     problems: list[str] = field(default_factory=list)
 
     @classmethod
@@ -87,6 +93,7 @@ class RegistrySettings:
         config = Path(env["XDG_CONFIG_HOME"]) if env.get("XDG_CONFIG_HOME") else home / ".config"
         found = cls(
             insecure=frozenset(_hosts(env.get(INSECURE, "").split(","))),
+            trusted_realms=frozenset(_hosts(env.get(TRUSTED_REALMS, "").split(","))),
             certificate_directories=(
                 config / "containers/certs.d",
                 etc / "containers/certs.d",
@@ -115,7 +122,10 @@ class RegistrySettings:
             )
         fitting = [each for each in self.mirrors if _covers(each.prefix, name)]
         longest = max((len(each.prefix) for each in fitting), default=0)
-        chosen = [each for each in fitting if len(each.prefix) == longest]
+        kind = "digest-only" if reference.digest else "tag-only"
+        chosen = [
+            each for each in fitting if len(each.prefix) == longest and each.serves in {"all", kind}
+        ]
         return [*(_moved(reference, each, name) for each in chosen), reference]
 
     def certificates(self, host: str) -> Certificates:
@@ -159,8 +169,10 @@ class RegistrySettings:
             if entry.get("blocked"):
                 self.blocked |= {prefix}
             found = []
+            usual = "digest-only" if entry.get("mirror-by-digest-only") else "all"
             for each in entry.get("mirror", []):
-                found.append(Mirror(prefix, registry_key(each["location"])))
+                serves = each.get("pull-from-mirror", usual)
+                found.append(Mirror(prefix, registry_key(each["location"]), serves))
                 if each.get("insecure"):
                     self.insecure |= {found[-1].location.partition("/")[0]}
             if location != prefix:

@@ -6,15 +6,18 @@ with the request to another.  One Transport serves any number of threads and cli
 
 from __future__ import annotations
 
-import re
 import threading
-import time
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import InvalidOption, RegistryAnswered, RegistryError, RegistryUnreachable
-from ocimagic.registry.message import Answer, Request, failure, refuse_cancelled
+from ocimagic.registry.message import (
+    Answer,
+    Request,
+    failure,
+    refuse_cancelled,
+    retry_after_s,
+)
 from ocimagic.registry.origin import HUB_HOST, Origin, check_step, resolve_step, shown_url
 from ocimagic.registry.proxy import proxy_for
 from ocimagic.registry.settings import Certificates
@@ -71,6 +74,8 @@ class Transport:
         ca_file: PEM certificates to trust besides the system's.
         certificates: says what is kept for a host (``name`` or ``name:port``): authorities to
             trust, and what proves who we are.
+        patience: how long to wait for what.
+        wait: pauses between tries, until the event is set or so many seconds are over.
     """
 
     def __init__(
@@ -81,12 +86,14 @@ class Transport:
         ca_file: Path | None = None,
         certificates: Callable[[str], Certificates] | None = None,
         patience: Patience | None = None,
+        wait: Callable[[threading.Event, float | None], object] = threading.Event.wait,
     ) -> None:
         self.insecure = insecure
         self.patience = patience or Patience()
         self._env = dict(env or {})
         self._ca_file = ca_file
         self._certificates = certificates or (lambda _: Certificates())
+        self._pause = wait
         self._lock = threading.Lock()
         self._pools: dict[tuple[str, bool, Certificates], PoolManager] = {}
         self._base_urls: dict[str, str] = {}
@@ -265,18 +272,8 @@ class Transport:
         return asked if asked <= self.patience.retry_after_s else None
 
     def _wait(self, seconds: float | None, url: str, cancelled: threading.Event | None) -> None:
-        (cancelled or threading.Event()).wait(seconds)
+        self._pause(cancelled or threading.Event(), seconds)
         refuse_cancelled(cancelled, url)
-
-
-def retry_after_s(text: str) -> float | None:
-    """Read a Retry-After header: seconds or an HTTP date; None when it is neither."""
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
 
 
 def _without_login(headers: Mapping[str, str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from ocimagic.model.event import (
 from ocimagic.render.escape import markup, shorten, visible
 from ocimagic.render.html import paragraph, preformatted, table_html
 from ocimagic.render.table import INSTRUCTION_WIDTH, Table
-from ocimagic.render.units import human_seconds, human_size
+from ocimagic.render.units import human_rate, human_seconds, human_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BAR_WIDTH = 24
 TAIL_LINES = 8
 _LINE_LENGTH = 200
+_MOVING = frozenset({LayerPhase.DOWNLOADING, LayerPhase.UPLOADING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,11 @@ class PullProgress:
         )
 
     @property
+    def bytes_per_s(self) -> float:
+        """Return how fast all layers move together now; 0 when none does."""
+        return sum(layer.bytes_per_s for layer in self.layers if layer.phase in _MOVING)
+
+    @property
     def total_bytes(self) -> int:
         """Return the compressed size of all layers."""
         return sum(layer.total_bytes for layer in self.layers)
@@ -80,7 +86,7 @@ class PullProgress:
         if not self.layers:
             return ""
         lines = [_layer_line(layer, is_over=self.is_over) for layer in self.layers]
-        return "\n".join([f"{visible(self.reference)}: {self._sum()}", *lines])
+        return "\n".join([f"{visible(self.reference)}: {self.summary()}", *lines])
 
     def html(self) -> str:
         """Draw a bar per layer."""
@@ -89,15 +95,18 @@ class PullProgress:
         rows = "".join(_layer_row(layer, is_over=self.is_over) for layer in self.layers)
         return (
             '<table style="border-collapse:collapse"><caption style="text-align:left">'
-            f"{markup(self.reference)}: {self._sum()}</caption><thead><tr>"
+            f"{markup(self.reference)}: {self.summary()}</caption><thead><tr>"
             '<th scope="col" style="text-align:left">LAYER</th>'
             '<th scope="col" style="text-align:left">STATE</th>'
             '<th scope="col" style="text-align:left">PROGRESS</th>'
             f"</tr></thead><tbody>{rows}</tbody></table>"
         )
 
-    def _sum(self) -> str:
+    def summary(self) -> str:
+        """Say in a few words how far it is, and how fast."""
         said = f"{human_size(self.done_bytes)} of {human_size(self.total_bytes)}"
+        if self.bytes_per_s and not self.is_over:
+            said += f", {human_rate(self.bytes_per_s)}"
         unfinished = sum(layer.phase not in ENDED for layer in self.layers)
         return f"{said}, stopped before the end" if self.is_over and unfinished else said
 
@@ -204,17 +213,25 @@ def _phase(layer: LayerProgress, *, is_over: bool) -> str:
     return "not finished" if is_over and layer.phase not in ENDED else layer.phase.value
 
 
-def _amount(layer: LayerProgress) -> str:
+def _amount(layer: LayerProgress, *, is_over: bool) -> str:
     if layer.phase in ENDED:
-        return human_size(layer.total_bytes)
-    return f"{human_size(layer.done_bytes)} of {human_size(layer.total_bytes)}"
+        return ended_amount(layer)
+    said = f"{human_size(layer.done_bytes)} of {human_size(layer.total_bytes)}"
+    moves = layer.phase in _MOVING and layer.bytes_per_s and not is_over
+    return f"{said}, {human_rate(layer.bytes_per_s)}" if moves else said
+
+
+def ended_amount(layer: LayerProgress) -> str:
+    """Say how large a layer is, and how fast it came or went."""
+    size = human_size(layer.total_bytes)
+    return f"{size} at {human_rate(layer.bytes_per_s)}" if layer.bytes_per_s else size
 
 
 def _layer_line(layer: LayerProgress, *, is_over: bool) -> str:
     full = round(_share(layer) * BAR_WIDTH)
     bar = "=" * full + " " * (BAR_WIDTH - full)
     phase = _phase(layer, is_over=is_over)
-    return f"{layer.digest.short}  {phase:<14}  [{bar}]  {_amount(layer)}"
+    return f"{layer.digest.short}  {phase:<14}  [{bar}]  {_amount(layer, is_over=is_over)}"
 
 
 def _layer_row(layer: LayerProgress, *, is_over: bool) -> str:
@@ -225,7 +242,7 @@ def _layer_row(layer: LayerProgress, *, is_over: bool) -> str:
         f"<td {cell}>{_phase(layer, is_over=is_over)}</td>"
         # The words inside are what a reader without <progress> shows.
         f'<td {cell}><progress max="1" value="{_share(layer):.3f}">{percent}</progress> '
-        f"{_amount(layer)}</td></tr>"
+        f"{_amount(layer, is_over=is_over)}</td></tr>"
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         LoggedIn,
         LoggedOut,
         PullResult,
+        PullsLeft,
         PushResult,
         Removed,
         RunResult,
@@ -48,9 +49,22 @@ def pull_sentence(result: PullResult) -> str:
         )
     said += f", digest {result.digest.algorithm}:{result.digest.short}, "
     said += human_seconds(result.seconds)
-    if result.remaining_pulls is not None:
-        said += f"; {count(result.remaining_pulls, 'pull')} left at this registry"
+    if result.pulls_left is not None:
+        said += f"; {_pulls_left(result.pulls_left)}"
     return visible(said)
+
+
+def _pulls_left(said: PullsLeft) -> str:
+    """Say what a registry still gives: ``7 of 10 anonymous pulls left here``."""
+    if said.is_anonymous is None:
+        kind, whose = "pulls", ""
+    elif said.is_anonymous:
+        # Everybody behind one address shares them: a whole class, perhaps.
+        kind, whose = "anonymous pulls", " here"
+    else:
+        kind, whose = "pulls", " for this login"
+    window = f" in {said.window_s / 3600:g} hours" if said.window_s else ""
+    return f"{said.left} of {said.limit} {kind}{window} left{whose}"
 
 
 def push_sentence(result: PushResult) -> str:

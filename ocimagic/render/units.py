@@ -23,6 +23,11 @@ def human_size(size_bytes: float) -> str:
     return f"{size:.3g}{_SIZE_UNITS[unit]}"
 
 
+def human_rate(bytes_per_s: float) -> str:
+    """Write a speed: ``12.3MB/s``."""
+    return f"{human_size(bytes_per_s)}/s"
+
+
 def binary_size(size_bytes: float) -> str:
     """Write a size with binary units and four digits, as docker writes memory: ``23.54GiB``."""
     size, unit = float(size_bytes), 0

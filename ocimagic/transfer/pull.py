@@ -38,6 +38,7 @@ from ocimagic.spec.manifest import Index, Manifest, parse_manifest
 from ocimagic.spec.platform import Platform, host_platform
 from ocimagic.store.blobs import CHUNK, BlobWriter
 from ocimagic.store.images import StoredImage
+from ocimagic.transfer.pace import Pace
 from ocimagic.transfer.unpack import Layer, chunks_of, layers_of
 
 if TYPE_CHECKING:
@@ -62,12 +63,14 @@ class Pulled:
 
     Attributes:
         target: what the name points at in the registry.
+        registry: who gave it: its own, or a mirror.
         downloaded_bytes: over the network, layers only.
         up_to_date: name and content were here already.
     """
 
     image: StoredImage
     target: Digest
+    registry: str
     downloaded_bytes: int
     up_to_date: bool
 
@@ -140,7 +143,8 @@ class _Pull:
         before = self._store.images.name(self._reference)
         known = before is not None and (before.target, before.manifest) == (target, manifest.digest)
         if known and all(self._unpacker.is_ready(layer) for layer in layers):
-            return Pulled(self._store.images.load(manifest.digest), target, 0, up_to_date=True)
+            here = self._store.images.load(manifest.digest)
+            return Pulled(here, target, self._place.registry, 0, up_to_date=True)
         sizes = tuple((layer.blob.digest, layer.blob.size) for layer in layers)
         self._on_event(TransferStarted(str(self._reference), target, sizes))
         self._fetch_layers(layers)
@@ -149,7 +153,7 @@ class _Pull:
         self._store.images.add(manifest, names)
         self._store.layout.publish()
         stored = self._store.images.load(manifest.digest)
-        return Pulled(stored, target, self._downloaded, up_to_date=False)
+        return Pulled(stored, target, self._place.registry, self._downloaded, up_to_date=False)
 
     def check_cancelled(self) -> None:
         """Raise if the caller wants no more of it."""
@@ -189,7 +193,7 @@ class _Pull:
             with self._store.blobs.ingest(descriptor.digest, descriptor.size) as writer:
                 # Another engine may have fetched it while this one waited for its turn.
                 if not self._store.blobs.has_held(descriptor.digest):
-                    self._download(descriptor, writer, None)
+                    self._download(descriptor, writer, None, Pace())
         raw = self._store.blobs.read(descriptor.digest, max_bytes=MAX_CONFIG_BYTES)
         return StoredImage(manifest, ImageConfig.parse(raw), (), 0.0)
 
@@ -242,7 +246,7 @@ class _Pull:
                 self._idle.notify_all()
 
     def _fetch(self, layer: Layer) -> None:
-        blob = layer.blob
+        blob, pace = layer.blob, Pace()
         with (
             self._store.blobs.ingest(blob.digest, blob.size) as writer,
             self._unpacker.unpacking(layer) as unpacking,
@@ -252,12 +256,15 @@ class _Pull:
                     for chunk in chunks_of(file):
                         unpacking.write(chunk)
             else:
-                self._download(blob, writer, unpacking)
-            self._tell(blob, LayerPhase.EXTRACTING, blob.size)
+                pace = Pace()  # what was waited for before is no download
+                self._download(blob, writer, unpacking, pace)
+            self._tell(blob, LayerPhase.EXTRACTING, blob.size, pace.overall())
             unpacking.finish()
-        self._tell(blob, LayerPhase.DONE, blob.size)
+        self._tell(blob, LayerPhase.DONE, blob.size, pace.overall())
 
-    def _download(self, blob: Descriptor, writer: BlobWriter, unpacking: Unpacking | None) -> None:
+    def _download(
+        self, blob: Descriptor, writer: BlobWriter, unpacking: Unpacking | None, pace: Pace
+    ) -> None:
         """Fetch a blob, going on where an earlier try or a broken connection left off."""
         for chunk in writer.resume():
             if unpacking:
@@ -266,7 +273,7 @@ class _Pull:
         while writer.written < blob.size:
             before = writer.written
             try:
-                self._download_on(blob, writer, unpacking)
+                self._download_on(blob, writer, unpacking, pace)
             except RegistryUnreachable:
                 self.check_cancelled()
                 tries = 0 if writer.written - before >= CHUNK else tries + 1
@@ -275,13 +282,14 @@ class _Pull:
         writer.commit()
 
     def _download_on(
-        self, blob: Descriptor, writer: BlobWriter, unpacking: Unpacking | None
+        self, blob: Descriptor, writer: BlobWriter, unpacking: Unpacking | None, pace: Pace
     ) -> None:
         told = 0.0
         with self._client.open_blob(self._place, blob, offset=writer.written) as stream:
             skip = writer.written - stream.start_offset
             for received in stream.chunks:
                 self._count(len(received))
+                pace.add(len(received))
                 chunk = received[skip:] if skip > 0 else received
                 skip = max(0, skip - len(received))
                 if not chunk:
@@ -291,7 +299,7 @@ class _Pull:
                     unpacking.write(chunk)
                     if time.monotonic() - told > _EVENT_GAP_S:
                         told = time.monotonic()
-                        self._tell(blob, LayerPhase.DOWNLOADING, writer.written)
+                        self._tell(blob, LayerPhase.DOWNLOADING, writer.written, pace.now())
                 if self._failed.is_set() or self._stop.is_set():
                     self.check_cancelled()
                     raise Cancelled("another layer failed")
@@ -300,5 +308,7 @@ class _Pull:
         with self._lock:
             self._downloaded += size
 
-    def _tell(self, blob: Descriptor, phase: LayerPhase, done: int) -> None:
-        self._on_event(LayerProgress(blob.digest, phase, done, blob.size))
+    def _tell(
+        self, blob: Descriptor, phase: LayerPhase, done: int, bytes_per_s: float = 0.0
+    ) -> None:
+        self._on_event(LayerProgress(blob.digest, phase, done, blob.size, bytes_per_s))

@@ -27,6 +27,7 @@ from ocimagic.spec import mediatype
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.manifest import Manifest
 from ocimagic.store.blobs import CHUNK
+from ocimagic.transfer.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,9 +198,10 @@ class _Push:
                 why="the registry does not have it either",
                 hint="pull or build the image again",
             )
-        source = self._source(blob, path or self._store.blobs.path(blob.digest), shown)
+        pace = Pace()
+        source = self._source(blob, path or self._store.blobs.path(blob.digest), shown, pace)
         phase = LayerPhase.MOUNTED if self._send(blob, source) else LayerPhase.DONE
-        self._tell(shown, phase, blob.size, blob.size)
+        self._tell(shown, phase, blob.size, blob.size, pace.overall())
         return blob
 
     def _send(self, blob: Descriptor, source: Source) -> bool:
@@ -258,7 +260,13 @@ class _Push:
 
     # -- bytes ---------------------------------------------------------------------
 
-    def _source(self, blob: Descriptor, path: Path, shown: Descriptor | None = None) -> Source:
+    def _source(
+        self,
+        blob: Descriptor,
+        path: Path,
+        shown: Descriptor | None = None,
+        pace: Pace | None = None,
+    ) -> Source:
         told = [0.0]
 
         def read(offset: int) -> Iterator[bytes]:
@@ -270,14 +278,24 @@ class _Push:
                     yield chunk
 
         def on_sent(done: int) -> None:
+            if pace is not None:
+                pace.reached(done)
             if shown is not None and time.monotonic() - told[0] > _EVENT_GAP_S:
                 told[0] = time.monotonic()
-                self._tell(shown, LayerPhase.UPLOADING, done, blob.size)
+                rate = pace.now() if pace else 0.0
+                self._tell(shown, LayerPhase.UPLOADING, done, blob.size, rate)
 
         return Source(read, on_sent)
 
-    def _tell(self, layer: Descriptor, phase: LayerPhase, done: int, total: int) -> None:
-        self._on_event(LayerProgress(layer.digest, phase, done, total))
+    def _tell(
+        self,
+        layer: Descriptor,
+        phase: LayerPhase,
+        done: int,
+        total: int,
+        bytes_per_s: float = 0.0,
+    ) -> None:
+        self._on_event(LayerProgress(layer.digest, phase, done, total, bytes_per_s))
 
     # -- afterwards ----------------------------------------------------------------
 

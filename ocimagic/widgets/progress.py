@@ -8,7 +8,7 @@ import ipywidgets
 
 from ocimagic.model.event import ENDED, LayerPhase
 from ocimagic.render.escape import markup
-from ocimagic.render.units import human_size
+from ocimagic.render.units import human_rate, human_size
 
 if TYPE_CHECKING:
     from ocimagic.model.event import LayerProgress
@@ -28,8 +28,7 @@ class PullBars(ipywidgets.VBox):
 
     def draw(self, state: PullProgress) -> None:
         """Move the bars to where a pull is."""
-        done, total = human_size(state.done_bytes), human_size(state.total_bytes)
-        self.title.value = f"{markup(state.reference)}: {done} of {total}"
+        self.title.value = f"{markup(state.reference)}: {markup(state.summary())}"
         if {layer.digest for layer in state.layers} != self.bars.keys():
             self.bars = {layer.digest: _bar(layer) for layer in state.layers}
             self.children = (self.title, *self.bars.values())
@@ -55,4 +54,5 @@ def _move(bar: ipywidgets.FloatProgress, layer: LayerProgress) -> None:
         bar.bar_style = _STYLES.get(layer.phase, "")
         bar.tooltip = (
             f"layer {layer.digest.short}, {human_size(layer.total_bytes)}: {layer.phase.value}"
+            + (f", {human_rate(layer.bytes_per_s)}" if layer.bytes_per_s else "")
         )

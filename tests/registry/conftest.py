@@ -1,7 +1,9 @@
 import json
+import ssl
 import subprocess
 
 import pytest
+from emulation import HOSTS, World
 from pusher import Pusher, assert_whole
 from scripted import ScriptedServer
 
@@ -155,3 +157,28 @@ def certificate(tmp_path_factory):
     if subprocess.run(words, capture_output=True, check=False).returncode:
         pytest.skip("openssl cannot make a certificate")
     return room / "cert.pem", room / "key.pem"
+
+
+@pytest.fixture(scope="session")
+def clouds_certificate(tmp_path_factory):
+    """Make a certificate for all emulated hosts."""
+    room = tmp_path_factory.mktemp("clouds")
+    names = ",".join(f"DNS:{host}" for host in HOSTS)
+    words = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+        "-nodes", "-keyout", room / "key.pem", "-out", room / "cert.pem", "-days", "2",
+        "-subj", "/CN=clouds", "-addext", f"subjectAltName={names}",
+    ]  # fmt: skip
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("openssl cannot make a certificate")
+    return room / "cert.pem", room / "key.pem"
+
+
+@pytest.fixture
+def world(clouds_certificate, patience, tmp_path):
+    """The emulated clouds, empty."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*clouds_certificate)
+    world = World(tls, clouds_certificate[0], patience, tmp_path)
+    yield world
+    world.close()

@@ -17,6 +17,10 @@ class Seen:
     body: bytes
     client_port: int = 0
 
+    @property
+    def host(self):
+        return self.headers["host"]
+
 
 @dataclass
 class Reply:
@@ -48,9 +52,13 @@ def drip(connection, stop, *, piece=b"x", every_s=0.02):
 
 
 class ScriptedServer:
-    """Answers ``/v2/`` with 200, unless it is ``guarded``, and the rest with ``script(seen)``."""
+    """Answers ``/v2/`` with 200, unless it is ``guarded``, and the rest with ``script(seen)``.
 
-    def __init__(self, script, *, address="127.0.0.1", tls=None, guarded=False):
+    With ``stands_for`` it is a proxy that answers itself, over TLS, for whatever host it is asked
+    to connect to: so a whole cloud can be met under its own names.
+    """
+
+    def __init__(self, script, *, address="127.0.0.1", tls=None, guarded=False, stands_for=None):
         self.script = script
         self.guarded = guarded
         self.seen: list[Seen] = []
@@ -81,6 +89,20 @@ class ScriptedServer:
                 owner._answer(self)
 
             do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+
+            def do_CONNECT(self):
+                self.send_response(200)
+                self.end_headers()
+                self.connection = stands_for.wrap_socket(self.connection, server_side=True)
+                owner._open.add(self.connection)
+                self.rfile = self.connection.makefile("rb")
+                self.wfile = self.connection.makefile("wb", buffering=0)
+                self.close_connection = False
+
+            def finish(self):
+                super().finish()
+                owner._open.discard(self.connection)
+                self.connection.close()
 
             def log_message(self, *args):
                 pass

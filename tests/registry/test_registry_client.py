@@ -1,5 +1,6 @@
 import hashlib
 import threading
+import time
 
 import pytest
 from scripted import Reply
@@ -155,9 +156,23 @@ def test_rate_limit_is_remembered(scripted, client, image):
         ("Docker-RateLimit-Source", "192.0.2.1"),
     ]
     server = scripted(lambda seen: Reply(headers=headers, body=image[0].raw))
-    assert client.rate_limit is None
+    assert client.rate_limit(server.host) is None
     client.until(threading.Event()).manifest(Reference.parse(f"{server.host}/x"))
-    assert client.rate_limit == RateLimit(100, 76, 21600, "192.0.2.1")
+    assert client.rate_limit(server.host) == RateLimit(100, 76, 21600, "192.0.2.1")
+    assert client.rate_limit("docker.io") is None, "what another registry says is another's"
+
+
+@pytest.mark.parametrize(
+    ("source", "is_anonymous"),
+    [
+        ("192.0.2.1", True),
+        ("2001:db8::", True),
+        ("89ed1d3c-5d1e-4e6f-8a8d-000000000000", False),
+        (None, None),
+    ],
+)
+def test_whose_pulls_are_counted(source, is_anonymous):
+    assert RateLimit(100, 76, 21600, source).is_anonymous is is_anonymous
 
 
 def test_no_pulls_left(scripted, client):
@@ -169,8 +184,9 @@ def test_no_pulls_left(scripted, client):
     text = str(caught.value)
     assert "You have reached your limit" in text
     assert "100 pulls in 6 hours" in text
+    assert "come back in 6 hours at the latest" in text
     assert len(server.seen) == 1, "asking again does not help"
-    assert client.rate_limit.remaining == 0
+    assert client.rate_limit(server.host).remaining == 0
 
 
 def test_429_is_waited_for_when_the_registry_says_how_long(scripted, client, image):
@@ -179,11 +195,21 @@ def test_429_is_waited_for_when_the_registry_says_how_long(scripted, client, ima
     assert client.manifest(Reference.parse(f"{server.host}/x")).raw == image[0].raw
 
 
-def test_429_is_not_waited_for_when_it_is_long(scripted, client):
-    server = scripted(lambda seen: Reply(429, [("Retry-After", "3600")]))
+@pytest.mark.parametrize(
+    ("retry_after", "said"),
+    [
+        ("60", "60 seconds"),
+        ("3540", "59 minutes"),
+        ("7200", "2 hours"),
+        ("7201", "3 hours"),
+        (str(int(time.time()) + 35_995), "10 hours"),
+    ],
+)
+def test_429_is_not_waited_for_when_it_is_long(scripted, client, retry_after, said):
+    server = scripted(lambda seen: Reply(429, [("Retry-After", retry_after)]))
     with pytest.raises(RateLimited) as caught:
         client.manifest(Reference.parse(f"{server.host}/x"))
-    assert "3600 seconds" in caught.value.hint
+    assert f"come back in {said}," in caught.value.hint
     assert len(server.seen) == 1
 
 

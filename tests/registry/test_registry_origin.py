@@ -138,6 +138,9 @@ def test_shown_url_keeps_secrets(url, shown):
         ("https://quay.io", {"HTTPS_PROXY": "http://p", "no_proxy": "quay.io:443"}, None),
         ("https://10.1.2.3", {"HTTPS_PROXY": "http://p", "no_proxy": "10.0.0.0/8"}, None),
         ("https://quay.io", {"HTTPS_PROXY": "http://p", "no_proxy": "10.0.0.0/8"}, "http://p"),
+        ("https://quay.io", {"ALL_PROXY": "http://p"}, "http://p"),
+        ("http://quay.io", {"all_proxy": "p", "http_proxy": "http://q"}, "http://q"),
+        ("http://quay.io", {"HTTP_PROXY": "http://q"}, "http://q"),
         ("https://quay.io", {}, None),
     ],
 )

@@ -9,9 +9,9 @@ from scripted import Reply
 
 from ocimagic.errors import InvalidOption, RegistryAnswered, RegistryUnreachable
 from ocimagic.registry.client import RegistryClient
-from ocimagic.registry.message import Request
+from ocimagic.registry.message import Request, retry_after_s
 from ocimagic.registry.settings import Certificates
-from ocimagic.registry.transport import Transport, retry_after_s
+from ocimagic.registry.transport import Patience, Transport
 from ocimagic.spec.reference import Reference
 
 
@@ -195,3 +195,15 @@ def test_retry_after_a_date_ahead():
     import time
 
     assert 58 < retry_after_s(formatdate(time.time() + 60, usegmt=True)) <= 60
+
+
+def test_pauses_grow_and_retry_after_takes_their_place(scripted):
+    replies = [Reply(503), Reply(raw=b""), Reply(429, [("Retry-After", "7")]), Reply(502), Reply()]
+    server = scripted(lambda seen: replies[len(server.seen) - 1])
+    waited = []
+    transport = Transport(
+        patience=Patience(tries=5, backoff_s=1), wait=lambda _, seconds: waited.append(seconds)
+    )
+    with transport, transport.open(Request("GET", f"{server.url}/x")) as answer:
+        assert answer.status == 200
+    assert waited == [1, 2, 7, 8]

@@ -38,6 +38,9 @@ def test_nothing_said(read):
 def test_a_variable(read):
     found = read(OCIMAGIC_INSECURE_REGISTRIES=" http://Reg.example:5000/ , other ,")
     assert found.insecure == {"reg.example:5000", "other"}
+    found = read(OCIMAGIC_TRUSTED_REALMS="gitlab.example, other:8443")
+    assert found.trusted_realms == {"gitlab.example", "other:8443"}
+    assert found.insecure == frozenset()
 
 
 def test_dockers_file(read):
@@ -96,6 +99,31 @@ def test_podmans_file(read):
         places(found, "evil.example/x")
     tagged = found.places(Reference.parse(DEBIAN))[0]
     assert (tagged.tag, tagged.digest) == ("12", None)
+
+
+def test_mirrors_of_digests_and_of_tags(read):
+    """What a tag names may be old in a mirror; what a digest names cannot be."""
+    said = """
+    [[registry]]
+    location = "quay.io"
+    mirror-by-digest-only = true
+    [[registry.mirror]]
+    location = "kept.example"
+    [[registry]]
+    location = "ghcr.io"
+    [[registry.mirror]]
+    location = "tags.example"
+    pull-from-mirror = "tag-only"
+    [[registry.mirror]]
+    location = "digests.example"
+    pull-from-mirror = "digest-only"
+    """
+    found = read({"etc/containers/registries.conf": said})
+    digest = "@sha256:" + "0" * 64
+    assert places(found, "quay.io/a/b:1") == ["quay.io/a/b"]
+    assert places(found, f"quay.io/a/b{digest}") == ["kept.example/a/b", "quay.io/a/b"]
+    assert places(found, "ghcr.io/a/b")[0] == "tags.example/a/b"
+    assert places(found, f"ghcr.io/a/b{digest}")[0] == "digests.example/a/b"
 
 
 def test_an_accounts_file_counts_in_place_of_the_machines(read, tmp_path):

@@ -41,6 +41,23 @@ def test_pull():
     assert "stopped" not in end.stopped().text()
 
 
+def test_speed():
+    moving = after(
+        PullProgress(),
+        STARTED,
+        LayerProgress(A, LayerPhase.DOWNLOADING, 500, 1000, 2_500_000.0),
+        LayerProgress(B, LayerPhase.DOWNLOADING, 50, 500, 500_000.0),
+    )
+    lines = moving.text().splitlines()
+    assert lines[0] == "busybox:latest: 550B of 1.5kB, 3MB/s"
+    assert lines[1].endswith("500B of 1kB, 2.5MB/s")
+    assert "500B of 1kB, 2.5MB/s" in moving.html()
+    assert "/s" not in moving.stopped().text(), "a saved notebook does not move"
+    done = after(moving, LayerProgress(A, LayerPhase.DONE, 1000, 1000, 1_200_000.0))
+    assert done.text().splitlines()[1].endswith("1kB at 1.2MB/s")
+    assert done.bytes_per_s == 500_000
+
+
 def test_update_makes_a_new_state():
     before = PullProgress()
     assert before.update(STARTED) is not before

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocimagic.errors import DockerfileError, ImageNotFound, StepFailed
-from ocimagic.model.result import ExitStatus, LayerReport
+from ocimagic.model.result import ExitStatus, LayerReport, PullsLeft
 from ocimagic.model.state import Status
 from ocimagic.render.display import as_text
 from ocimagic.render.error import error_text
@@ -115,7 +115,15 @@ def test_sentences():
     said = {
         samples.pull_result(): "1 layer, 2.16MB downloaded, 4.26MB unpacked, digest sha256:",
         samples.pull_result(up_to_date=True): "is up to date",
-        samples.pull_result(remaining_pulls=7): "7 pulls left",
+        samples.pull_result(pulls_left=PullsLeft(left=7, limit=10, is_anonymous=True)): (
+            "; 7 of 10 anonymous pulls left here"
+        ),
+        samples.pull_result(pulls_left=PullsLeft(left=0, limit=200, window_s=21600)): (
+            "; 0 of 200 pulls in 6 hours left"
+        ),
+        samples.pull_result(pulls_left=PullsLeft(left=9, limit=10, is_anonymous=False)): (
+            "; 9 of 10 pulls left for this login"
+        ),
         samples.run_result(): "exit 0, 0.03s, network host, container removed",
         samples.run_result(exit_code=137, removed=False): "exit 137 (SIGKILL)",
         samples.removed(): "1 name untagged, 1 object deleted, 2.31kB freed",

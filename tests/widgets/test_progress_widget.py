@@ -35,6 +35,14 @@ def test_a_bar_per_layer_moves():
     assert "busybox" in bars.title.value
 
 
+def test_the_speed_is_told():
+    bars = PullBars()
+    bars.draw(state(LayerProgress(ONE, LayerPhase.DOWNLOADING, 40, 100, 2e6)))
+    assert bars.title.value == "busybox: 40B of 100B, 2MB/s"
+    assert bars.bars[ONE].tooltip.endswith("downloading, 2MB/s")
+    bars.close()
+
+
 def test_closing_closes_every_widget():
     bars = PullBars()
     bars.draw(state())

@@ -1,0 +1,147 @@
+"""The memory of a pull: an image of 1 GB beside one of a few bytes, each in a fresh process.
+
+    python bench/memory.py [--scratch DIRECTORY]
+
+Above what the small one takes, the large one may take 80 MB, in the engine's process and in the
+largest of those it began.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import resource
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from ocimagic import Engine
+from ocimagic.registry.server import RegistryServer
+from ocimagic.registry.source import MemorySource
+from ocimagic.spec import mediatype
+from ocimagic.spec.descriptor import Descriptor
+from ocimagic.spec.digest import Digest
+from ocimagic.spec.manifest import Manifest
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+MIB = 1 << 20
+ALLOWED_MIB = 80.0
+SPAWN = multiprocessing.get_context("spawn")
+
+
+class Files(MemorySource):
+    """A source whose large blob is a file."""
+
+    def open_blob(self, repository: str, digest: Digest) -> tuple[int, BinaryIO] | None:
+        """Open a blob."""
+        content = self.blobs.get(digest)
+        if content is None or not content.startswith(b"/"):
+            return super().open_blob(repository, digest)
+        path = Path(content.decode())
+        return path.stat().st_size, path.open("rb")
+
+
+def make_layer(path: Path, mib: int) -> tuple[Digest, Digest]:
+    """Write a layer of one file that does not compress; return its digest and its diff_id."""
+    blob, diff = hashlib.sha256(), hashlib.sha256()
+    packer = zlib.compressobj(0, wbits=31)
+    entry = tarfile.TarInfo("file")
+    entry.size = mib * MIB
+    with path.open("wb") as file:
+
+        def put(tar: bytes) -> None:
+            diff.update(tar)
+            packed = packer.compress(tar)
+            blob.update(packed)
+            file.write(packed)
+
+        put(entry.tobuf())
+        for _ in range(mib):
+            put(os.urandom(MIB))
+        put(bytes(2 * tarfile.BLOCKSIZE))
+        rest = packer.flush()
+        blob.update(rest)
+        file.write(rest)
+    return Digest.of_hash(blob), Digest.of_hash(diff)
+
+
+def serve(scratch: Path, told: Connection) -> None:
+    """Be the registry, with both images."""
+    source = Files()
+    for name, mib in (("small", 0), ("large", 1000)):
+        path = scratch / name
+        digest, diff_id = make_layer(path, mib)
+        source.blobs[digest] = str(path).encode()
+        config = {"os": "linux", "architecture": os_architecture(), "config": {}}
+        config |= {"rootfs": {"type": "layers", "diff_ids": [diff_id]}}
+        raw = json.dumps(config).encode()
+        about = Descriptor(mediatype.OCI_CONFIG, source.add_blob(raw), len(raw))
+        layer = Descriptor(mediatype.OCI_LAYER_GZIP, digest, path.stat().st_size)
+        manifest = Manifest.build(about, [layer])
+        source.add_manifest(name, manifest.raw, manifest.media_type, tags=["latest"])
+    with RegistryServer(source) as server:
+        told.send(server.host)
+        told.recv()
+
+
+def os_architecture() -> str:
+    """Return this machine's architecture as images name it."""
+    from ocimagic.spec.platform import host_platform
+
+    return host_platform().architecture
+
+
+def pull(scratch: Path, name: str, told: Connection) -> None:
+    """Pull one image; tell the peaks of this process before and after, and of its children."""
+    with Engine(scratch / f"root-{name}", environment={"HOME": str(scratch)}) as engine:
+        engine.images.list()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        reference = told.recv()
+        engine.images.pull(reference)
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        engine.images.remove(reference)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    told.send((before, after, children))
+
+
+def measure(scratch: Path) -> dict[str, tuple[float, float]]:
+    """Return how far the peaks rose while each image was pulled, and its children's peaks."""
+    found = {}
+    ours, theirs = SPAWN.Pipe()
+    server = SPAWN.Process(target=serve, args=(scratch, theirs))
+    server.start()
+    host = ours.recv()
+    for name in ("small", "large"):
+        here, there = SPAWN.Pipe()
+        puller = SPAWN.Process(target=pull, args=(scratch, name, there))
+        puller.start()
+        here.send(f"{host}/{name}")
+        before, after, children = here.recv()
+        puller.join()
+        found[name] = ((after - before) / 1024, children / 1024)
+    ours.send(None)
+    server.join()
+    return found
+
+
+def main() -> int:
+    """Print the figures; fail when they are above what is allowed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scratch", help="a directory with 4 GB to spare")
+    with tempfile.TemporaryDirectory(dir=parser.parse_args().scratch) as scratch:
+        found = measure(Path(scratch))
+    engine = found["large"][0]
+    worker = found["large"][1] - found["small"][1]
+    print(f"1 GB pulled: engine {engine:.0f} MiB above start, its largest child {worker:.0f} MiB")
+    return int(max(engine, worker) > ALLOWED_MIB)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
