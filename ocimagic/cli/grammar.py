@@ -15,6 +15,7 @@ from ocimagic.cli import image as images
 from ocimagic.cli import image_archive, refused
 from ocimagic.cli.disk import builder
 from ocimagic.cli.login import login, logout
+from ocimagic.cli.manifest import manifest
 from ocimagic.cli.parser import HelpAsked, Noun, Refused, Verb
 from ocimagic.cli.registry import registry
 from ocimagic.cli.system import doctor, info, inspect, system, version
@@ -34,6 +35,7 @@ ROOT = Noun(
     commands={
         "image": images.image,
         "container": containers.container,
+        "manifest": manifest,
         "system": system,
         "registry": registry,
         "builder": builder,

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ocimagic.cli import refused
+from ocimagic.cli import image_archive, image_remote, refused
 from ocimagic.cli.build_options import build_options
 from ocimagic.cli.container_looking import row_template
 from ocimagic.cli.disk import prune_images
 from ocimagic.cli.filters import keep_images
-from ocimagic.cli.image_archive import VERBS
 from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.rows import HistoryRows, ImageRows
@@ -243,7 +242,8 @@ image = Noun(
         rm,
         prune_images,
         build,
-        *VERBS,
+        *image_archive.VERBS,
+        *image_remote.VERBS,
     ],
     aliases={"list": "ls", "remove": "rm"},
     later=refused.IMAGE_WORDS,

@@ -74,6 +74,12 @@ PUSH = (
     ),
 )
 
+MANIFEST = _group(
+    "which registries have no TLS is said once, in OCIMAGIC_INSECURE_REGISTRIES or daemon.json",
+    "--insecure",
+    takes_value=_SWITCH,
+)
+
 IMAGE_LS = _group(_DISPLAY, "--tree", takes_value=_SWITCH)
 
 IMAGE_ONE_PLATFORM = _group("this version keeps one platform of an image", "--platform")
@@ -116,7 +122,7 @@ _NETWORKS = "networks of their own come with a later version"
 
 ROOT_WORDS = {
     **dict.fromkeys(
-        ("events", "search", "buildx", "context", "manifest", "plugin", "volume"),
+        ("events", "buildx", "context", "plugin", "volume"),
         _LATER,
     ),
     "network": _NETWORKS,

@@ -78,7 +78,7 @@ class Exchange:
         reference = Reference.parse(name)
         if reference.digest or name.rpartition("/")[2].count(":"):
             raise InvalidReference("all tags are wanted, so the name can have none", where=name)
-        tags = self._registry().tags(reference)
+        tags = self.registry_client().tags(reference)
         if not tags:
             raise ImageNotFound(f"{reference.familiar_name} has no tags")
         done: list[PullResult] = []
@@ -103,7 +103,7 @@ class Exchange:
     ) -> PullResult:
         began = time.monotonic()
         done = self._pull(parsed, platform, on_event, cancelled)
-        limit = self._registry().rate_limit
+        limit = self.registry_client().rate_limit
         return PullResult(
             reference=str(parsed),
             image_id=done.image.image_id,
@@ -126,21 +126,12 @@ class Exchange:
         return pull(
             self._store,
             self._unpacker,
-            self._registry(),
+            self.registry_client(),
             reference,
             platform=platform,
             on_event=on_event,
             cancelled=cancelled,
         )
-
-    def _registry(self) -> RegistryClient:
-        if self._client is None:
-            from ocimagic.registry.client import RegistryClient
-
-            settings = self._settings()
-            transport = self._transport(settings)
-            self._client = RegistryClient(transport, self._credentials(), settings=settings)
-        return self._client
 
     def _settings(self) -> RegistrySettings:
         from ocimagic.registry.settings import RegistrySettings
@@ -247,7 +238,7 @@ class Exchange:
             ) from err
         done = push(
             self._store,
-            self._registry(),
+            self.registry_client(),
             image,
             reference,
             compression=compression,
@@ -256,8 +247,8 @@ class Exchange:
         )
         return PushResult(
             reference=str(reference),
-            digest=done.digest,
-            manifest_bytes=done.size_bytes,
+            digest=done.manifest.digest,
+            manifest_bytes=done.manifest.size,
             layers=len(image.manifest.layers),
             there=done.there,
             mounted=done.mounted,
@@ -309,6 +300,16 @@ class Exchange:
         return LoggedOut(registry=host, was_there=was_there)
 
     # -- for the rest of this room ---------------------------------------------
+
+    def registry_client(self) -> RegistryClient:
+        """Return the way to the registries, with this account's logins and settings."""
+        if self._client is None:
+            from ocimagic.registry.client import RegistryClient
+
+            settings = self._settings()
+            transport = self._transport(settings)
+            self._client = RegistryClient(transport, self._credentials(), settings=settings)
+        return self._client
 
     def _layer_bytes(self, diff_id: Digest) -> int:
         record = self._store.images.layer(diff_id)

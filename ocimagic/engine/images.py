@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.archives import Archives
-from ocimagic.engine.exchange import Exchange
 from ocimagic.engine.lineage import base_layers, title, users_of
+from ocimagic.engine.remote import Remote
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.result import (
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ocimagic.store.images import StoredImage
 
 
-class Images(Exchange, Archives):
+class Images(Remote, Archives):
     """Verbs on images; ``name`` is a reference or an image ID, whole or its first digits."""
 
     containers: Containers

@@ -12,6 +12,16 @@ if TYPE_CHECKING:
 
     from ocimagic.model.archive import ArchiveFormat, Imported, Loaded, Saved
     from ocimagic.model.containers import ContainersAPI
+    from ocimagic.model.distribution import (
+        CopyResult,
+        ListPushed,
+        ManifestDetails,
+        ManifestDocument,
+        ManifestList,
+        PlatformChange,
+        ReferrerReport,
+        RegistryListing,
+    )
     from ocimagic.model.isolation import Diagnosis
     from ocimagic.model.options import BuildOptions
     from ocimagic.model.registry import OnRequest, RegistryAPI, RegistryOptions
@@ -68,6 +78,29 @@ class ImagesAPI(Protocol):
         cancelled: threading.Event | None = None,
     ) -> tuple[PushResult, ...]:
         """Bring an image to the registry that its name begins with; one result per tag."""
+        ...
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        all: bool = False,  # noqa: A002  skopeo's word
+        platform: Platform | None = None,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> CopyResult:
+        """Copy an image from registry to registry, past the store; digests stay."""
+        ...
+
+    def list_registry(self, name: str) -> RegistryListing:
+        """List the repositories of a registry, or the tags of a repository."""
+        ...
+
+    def referrers(
+        self, name: str, *, artifact_type: str = "", platform: Platform | None = None
+    ) -> ReferrerReport:
+        """List what a registry has about an image."""
         ...
 
     def login(self, registry: str, username: str, password: str) -> LoggedIn:
@@ -154,6 +187,46 @@ class ImagesAPI(Protocol):
         ...
 
 
+class ManifestsAPI(Protocol):
+    """Verbs on manifests and on lists of them; names are references."""
+
+    def inspect(
+        self, name: str, *, within: str | None = None, on_event: OnEvent = ignore
+    ) -> ManifestDocument:
+        """Return a manifest or an index as it is."""
+        ...
+
+    def details(
+        self, name: str, *, within: str | None = None, on_event: OnEvent = ignore
+    ) -> ManifestDetails:
+        """Return a manifest, or each one that an index names, with its platform."""
+        ...
+
+    def create(self, name: str, images: Sequence[str], *, amend: bool = False) -> ManifestList:
+        """Begin a list of images for several platforms, or add to one."""
+        ...
+
+    def annotate(self, name: str, image: str, change: PlatformChange) -> ManifestList:
+        """Say which platform an image of a list is for."""
+        ...
+
+    def push(
+        self,
+        name: str,
+        *,
+        purge: bool = False,
+        compression: str = "gzip",
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> ListPushed:
+        """Bring the images of a list to its registry, then the list as an index."""
+        ...
+
+    def remove(self, *names: str) -> tuple[str, ...]:
+        """Take lists away that were made here; returns their full names."""
+        ...
+
+
 class DiskAPI(Protocol):
     """Verbs on what is on disk."""
 
@@ -216,6 +289,11 @@ class EngineAPI(Protocol):
     @property
     def images(self) -> ImagesAPI:
         """Return the verbs on images."""
+        ...
+
+    @property
+    def manifests(self) -> ManifestsAPI:
+        """Return the verbs on manifests."""
         ...
 
     @property

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from ocimagic.errors import DigestMismatch, RegistryAnswered, RegistryUnreachable
@@ -19,6 +19,7 @@ from ocimagic.registry.auth import Subject
 from ocimagic.registry.message import Request, refuse_cancelled
 from ocimagic.registry.origin import check_step, resolve_step
 from ocimagic.registry.refusal import refusal
+from ocimagic.spec import mediatype
 from ocimagic.spec.digest import Digest
 
 if TYPE_CHECKING:
@@ -49,6 +50,17 @@ class Source:
 
     read: Callable[[int], Iterable[bytes]]
     on_sent: Callable[[int], None]
+
+
+class PutManifest(NamedTuple):
+    """What became of a manifest.
+
+    Attributes:
+        knows_subject: the registry lists it with what it says something about.
+    """
+
+    digest: Digest
+    knows_subject: bool
 
 
 class Uploader:
@@ -89,6 +101,25 @@ class Uploader:
                 return False
             raise self._refused(answer)
 
+    def has_manifest(self, digest: Digest, *, tag: str | None = None) -> bool:
+        """Ask whether the repository has a manifest, and with it all that it names.
+
+        Args:
+            digest: which.
+            tag: it must be what this names.
+
+        Raises:
+            Unauthorized, RegistryError: what the registry said.
+        """
+        accept = ", ".join((*mediatype.INDEXES, *mediatype.MANIFESTS))
+        url = f"{self._root}/manifests/{tag or digest}"
+        with self._ask("HEAD", url, {"Accept": accept}) as answer:
+            if answer.status == 200:
+                return tag is None or answer.header("docker-content-digest") == digest
+            if answer.status in {400, 404, 405}:
+                return False
+            raise self._refused(answer)
+
     def upload(self, blob: Descriptor, source: Source, *, mount_from: str = "") -> bool:
         """Bring a blob there; say whether it was only taken over from another repository.
 
@@ -118,27 +149,36 @@ class Uploader:
             # Over two connections, the first of which broke, some of it may have arrived twice.
             self._end(self.again(blob), blob, body)
 
-    def put_manifest(self, raw: bytes, media_type: str, *, tag: str | None = None) -> Digest:
-        """Publish a manifest or index, under a tag or by its digest only; return that.
+    def put_manifest(
+        self, raw: bytes, media_type: str, *, tag: str | None = None, digest: Digest | None = None
+    ) -> PutManifest:
+        """Publish a manifest or index under a tag, or by its digest only.
+
+        Args:
+            raw: its bytes.
+            media_type: what they are.
+            tag: its name.
+            digest: what others call it by; None is its SHA-256.
 
         Raises:
             DigestMismatch: the registry keeps something else.
             Unauthorized, RegistryError: what the registry said.
         """
-        digest = Digest.of(raw)
+        digest = digest or Digest.of(raw)
         url = f"{self._root}/manifests/{tag or digest}"
         with self._ask("PUT", url, {"Content-Type": media_type}, raw) as answer:
             if answer.status not in _TAKEN:
                 raise self._refused(answer)
             said = answer.header("docker-content-digest")
-        if said and said != digest and said.startswith("sha256:"):
+            knows_subject = bool(answer.header("oci-subject"))
+        if said and said != digest and said.startswith(f"{digest.algorithm}:"):
             raise DigestMismatch(
                 f"the manifest of {self._reference.familiar}",
                 expected=digest,
                 actual=Digest.parse(said),
                 where=self._reference.registry,
             )
-        return digest
+        return PutManifest(digest, knows_subject)
 
     # -- for the upload of one blob ----------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from ocimagic.errors import InvalidDocument, PlatformNotFound
+from ocimagic.errors import InvalidDocument, NotAnImage, PlatformNotFound
 from ocimagic.spec import mediatype
 from ocimagic.spec.codec import MAX_MANIFEST_BYTES, decode, encode, without_none
 from ocimagic.spec.descriptor import Descriptor
@@ -26,10 +26,13 @@ MAX_INDEX_ENTRIES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One image for one platform: a config and layers, bottom first.
+    """One image for one platform: a config and layers, bottom first; or an artifact.
 
     Attributes:
         raw: the bytes; the digest is theirs.
+        artifact_type: what an artifact is; its config's media type where it does not say so
+            itself, "" for an image.
+        subject: the manifest that this one says something about.
     """
 
     raw: bytes = field(repr=False)
@@ -37,6 +40,8 @@ class Manifest:
     config: Descriptor
     layers: tuple[Descriptor, ...]
     annotations: Mapping[str, str]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
 
     @classmethod
     def build(
@@ -72,20 +77,30 @@ class Manifest:
             name: what the user knows it by.
 
         Raises:
-            InvalidDocument: config or layers are not those of a container image.
+            NotAnImage: config or layers are not those of a container image.
         """
-        if mediatype.as_oci(self.config.media_type) != mediatype.OCI_CONFIG:
-            raise InvalidDocument(
+        if not self.is_image:
+            kind = self.artifact_type
+            raise NotAnImage(
                 f"{name} is not a container image",
-                why=f"its config is of type {self.config.media_type}",
-                hint="it may be a chart, a signature or another artifact kept in a registry",
+                why=f"it is an artifact of type {kind}"
+                if kind != self.config.media_type
+                else f"its config is of type {kind}",
+                hint="charts, signatures and the like are kept in registries as well;\n"
+                f"to see what it is: %manifest_inspect {name}",
             )
         for layer in self.layers:
             if not mediatype.is_layer(layer.media_type):
-                raise InvalidDocument(
+                raise NotAnImage(
                     f"{name} is not a container image",
                     why=f"it has a layer of type {layer.media_type}",
+                    hint=f"to see what it is: %manifest_inspect {name}",
                 )
+
+    @property
+    def is_image(self) -> bool:
+        """Say whether the config is that of a container image."""
+        return mediatype.as_oci(self.config.media_type) == mediatype.OCI_CONFIG
 
     def as_oci(self) -> Manifest:
         """Return the OCI twin: the same config and layers under OCI media types."""
@@ -101,12 +116,30 @@ class Index:
 
     Attributes:
         raw: the bytes; the digest is theirs.
+        artifact_type: of an index that is an artifact, else "".
+        subject: the manifest that this index says something about.
     """
 
     raw: bytes = field(repr=False)
     media_type: str
     manifests: tuple[Descriptor, ...]
     annotations: Mapping[str, str]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+
+    @classmethod
+    def build(cls, manifests: Sequence[Descriptor], *, kind: str = "") -> Self:
+        """Make an index: without a ``kind`` docker's own where all that it names is docker's."""
+        docker = {each.media_type for each in manifests} == {mediatype.DOCKER_MANIFEST}
+        kind = kind or (mediatype.DOCKER_INDEX if docker else mediatype.OCI_INDEX)
+        raw = encode(
+            {
+                "schemaVersion": 2,
+                "mediaType": kind,
+                "manifests": [each.to_json() for each in manifests],
+            }
+        )
+        return cls(raw, kind, tuple(manifests), {})
 
     @property
     def digest(self) -> Digest:
@@ -164,14 +197,32 @@ def parse_manifest(raw: bytes, *, content_type: str = "") -> Manifest | Index:
         entries = fields.children("manifests")
         _refuse_many(entries, MAX_INDEX_ENTRIES, "manifests")
         manifests = tuple(Descriptor.from_fields(entry) for entry in entries)
-        annotations = fields.text_map("annotations")
-        return Index(raw, media_type or mediatype.OCI_INDEX, manifests, annotations)
+        return Index(
+            raw,
+            media_type or mediatype.OCI_INDEX,
+            manifests,
+            fields.text_map("annotations"),
+            fields.text("artifactType", ""),
+            _subject(fields),
+        )
     config = Descriptor.from_fields(fields.child("config", required=True))
     entries = fields.children("layers")
     _refuse_many(entries, MAX_LAYERS, "layers")
     layers = tuple(Descriptor.from_fields(entry) for entry in entries)
-    kind = media_type or mediatype.OCI_MANIFEST
-    return Manifest(raw, kind, config, layers, fields.text_map("annotations"))
+    is_image = mediatype.as_oci(config.media_type) == mediatype.OCI_CONFIG
+    return Manifest(
+        raw,
+        media_type or mediatype.OCI_MANIFEST,
+        config,
+        layers,
+        fields.text_map("annotations"),
+        fields.text("artifactType", "") or ("" if is_image else config.media_type),
+        _subject(fields),
+    )
+
+
+def _subject(fields: Fields) -> Descriptor | None:
+    return Descriptor.from_fields(fields.child("subject")) if "subject" in fields else None
 
 
 _KNOWN = ("application/vnd.oci.", "application/vnd.docker.")
