@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import BlobNotFound, ImageNotFound
+from ocimagic.errors import ImageNotFound
 from ocimagic.layers.compress import Compression
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.spec.manifest import Index
@@ -101,12 +101,11 @@ def _carry(
 
 
 def _load(store: Store, entry: ListEntry) -> StoredImage:
-    name = Reference.parse(entry.reference).familiar
-    try:
-        return store.images.load(entry.described.digest)
-    except BlobNotFound as err:
+    # What is known of an image may be remembered when it is gone; its row is not.
+    if store.images.image_id(entry.described.digest) is None:
         raise ImageNotFound(
-            f"{name} is not here any more",
+            f"{Reference.parse(entry.reference).familiar} is not here any more",
             why="it was removed since it was put into the list",
             hint="put it in again: docker manifest create --amend LIST IMAGE",
-        ) from err
+        )
+    return store.images.load(entry.described.digest)
