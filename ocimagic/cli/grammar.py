@@ -12,7 +12,7 @@ import click
 
 from ocimagic.cli import container as containers
 from ocimagic.cli import image as images
-from ocimagic.cli import image_archive, refused
+from ocimagic.cli import image_archive, image_remote, refused
 from ocimagic.cli.disk import builder
 from ocimagic.cli.login import login, logout
 from ocimagic.cli.manifest import manifest
@@ -48,6 +48,7 @@ ROOT = Noun(
         "rmi": images.rm,
         "tag": images.tag,
         "history": images.history,
+        "search": image_remote.search,
         **{str(verb.name): verb for verb in image_archive.VERBS},
         # Every verb on containers is a word of its own, too; docker knows prune only as theirs.
         **{

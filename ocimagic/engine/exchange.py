@@ -311,6 +311,10 @@ class Exchange:
             self._client = RegistryClient(transport, self._credentials(), settings=settings)
         return self._client
 
+    def web(self) -> Transport:
+        """Return connections without logins, to be closed by whoever asks for them."""
+        return self._transport(self._settings())
+
     def _layer_bytes(self, diff_id: Digest) -> int:
         record = self._store.images.layer(diff_id)
         return record.unpacked_bytes if record else 0

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ocimagic.engine.containers import Containers
+    from ocimagic.model.distribution import ImageTree
     from ocimagic.model.options import BuildOptions
     from ocimagic.model.report import Verified
     from ocimagic.store.images import StoredImage
@@ -125,6 +126,14 @@ class Images(Remote, Archives):
             )
             for repository, tag, target in names
         ]
+
+    def trees(self) -> tuple[ImageTree, ...]:
+        """Return what each name points at, with all platforms that it names."""
+        from ocimagic.engine.trees import trees
+
+        self._store.layout.refresh()
+        rows = self._store.database.rows("SELECT DISTINCT manifest FROM containers")
+        return trees(self._store, (Digest(str(row[0])) for row in rows))
 
     def inspect(self, name: str) -> ImageDetails:
         """Return everything known of one image."""

@@ -8,8 +8,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.exchange import Exchange
-from ocimagic.errors import InvalidReference
-from ocimagic.model.distribution import CopyResult, Referrer, ReferrerReport, RegistryListing
+from ocimagic.errors import InvalidOption, InvalidReference
+from ocimagic.model.distribution import (
+    SEARCH_LIMIT,
+    SEARCH_MOST,
+    CopyResult,
+    Referrer,
+    ReferrerReport,
+    RegistryListing,
+)
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.spec.annotation import CREATED
 from ocimagic.spec.manifest import Index, parse_manifest
@@ -19,6 +26,7 @@ from ocimagic.spec.reference import DEFAULT_REGISTRY, Reference, is_host
 if TYPE_CHECKING:
     import threading
 
+    from ocimagic.model.distribution import SearchHit
     from ocimagic.spec.descriptor import Descriptor
     from ocimagic.spec.digest import Digest
     from ocimagic.spec.platform import Platform
@@ -104,6 +112,33 @@ class Remote(Exchange):
             )
         tags = self.registry_client().tags(reference)
         return RegistryListing(place=reference.familiar_name, kind="tag", names=tuple(tags))
+
+    def search(
+        self, term: str, *, limit: int = SEARCH_LIMIT, cancelled: threading.Event | None = None
+    ) -> tuple[SearchHit, ...]:
+        """Search Docker Hub, or the registry that a term begins with, for images.
+
+        Args:
+            term: words, or ``HOST/words``.
+            limit: at most so many, from 1 to 100.
+            cancelled: stops it when set.
+
+        Raises:
+            InvalidOption: no term, or a limit that is none.
+            RegistryAnswered: the registry cannot be searched.
+            RateLimited, RegistryError: it does not answer.
+        """
+        from ocimagic.registry.search import search
+
+        if not 1 <= limit <= SEARCH_MOST:
+            raise InvalidOption(f"limit {limit} is outside the range of [1, {SEARCH_MOST}]")
+        host, slash, words = term.partition("/")
+        registry = host if slash and is_host(host) else DEFAULT_REGISTRY
+        words = words if registry == host else term.removeprefix("library/")
+        if not words.strip():
+            raise InvalidOption("there is nothing to search for", hint="docker search TERM")
+        with self.web() as transport:
+            return tuple(search(transport, registry, words, limit, cancelled=cancelled))
 
     def referrers(
         self, name: str, *, artifact_type: str = "", platform: Platform | None = None

@@ -175,7 +175,7 @@ class TextProgress(NoProgress):
             case TransferStarted():
                 self._say(f"{event.verb} {event.reference}")
             case LayerProgress(phase=phase) if phase in ENDED:
-                self._say(f"{event.digest.short}: {event.phase.value}")
+                self._say(f"{event.label}: {event.phase.value}")
             case StepStarted():
                 self._say(f"[{event.number}/{event.total}] {event.text}")
             case StepDone(cached=True):

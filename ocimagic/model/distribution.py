@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ocimagic.spec.platform import Platform
 
 
+SEARCH_LIMIT = 25
+SEARCH_MOST = 100
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyResult:
     """What ``image copy`` did.
@@ -209,6 +213,7 @@ class ImageTree:
         digest: what they point at.
         image_id: of the part that is here.
         in_use: a container was made from it.
+        is_index: the names point at an index; else ``parts`` has the image alone.
     """
 
     names: tuple[str, ...]
@@ -216,4 +221,5 @@ class ImageTree:
     image_id: Digest
     created: datetime | None
     in_use: bool
+    is_index: bool
     parts: tuple[TreePart, ...]

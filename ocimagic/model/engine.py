@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ocimagic.model.containers import ContainersAPI
     from ocimagic.model.distribution import (
         CopyResult,
+        ImageTree,
         ListPushed,
         ManifestDetails,
         ManifestDocument,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         PlatformChange,
         ReferrerReport,
         RegistryListing,
+        SearchHit,
     )
     from ocimagic.model.isolation import Diagnosis
     from ocimagic.model.options import BuildOptions
@@ -97,6 +99,12 @@ class ImagesAPI(Protocol):
         """List the repositories of a registry, or the tags of a repository."""
         ...
 
+    def search(
+        self, term: str, *, limit: int = ..., cancelled: threading.Event | None = None
+    ) -> tuple[SearchHit, ...]:
+        """Search Docker Hub, or the registry that a term begins with, for images."""
+        ...
+
     def referrers(
         self, name: str, *, artifact_type: str = "", platform: Platform | None = None
     ) -> ReferrerReport:
@@ -113,6 +121,10 @@ class ImagesAPI(Protocol):
 
     def list(self, name: str | None = None, *, all: bool = False) -> tuple[ImageSummary, ...]:  # noqa: A002
         """List images, newest first; ``name`` keeps one repository or reference."""
+        ...
+
+    def trees(self) -> tuple[ImageTree, ...]:
+        """Return what each name points at, with all platforms that it names."""
         ...
 
     def inspect(self, name: str) -> ImageDetails:
@@ -181,6 +193,7 @@ class ImagesAPI(Protocol):
         source: str | int | bytes | BinaryIO,
         options: ImportOptions | None = None,
         *,
+        on_event: OnEvent = ignore,
         cancelled: threading.Event | None = None,
     ) -> Imported:
         """Make an image of one layer: the tar of a root."""

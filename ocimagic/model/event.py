@@ -37,7 +37,8 @@ class TransferStarted:
     Attributes:
         digest: of what is pulled; None for a push, whose manifest comes last, and a load.
         layers: digest and size in bytes, bottom first: as they are where they come from.
-        verb: ``pulling``, ``pushing``, ``copying`` or ``loading``.
+        verb: ``pulling``, ``pushing``, ``copying``, ``importing`` or
+            ``loading``.
     """
 
     reference: str
@@ -52,13 +53,20 @@ class LayerProgress:
 
     Attributes:
         done_bytes: compressed bytes fetched or sent so far.
-        total_bytes: compressed size.
+        total_bytes: compressed size; 0 while nobody has said it.
+        name: of what is no layer yet; ``digest`` only tells it from others then.
     """
 
     digest: Digest
     phase: LayerPhase
     done_bytes: int
     total_bytes: int
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """Return what to call it in a list of such."""
+        return self.name or self.digest.short
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,11 @@ _ROWS: dict[type, _Drawing] = {
     result.ContainerSummary: _CONTAINERS,
     result.HistoryLine: _HISTORY,
     result.LayerInfo: _LAYERS,
+    distribution.SearchHit: _tabled(lambda rows, _: distributed.search_table(rows)),
+    distribution.ImageTree: _Drawing(
+        lambda rows, _: distributed.trees_text(rows),
+        lambda rows, _: distributed.trees_html(rows),
+    ),
     result.ExitStatus: _EXITS,
     report.ContainerStats: _STATS,
     report.FileChange: _CHANGES,
@@ -190,6 +195,11 @@ _ONE: dict[type, _Drawing] = {
     ),
     result.PushResult: _said(text.push_sentence),
     distribution.CopyResult: _said(distributed.copy_sentence),
+    distribution.RegistryListing: _tabled(lambda value, _: distributed.listing_table(value)),
+    distribution.ReferrerReport: _Drawing(
+        distributed.referrers_text,
+        lambda value, now: html.table_html(distributed.referrers_table(value, now)),
+    ),
     distribution.ManifestList: _Drawing(
         lambda value, _: distributed.list_text(value),
         lambda value, _: distributed.list_html(value),

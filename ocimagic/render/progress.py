@@ -97,7 +97,9 @@ class PullProgress:
         )
 
     def _sum(self) -> str:
-        said = f"{human_size(self.done_bytes)} of {human_size(self.total_bytes)}"
+        said = human_size(self.done_bytes)
+        if self.total_bytes or not self.done_bytes:
+            said += f" of {human_size(self.total_bytes)}"
         unfinished = sum(layer.phase not in ENDED for layer in self.layers)
         return f"{said}, stopped before the end" if self.is_over and unfinished else said
 
@@ -207,21 +209,22 @@ def _phase(layer: LayerProgress, *, is_over: bool) -> str:
 def _amount(layer: LayerProgress) -> str:
     if layer.phase in ENDED:
         return human_size(layer.total_bytes)
-    return f"{human_size(layer.done_bytes)} of {human_size(layer.total_bytes)}"
+    done = human_size(layer.done_bytes)
+    return f"{done} of {human_size(layer.total_bytes)}" if layer.total_bytes else done
 
 
 def _layer_line(layer: LayerProgress, *, is_over: bool) -> str:
     full = round(_share(layer) * BAR_WIDTH)
     bar = "=" * full + " " * (BAR_WIDTH - full)
     phase = _phase(layer, is_over=is_over)
-    return f"{layer.digest.short}  {phase:<14}  [{bar}]  {_amount(layer)}"
+    return f"{layer.label}  {phase:<14}  [{bar}]  {_amount(layer)}"
 
 
 def _layer_row(layer: LayerProgress, *, is_over: bool) -> str:
     percent = f"{_share(layer):.0%}"
     cell = 'style="text-align:left;padding-right:1em;font-weight:inherit"'
     return (
-        f'<tr><th scope="row" {cell}><code>{markup(layer.digest.short)}</code></th>'
+        f'<tr><th scope="row" {cell}><code>{markup(layer.label)}</code></th>'
         f"<td {cell}>{_phase(layer, is_over=is_over)}</td>"
         # The words inside are what a reader without <progress> shows.
         f'<td {cell}><progress max="1" value="{_share(layer):.3f}">{percent}</progress> '
