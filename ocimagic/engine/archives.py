@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _EVENT_GAP_S = 0.1
+_SPARE_BYTES = 16 << 20  # left free where nobody says how much is to come
 Source = str | os.PathLike[str] | int | bytes | BinaryIO
 
 
@@ -174,24 +175,24 @@ class Archives(Exchange):
             download = Download(transport, url, cancelled=cancelled)
             for piece in download.pieces():
                 if not told:
-                    self._refuse_too_large(name, download.total_bytes)
                     sizes = ((label, download.total_bytes),)
                     on_event(TransferStarted(name, None, sizes, "importing"))
                 if time.monotonic() - told > _EVENT_GAP_S:
                     told = time.monotonic()
                     done, total = download.done_bytes, download.total_bytes
+                    self._refuse_too_large(name, total - done if total else _SPARE_BYTES)
                     on_event(LayerProgress(label, LayerPhase.DOWNLOADING, done, total, "file"))
                 yield piece
             done = download.done_bytes
             on_event(LayerProgress(label, LayerPhase.DONE, done, done, "file"))
 
-    def _refuse_too_large(self, name: str, size: int) -> None:
-        """Refuse at once what cannot be kept, not when the disk is full."""
+    def _refuse_too_large(self, name: str, left: int) -> None:
+        """Refuse what cannot be kept before the disk is full: others need it too."""
         free = shutil.disk_usage(self._store.home.data).free
-        if size > free:
+        if left > free:
             raise DiskFull(
                 f"{name} does not fit",
-                why=f"it has {size} bytes, and {free} are free",
+                why=f"{left} bytes of it or more are to come, and {free} are free",
                 where=str(self._store.home.data),
                 hint="remove images you do not need (%image_rm), or set OCIMAGIC_ROOT elsewhere",
             )

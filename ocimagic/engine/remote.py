@@ -104,14 +104,14 @@ class Remote(Exchange):
         host = name.rstrip("/")
         if host in {DEFAULT_REGISTRY, "index.docker.io"} or is_host(host):
             names = self.registry_client().catalog(host)
-            return RegistryListing(place=host, kind="repository", names=tuple(names))
+            return RegistryListing(place=host, kind="repository", names=tuple(sorted(names)))
         reference = Reference.parse(name)
         if reference.digest or ":" in name.rpartition("/")[2]:
             raise InvalidReference(
                 "all tags are listed, so the name can have none", where=name, hint="HOST/REPOSITORY"
             )
         tags = self.registry_client().tags(reference)
-        return RegistryListing(place=reference.familiar_name, kind="tag", names=tuple(tags))
+        return RegistryListing(place=reference.familiar_name, kind="tag", names=tuple(sorted(tags)))
 
     def search(
         self, term: str, *, limit: int = SEARCH_LIMIT, cancelled: threading.Event | None = None

@@ -51,6 +51,7 @@ class RegistryListing:
     Attributes:
         place: what was asked, as docker writes it.
         kind: ``repository`` or ``tag``.
+        names: sorted, for registries have orders of their own.
     """
 
     place: str

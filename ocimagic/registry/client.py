@@ -38,7 +38,7 @@ from ocimagic.spec import mediatype
 from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
-from ocimagic.spec.manifest import Index, parse_manifest
+from ocimagic.spec.manifest import Index, is_schema1, parse_manifest, schema1
 from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ class RegistryClient:
 
         Raises:
             DigestMismatch: not the bytes that were asked for or announced.
+            InvalidDocument: a docker schema 1 manifest.
             ImageNotFound, Unauthorized, RateLimited, RegistryError: see ``resolve``.
         """
         patience = self._transport.patience
@@ -171,6 +172,8 @@ class RegistryClient:
             )
             announced = _announced_digest(answer)
             content_type = answer.header("content-type")
+        if _media_type(content_type) in mediatype.DOCKER_SCHEMA1:
+            raise schema1()  # its digest leaves its signatures out
         for expected in (reference.digest, announced):
             if expected is not None:
                 _verify(raw, expected, reference)
@@ -418,7 +421,7 @@ def _refuse_encoded(answer: Answer) -> None:
 def _verify(raw: bytes, expected: Digest, reference: Reference) -> None:
     actual = Digest.of_hash(hashlib.new(expected.algorithm, raw))
     if actual != expected:
-        raise _mismatch(reference, expected, actual)
+        raise schema1() if is_schema1(raw) else _mismatch(reference, expected, actual)
 
 
 def _mismatch(reference: Reference, expected: Digest, actual: Digest) -> DigestMismatch:

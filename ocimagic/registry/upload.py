@@ -36,6 +36,8 @@ AGENT = "ocimagic"
 _TRIES_WITHOUT_PROGRESS = 3
 _AT_ONCE_BYTES = 64 << 10  # up to this a blob goes along with the request that ends its upload
 _TAKEN = frozenset({200, 201, 202, 204})
+# A registry may still be writing what a broken connection brought when it is asked how far it is.
+_NOT_THERE_YET = frozenset({409, 416})
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 
 
@@ -208,9 +210,19 @@ class Uploader:
             headers["Content-Range"] = f"{start}-{blob.size - 1}"
         body = _counted(source, start, self._cancelled, location)
         with self._ask("PATCH", location, headers, body, is_once=True) as answer:
+            if start and answer.status in _NOT_THERE_YET:
+                raise RegistryUnreachable(
+                    f"{answer.origin.shown} is still at work on what came before",
+                    why=f"HTTP {answer.status}: the upload is not at byte {start} any more",
+                )
             if answer.status not in _TAKEN:
                 raise self._refused(answer)
             return self.step(answer)
+
+    def pause(self, location: str, number: int) -> None:
+        """Wait before another try, each time twice as long."""
+        seconds = self._transport.patience.backoff_s * 2 ** (number - 1)
+        self._transport.pause(seconds, location, self._cancelled)
 
     def state(self, location: str) -> tuple[str, int] | None:
         """Ask how much of an upload has arrived: where it is now and that; None if nobody knows."""
@@ -310,6 +322,8 @@ class _Upload:
                 tries += 1
                 if tries > _TRIES_WITHOUT_PROGRESS:
                     raise
+                if tries > 1:
+                    self._uploader.pause(self._location, tries - 1)
                 if self._find_out():
                     tries = 0
                 if self._arrived >= self._blob.size:

@@ -231,11 +231,7 @@ _KNOWN = ("application/vnd.oci.", "application/vnd.docker.")
 def _refuse_confusion(fields: Fields, media_type: str, said: str) -> None:
     """Refuse a document that two readers could take for two things (CVE-2021-41190)."""
     if media_type in mediatype.DOCKER_SCHEMA1 or fields.number("schemaVersion", 0) == 1:
-        raise InvalidDocument(
-            "this image uses the old schema 1 manifest",
-            why="registries stopped serving it, and its layers cannot be verified",
-            hint="ask its owner to push it again with any docker since 2017",
-        )
+        raise schema1()
     if fields.number("schemaVersion", 0) != 2:
         raise InvalidDocument("this manifest is not valid", why="schemaVersion must be 2")
     is_index, is_manifest = "manifests" in fields, "layers" in fields or "config" in fields
@@ -255,6 +251,26 @@ def _refuse_confusion(fields: Fields, media_type: str, said: str) -> None:
             "this manifest is not valid",
             why=f"the registry calls it {said}, it calls itself {media_type}",
         )
+
+
+def is_schema1(raw: bytes) -> bool:
+    """Say whether a document is one of docker's first kind, whatever it is called."""
+    try:
+        fields = decode(raw, what="manifest", max_bytes=MAX_MANIFEST_BYTES)
+        return fields.number("schemaVersion", 0) == 1
+    except InvalidDocument:
+        return False
+
+
+def schema1() -> InvalidDocument:
+    """Return the refusal of docker's first kind of manifest."""
+    return InvalidDocument(
+        "this image has a docker schema 1 manifest, which is obsolete",
+        why="it has no config and no diff_ids, so its layers cannot be verified; docker wrote the "
+        "last ones in 2017",
+        hint="its owner can push it again with any docker since then, or convert it:\n"
+        "skopeo copy --format v2s2 docker://OLD docker://NEW",
+    )
 
 
 def _refuse_many(entries: Sequence[object], limit: int, what: str) -> None:
