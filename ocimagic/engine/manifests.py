@@ -76,7 +76,7 @@ class Manifests:
             return _of_entry(entry)
         entries = self._store.lists.find(reference)
         if entries is not None:
-            index = Index.build([each.described for each in entries])
+            index = Index.build([each.shown[0] for each in entries])
             return _document(reference, index.digest, index, "list")
         try:
             return self._from_registry(reference)
@@ -252,9 +252,11 @@ class Manifests:
             on_event=on_event,
             cancelled=cancelled,
         )
-        if purge:
-            with self._store.lists.changing():
+        with self._store.lists.changing():
+            if purge:
                 self._store.lists.remove(reference)
+            elif self._store.lists.find(reference) == entries:
+                self._store.lists.put(reference, done.entries)
         return ListPushed(
             reference=str(reference),
             digest=done.index.digest,
@@ -294,7 +296,7 @@ class Manifests:
         """Return a list and the one of its entries that was added by a name."""
         entries = self._store.lists.get(name)
         for each in entries:
-            if each.reference == str(image) or image.digest == each.described.digest:
+            if each.reference == str(image) or image.digest == each.shown[0].digest:
                 return entries, each
         known = [Reference.parse(each.reference).familiar for each in entries]
         near = nearest(image.familiar, known)
@@ -323,13 +325,10 @@ def _document(
 
 
 def _of_entry(entry: ListEntry) -> ManifestDocument:
-    found = _document(
-        Reference.parse(entry.reference),
-        entry.described.digest,
-        parse_manifest(entry.raw, content_type=entry.described.media_type),
-        "list",
-    )
-    return replace(found, platform=entry.described.platform)
+    described, raw = entry.shown
+    content = parse_manifest(raw, content_type=described.media_type)
+    found = _document(Reference.parse(entry.reference), described.digest, content, "list")
+    return replace(found, platform=described.platform)
 
 
 def _list(reference: Reference, entries: Sequence[ListEntry]) -> ManifestList:

@@ -126,9 +126,8 @@ def trees_text(trees: Iterable[ImageTree], *, no_trunc: bool = False) -> str:
     rows: list[tuple[str, ...]] = []
     for tree in trees:
         rows.append(_tree_row(tree, no_trunc=no_trunc))
-        parts = tree.parts if tree.is_index else ()
-        for number, part in enumerate(parts, 1):
-            branch = "└─" if number == len(parts) else "├─"
+        for number, part in enumerate(tree.parts, 1):
+            branch = "└─" if number == len(tree.parts) else "├─"
             rows.append(_part_row(part, tree, f"{branch} ", no_trunc=no_trunc))
     return table_text(Table(count(len(rows), "image"), _TREE_HEADS, tuple(rows)))
 
@@ -143,13 +142,10 @@ def trees_html(trees: Sequence[ImageTree], *, no_trunc: bool = False) -> str:
 def _tree_item(tree: ImageTree, *, no_trunc: bool) -> str:
     name, digest, used, content, extra = _tree_row(tree, no_trunc=no_trunc)
     said = f"{used} on disk, {content} of content" + (f", {extra}" if extra else "")
-    inside = ""
-    if tree.is_index:
-        rows = [_part_row(each, tree, "", no_trunc=no_trunc) for each in tree.parts]
-        inside = f"<ul>{''.join(map(_part_item, rows))}</ul>"
+    rows = [_part_row(each, tree, "", no_trunc=no_trunc) for each in tree.parts]
     return (
         f"<li><strong>{markup(name)}</strong> <code>{markup(digest)}</code> {markup(said)}"
-        f"{inside}</li>"
+        f"<ul>{''.join(map(_part_item, rows))}</ul></li>"
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import NotFound, nearest
@@ -16,6 +16,8 @@ from ocimagic.home.location import write_atomic
 from ocimagic.home.locks import locked
 from ocimagic.spec.codec import decode, encode, without_none
 from ocimagic.spec.descriptor import Descriptor
+from ocimagic.spec.digest import Digest
+from ocimagic.spec.manifest import parse_manifest
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:
@@ -37,12 +39,25 @@ class ListEntry:
         described: its manifest, with the platform it stands for.
         raw: that manifest.
         is_here: it was taken from the store, not from a registry.
+        pushed: the manifest as it last went to a registry, where layers of the store were
+            compressed on their way; empty before that.
     """
 
     reference: str
     described: Descriptor
     raw: bytes
     is_here: bool
+    pushed: bytes = b""
+
+    @property
+    def shown(self) -> tuple[Descriptor, bytes]:
+        """Return the manifest as whoever pulls it will meet it, as far as that is known."""
+        if not self.pushed:
+            return self.described, self.raw
+        media_type = parse_manifest(self.pushed).media_type
+        digest, size = Digest.of(self.pushed), len(self.pushed)
+        described = replace(self.described, media_type=media_type, digest=digest, size=size)
+        return described, self.pushed
 
 
 class ManifestLists:
@@ -123,6 +138,7 @@ def _entry(fields: Fields) -> ListEntry:
         Descriptor.from_fields(fields.child("descriptor", required=True)),
         fields.text("raw").encode(),
         fields.flag("is_here"),
+        fields.text("pushed", "").encode(),
     )
 
 
@@ -133,5 +149,6 @@ def _to_json(entry: ListEntry) -> dict[str, object]:
             "descriptor": entry.described.to_json(),
             "raw": entry.raw.decode(),
             "is_here": entry.is_here,
+            "pushed": entry.pushed.decode(),
         }
     )

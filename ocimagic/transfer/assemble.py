@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ocimagic.registry.client import RegistryClient
-    from ocimagic.spec.descriptor import Descriptor
     from ocimagic.store.images import StoredImage
     from ocimagic.store.lists import ListEntry
     from ocimagic.store.store import Store
@@ -33,10 +32,12 @@ class PushedList:
 
     Attributes:
         index: as it is in the registry.
+        entries: of the list, with what became of them.
         sent_bytes: over the network, configs and layers.
     """
 
     index: Index
+    entries: tuple[ListEntry, ...]
     sent_bytes: int
 
 
@@ -63,24 +64,24 @@ def push_list(
     stop = cancelled or threading.Event()
     kind = Compression(compression)
     place = replace(reference, tag=None)
-    described: list[Descriptor] = []
+    done: list[ListEntry] = []
     sent = 0
     for entry in entries:
         if entry.is_here:
             image = _load(store, entry)
-            done = push(
+            pushed = push(
                 store, client, image, place, compression=kind, on_event=on_event, cancelled=stop
             )
-            manifest, bytes_sent = done.manifest, done.sent_bytes
+            done.append(replace(entry, pushed=pushed.raw))
+            sent += pushed.sent_bytes
         else:
-            manifest, bytes_sent = _carry(client, entry, place, on_event, stop)
-        described.append(replace(manifest, platform=entry.described.platform))
-        sent += bytes_sent
-    index = Index.build(described)
+            sent += _carry(client, entry, place, on_event, stop)
+            done.append(entry)
+    index = Index.build([entry.shown[0] for entry in done])
     with call_off(stop, reference):
         uploader = client.until(stop).uploader(reference)
         uploader.put_manifest(index.raw, index.media_type, tag=reference.tag)
-    return PushedList(index, sent)
+    return PushedList(index, tuple(done), sent)
 
 
 def _carry(
@@ -89,15 +90,14 @@ def _carry(
     place: Reference,
     on_event: OnEvent,
     stop: threading.Event,
-) -> tuple[Descriptor, int]:
-    """Bring an image from its registry; it keeps its digest."""
+) -> int:
+    """Bring an image from its registry, where it keeps its digest; return the bytes sent."""
     source = Reference.parse(entry.reference)
     courier = Courier(client, source, place, on_event, stop)
     with call_off(stop, place):
         documents = courier.collect(entry.described.digest, None)
         courier.carry(documents, tag=None)
-    done = courier.copied(documents)
-    return done.manifest, done.sent_bytes
+    return courier.copied(documents).sent_bytes
 
 
 def _load(store: Store, entry: ListEntry) -> StoredImage:

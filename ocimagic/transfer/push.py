@@ -52,12 +52,14 @@ class Pushed:
 
     Attributes:
         manifest: as it is in the registry.
+        raw: its bytes.
         sent_bytes: over the network, config and layers.
         there: how many layers were there already.
         mounted: how many were taken over from another repository.
     """
 
     manifest: Descriptor
+    raw: bytes
     sent_bytes: int
     there: int
     mounted: int
@@ -140,7 +142,7 @@ class _Push:
         if tag is not None:
             self._remember(manifest, digest)
         described = Descriptor(manifest.media_type, digest, len(manifest.raw))
-        return Pushed(described, self._sent, self._there, self._mounted)
+        return Pushed(described, manifest.raw, self._sent, self._there, self._mounted)
 
     def check_cancelled(self) -> None:
         """Raise if the caller wants no more of it."""

@@ -185,6 +185,7 @@ def test_a_tree(session, engine):
         "├─ linux/arm/v7",
         "└─ attestation of linux/amd64",
         "built:1",
+        "└─ linux/amd64",
     ]
     for digest in ("index", "amd", "arm", "said", "web:1"):
         assert samples.digest(digest).short in text

@@ -98,8 +98,13 @@ def test_images_from_here_and_from_elsewhere(engine, hub, request, registry, tmp
     shown = engine.manifests.inspect(name)
     assert shown.place == "list"
     assert [each.platform for each in shown.content.manifests] == [Platform(), ARM]
+    first = engine.manifests.push(name)
+    kept = engine.manifests.inspect(name)
+    assert (kept.place, kept.digest) == ("list", first.digest), "what it has become is known"
+    inside = engine.manifests.inspect("built", within=name)
+    assert inside.content.layers[0].media_type == mediatype.OCI_LAYER_GZIP
     pushed = engine.manifests.push(name, purge=True)
-    assert pushed.purged
+    assert (pushed.digest, pushed.sent_bytes, pushed.purged) == (first.digest, 0, True)
     with pytest.raises(NotFound):
         engine.manifests.push(name)
     there = engine.manifests.inspect(name)
