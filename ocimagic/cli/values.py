@@ -114,11 +114,11 @@ class ManifestsText:
 
     def to_text(self, _now: datetime) -> str:
         """Return indented JSON, as docker prints it."""
-        from ocimagic.render.inspect_tree import tree_text
+        from ocimagic.render.distribution import manifests_text
         from ocimagic.spec.manifest import Index
 
         is_list = isinstance(self.details.document.content, Index)
-        return tree_text(self.documents if is_list else self.documents[0])
+        return manifests_text(self.documents, is_list=is_list)
 
     def to_html(self, _now: datetime) -> str:
         """Draw a tree per manifest."""

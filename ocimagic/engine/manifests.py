@@ -107,7 +107,9 @@ class Manifests:
             pinned = reference.pinned(described.digest)
             each = self._of_index(pinned, described.digest, found.place)
             if each is not None:
-                documents.append(replace(each, platform=described.platform))
+                # As docker writes it: the tag stays.
+                name = str(replace(reference, digest=described.digest))
+                documents.append(replace(each, reference=name, platform=described.platform))
         return ManifestDetails(document=found, manifests=tuple(documents))
 
     def _of_index(self, pinned: Reference, digest: Digest, place: str) -> ManifestDocument | None:
@@ -318,9 +320,8 @@ def _list_name(text: str) -> Reference:
 def _document(
     reference: Reference, digest: Digest, content: Manifest | Index, place: str
 ) -> ManifestDocument:
-    full = str(reference) if reference.digest else f"{reference}@{digest}"
     return ManifestDocument(
-        reference=full, digest=digest, content=content, platform=None, place=place
+        reference=str(reference), digest=digest, content=content, platform=None, place=place
     )
 
 

@@ -108,7 +108,7 @@ class ManifestDocument:
     """A manifest or index as it is, and where it was found.
 
     Attributes:
-        reference: full name with its digest.
+        reference: full name as it was asked for; what is in an index, by its digest.
         content: the document, read; ``raw`` are its bytes.
         platform: of an image, from its config or from the list it is in.
         place: ``list``, ``registry`` or ``store``.

@@ -15,7 +15,7 @@ from ocimagic.spec.descriptor import REFERENCE_DIGEST
 from ocimagic.spec.manifest import Index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from ocimagic.model.distribution import (
@@ -223,9 +223,18 @@ def list_pushed_html(pushed: ListPushed) -> str:
 
 
 def manifest_text(found: ManifestDocument) -> str:
-    """Write a document with docker's indentation."""
-    text = json.dumps(json.loads(found.content.raw), indent="\t", ensure_ascii=False)
-    return visible(text, lines=True)
+    """Write a document with docker's indentation, which is another one for an index."""
+    indent = "   " if isinstance(found.content, Index) else "\t"
+    return _json(json.loads(found.content.raw), indent)
+
+
+def manifests_text(documents: Sequence[Mapping[str, object]], *, is_list: bool) -> str:
+    """Write what ``manifest inspect --verbose`` shows, as docker does."""
+    return _json(documents if is_list else documents[0], "\t")
+
+
+def _json(document: object, indent: str) -> str:
+    return visible(json.dumps(document, indent=indent, ensure_ascii=False), lines=True)
 
 
 def manifest_html(found: ManifestDocument) -> str:
