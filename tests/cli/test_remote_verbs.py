@@ -113,7 +113,7 @@ team/nginx  two lines                                      3"""
         ("manifest create list a", "Created manifest list list"),
         ("manifest push list", str(samples.digest("index"))),
         ("manifest rm a b", "a\nb"),
-        ("manifest inspect web", '\t"schemaVersion": 2,'),
+        ("manifest inspect web", '   "schemaVersion": 2,'),
         ("registry ls quay.io/team", "TAG\n1\nlatest"),
         ("registry ls -q quay.io/team", "1\nlatest"),
         ("search a", FOUND),
