@@ -10,6 +10,7 @@ Docker API answers.
     ├── BadInput                          125  400
     │   ├── InvalidReference  InvalidDigest  InvalidPlatform  InvalidOption
     │   ├── InvalidDocument               a manifest, index or config that breaks its spec
+    │   │   └── NotAnImage                or that is of something else than an image
     │   └── DockerfileError               with line, column and the line itself
     ├── NotFound                          125  404
     │   ├── ImageNotFound  ContainerNotFound  BlobNotFound
@@ -107,6 +108,10 @@ class InvalidOption(BadInput):
 
 class InvalidDocument(BadInput):
     """A manifest, index, image config or runtime config that breaks its specification."""
+
+
+class NotAnImage(InvalidDocument):
+    """A manifest of another thing that registries keep: a chart, a signature, an attestation."""
 
 
 class DockerfileError(BadInput):

@@ -75,6 +75,7 @@ def debian_registry(tmp_path_factory):
         "log": {"level": "error"},
         "storage": {"filesystem": {"rootdirectory": str(room / "data")}},
         "http": {"addr": host},
+        "compatibility": {"schema1": {"enabled": True}},  # for what has to be refused
     }
     (room / "config.yml").write_text(json.dumps(config))
     # REGISTRY_… would change its configuration, REGISTRY_AUTH_FILE of skopeo and podman too.

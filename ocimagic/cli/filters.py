@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
-from ocimagic.errors import InvalidOption, NotFound, OcimagicError, nearest
+from ocimagic.dockerfile.match import match
+from ocimagic.errors import BadInput, InvalidOption, NotFound, OcimagicError, nearest
+from ocimagic.model.distribution import SearchHit
 from ocimagic.model.moment import moment_ns, unix_ns
 from ocimagic.model.state import Status
 
@@ -28,10 +29,48 @@ _HEALTH = ("starting", "healthy", "unhealthy", "none")
 _PORT = re.compile(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?", re.ASCII)
 
 
-def keep_images(images: Iterable[ImageSummary], conditions: Iterable[str]) -> list[ImageSummary]:
-    """Keep the images that fit ``reference=PATTERN``, ``dangling=BOOL`` and ``label=KEY``."""
-    known = {"reference": _named, "dangling": _dangling, "label": _labelled}
-    return _keep(images, conditions, known)
+def keep_images(
+    images: Iterable[ImageSummary], conditions: Iterable[str], engine: EngineAPI
+) -> list[ImageSummary]:
+    """Keep the images that fit docker's conditions for ``image ls``.
+
+    Raises:
+        InvalidOption: a condition that cannot be understood.
+        ImageNotFound: there is no image to compare ages with.
+    """
+    now = datetime.now().astimezone()
+    born = _Births(engine)
+    return _keep(
+        images,
+        conditions,
+        {
+            "reference": _named,
+            "dangling": _dangling,
+            "label": _labelled,
+            "before": lambda each, value: _age(each.created) < born(value),
+            "since": lambda each, value: _age(each.created) > born(value),
+            "until": lambda each, value: (
+                _age(each.created) <= moment_ns(value, now, option="until")
+            ),
+        },
+    )
+
+
+def keep_hits(hits: Iterable[SearchHit], conditions: Iterable[str]) -> list[SearchHit]:
+    """Keep what was found and fits docker's conditions for ``search``."""
+    return _keep(hits, conditions, _HITS)
+
+
+def check_hits(conditions: Iterable[str]) -> None:
+    """Refuse conditions for ``search`` that cannot be understood, before anybody is asked.
+
+    Raises:
+        InvalidOption: one of them.
+    """
+    nothing = SearchHit(name="", description="", stars=0, is_official=False)
+    for condition in conditions:
+        key, value = _condition(condition, _HITS)
+        _HITS[key](nothing, value)
 
 
 def wants_all(conditions: Iterable[str]) -> bool:
@@ -145,7 +184,13 @@ def _keep(
 
 
 def _named(image: ImageSummary, pattern: str) -> bool:
-    return fnmatchcase(image.repository, pattern) or fnmatchcase(image.name, pattern)
+    """Match as docker does: what has no name fits nothing, and a star does not cross a slash."""
+    if image.repository == "<none>":
+        return False
+    try:
+        return match(pattern, image.name) or match(pattern, image.repository)
+    except BadInput as err:
+        raise InvalidOption(f"filter reference={pattern!r} is no pattern", why=err.what) from err
 
 
 def _dangling(image: ImageSummary, value: str) -> bool:
@@ -212,6 +257,37 @@ def _check_port(name: str, value: str) -> None:
         raise InvalidOption(
             f"invalid filter '{name}={value}'", hint=f"for example {name}=80/tcp or {name}=80-90"
         )
+
+
+class _Births:
+    """Tells when images were made, each asked for once."""
+
+    def __init__(self, engine: EngineAPI) -> None:
+        self._engine = engine
+        self._known: dict[str, int] = {}
+
+    def __call__(self, name: str) -> int:
+        if name not in self._known:
+            self._known[name] = _age(self._engine.images.inspect(name).config.created)
+        return self._known[name]
+
+
+def _age(created: datetime | None) -> int:
+    """Return a moment in nanoseconds; what does not say when it was made is older than all."""
+    return unix_ns(created) if created else -1
+
+
+def _stars(hit: SearchHit, value: str) -> bool:
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise InvalidOption(f"invalid filter 'stars={value}'", hint="for example stars=10")
+    return hit.stars >= int(value)
+
+
+_HITS: Mapping[str, Callable[[SearchHit, str], bool]] = {
+    "is-official": lambda hit, value: hit.is_official == _truth("is-official", value),
+    "is-automated": lambda hit, value: hit.is_automated == _truth("is-automated", value),
+    "stars": _stars,
+}
 
 
 class _Ancestry:

@@ -12,9 +12,10 @@ import click
 
 from ocimagic.cli import container as containers
 from ocimagic.cli import image as images
-from ocimagic.cli import image_archive, refused
+from ocimagic.cli import image_archive, image_remote, refused
 from ocimagic.cli.disk import builder
 from ocimagic.cli.login import login, logout
+from ocimagic.cli.manifest import manifest
 from ocimagic.cli.parser import HelpAsked, Noun, Refused, Verb
 from ocimagic.cli.registry import registry
 from ocimagic.cli.system import doctor, info, inspect, system, version
@@ -34,6 +35,7 @@ ROOT = Noun(
     commands={
         "image": images.image,
         "container": containers.container,
+        "manifest": manifest,
         "system": system,
         "registry": registry,
         "builder": builder,
@@ -46,6 +48,7 @@ ROOT = Noun(
         "rmi": images.rm,
         "tag": images.tag,
         "history": images.history,
+        "search": image_remote.search,
         **{str(verb.name): verb for verb in image_archive.VERBS},
         # Every verb on containers is a word of its own, too; docker knows prune only as theirs.
         **{

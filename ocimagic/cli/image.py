@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ocimagic.cli import refused
+from ocimagic.cli import image_archive, image_remote, refused
 from ocimagic.cli.build_options import build_options
 from ocimagic.cli.container_looking import row_template
 from ocimagic.cli.disk import prune_images
 from ocimagic.cli.filters import keep_images
-from ocimagic.cli.image_archive import VERBS
 from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Noun, Verb
-from ocimagic.cli.rows import HistoryRows, ImageRows
+from ocimagic.cli.rows import HistoryRows, ImageRows, TreeRows
 from ocimagic.cli.run_options import platform
 from ocimagic.cli.values import Names
+from ocimagic.errors import InvalidOption
 from ocimagic.model.event import ignore
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def push(
     return done[0] if len(done) == 1 else done
 
 
-@verb("ls", takes="image", refused=refused.IMAGE_LS, usage="[OPTIONS] [REPOSITORY[:TAG]]")
+@verb("ls", takes="image", usage="[OPTIONS] [REPOSITORY[:TAG]]")
 @click.option("-a", "--all", "show_all", is_flag=True, help="Show images without a name too")
 @click.option("-q", "--quiet", is_flag=True, help="Show only image IDs")
 @click.option("--digests", is_flag=True, help="Show digests")
@@ -108,8 +108,9 @@ def push(
     "conditions",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Keep what fits: reference=PATTERN, dangling=true, label=KEY",
+    help="Keep what fits: reference=PATTERN, dangling=true, label=KEY, before=IMAGE, since=IMAGE",
 )
+@click.option("--tree", is_flag=True, help="Show all platforms of each image, and which are here")
 @click.option("--format", "template", default="", metavar="TEMPLATE", help="table, json or fields")
 @click.argument("name", required=False)
 @click.pass_obj
@@ -123,9 +124,18 @@ def ls(  # noqa: PLR0913  docker's options
     quiet: bool,
     digests: bool,
     no_trunc: bool,
-) -> ImageRows | Names:
+    tree: bool,
+) -> ImageRows | TreeRows | Names:
     """List images."""
-    images = keep_images(session.engine().images.list(name, all=show_all), conditions)
+    engine = session.engine()
+    images = keep_images(engine.images.list(name, all=show_all), conditions, engine)
+    if tree:
+        for option, given in (("quiet", quiet), ("digests", digests), ("format", bool(template))):
+            if given:
+                raise InvalidOption(f"--{option} and --tree exclude each other")
+        kept = {each.digest for each in images}
+        trees = (each for each in engine.images.trees() if each.digest in kept)
+        return TreeRows(trees, no_trunc=no_trunc)
     if quiet:
         return Names(
             tuple(str(each.image_id) if no_trunc else each.image_id.short for each in images)
@@ -253,7 +263,8 @@ image = Noun(
         rm,
         prune_images,
         build,
-        *VERBS,
+        *image_archive.VERBS,
+        *image_remote.VERBS,
     ],
     aliases={"list": "ls", "remove": "rm"},
     later=refused.IMAGE_WORDS,

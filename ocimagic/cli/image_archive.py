@@ -12,7 +12,7 @@ from ocimagic.cli import refused
 from ocimagic.cli.parser import Verb
 from ocimagic.cli.run_options import platform
 from ocimagic.cli.tar_output import into_file, streamed
-from ocimagic.errors import InvalidOption, NotBuiltYet
+from ocimagic.errors import InvalidOption
 from ocimagic.model.event import ignore
 from ocimagic.model.request import ImportOptions
 
@@ -83,7 +83,7 @@ def load(session: Session, path: str | None, platform_name: str | None, *, quiet
     "import",
     takes="path",
     cancellable=True,
-    usage="[OPTIONS] FILE|- [REPOSITORY[:TAG]]",
+    usage="[OPTIONS] FILE|URL|- [REPOSITORY[:TAG]]",
 )
 @click.option(
     "-c",
@@ -95,25 +95,26 @@ def load(session: Session, path: str | None, platform_name: str | None, *, quiet
 )
 @click.option("-m", "--message", default="", metavar="TEXT", help="Comment in the history")
 @click.option("--platform", "platform_name", metavar="OS/ARCH", help="What the files are for")
-@click.argument("path", metavar="FILE|-")
+@click.argument("path", metavar="FILE|URL|-")
 @click.argument("reference", default="", metavar="[REPOSITORY[:TAG]]")
 @click.pass_obj
 def import_(
     session: Session, /, path: str, reference: str, platform_name: str | None, **given: object
 ) -> Imported:
     """Make an image of the files of a root, from a tar."""
-    if path.startswith(("http://", "https://")):
-        raise NotBuiltYet(
-            "import of a URL is not built yet",
-            hint=f"fetch it first, then import the file: curl -LO {path}",
-        )
     options = ImportOptions(
         reference=reference,
         platform=platform(platform_name),
         **given,  # type: ignore[arg-type]
     )
-    source = _stdin(session, "import", "FILE") if path == "-" else session.path(path)
-    return session.engine().images.import_(source, options, cancelled=session.cancelled)
+    source: str | int | bytes = path
+    if path == "-":
+        source = _stdin(session, "import", "FILE")
+    elif not path.startswith(("http://", "https://")):
+        source = session.path(path)
+    return session.engine().images.import_(
+        source, options, on_event=session.on_event, cancelled=session.cancelled
+    )
 
 
 def _stdin(session: Session, verb_name: str, instead: str) -> int | bytes:

@@ -11,7 +11,6 @@ _BRIDGE = "it needs a bridge network, which this version does not have"
 _CGROUPS = "limits for RUN steps come with a later version"
 _WINDOWS = "it is for Windows containers only"
 _HOST_FILE = "RUN steps use the host's file for this in this version"
-_DISPLAY = "this version shows the plain list"
 _CACHE = "this version builds with its own cache only"
 
 _VALUE, _SWITCH = True, False
@@ -74,7 +73,11 @@ PUSH = (
     ),
 )
 
-IMAGE_LS = _group(_DISPLAY, "--tree", takes_value=_SWITCH)
+MANIFEST = _group(
+    "which registries have no TLS is said once, in OCIMAGIC_INSECURE_REGISTRIES or daemon.json",
+    "--insecure",
+    takes_value=_SWITCH,
+)
 
 IMAGE_ONE_PLATFORM = _group("this version keeps one platform of an image", "--platform")
 
@@ -116,7 +119,7 @@ _NETWORKS = "networks of their own come with a later version"
 
 ROOT_WORDS = {
     **dict.fromkeys(
-        ("events", "search", "buildx", "context", "manifest", "plugin", "volume"),
+        ("events", "buildx", "context", "plugin", "volume"),
         _LATER,
     ),
     "network": _NETWORKS,

@@ -1,4 +1,4 @@
-"""``ocimagic registry``: serve, start, stop, user add.  docker has no such noun."""
+"""``ocimagic registry``: ls, serve, start, stop, user add.  docker has no such noun."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ocimagic.cli.session import Session
+    from ocimagic.model.distribution import RegistryListing
     from ocimagic.model.registry import OnRequest, RegistryAPI
 
 verb = partial(click.command, cls=Verb)
@@ -104,6 +105,16 @@ def add(session: Session, name: str, htpasswd: str | None, *, password_stdin: bo
     return Names((written,))
 
 
+@verb("ls", usage="[OPTIONS] HOST[/REPOSITORY]")
+@click.option("-q", "--quiet", is_flag=True, help="Show only the names")
+@click.argument("name", metavar="HOST[/REPOSITORY]")
+@click.pass_obj
+def ls(session: Session, name: str, *, quiet: bool) -> RegistryListing | Names:
+    """List the repositories of a registry, or the tags of one of them."""
+    found = session.engine().images.list_registry(name)
+    return Names(found.names) if quiet else found
+
+
 def _served(session: Session, how: dict[str, Any], on_request: OnRequest | None) -> RegistryAPI:
     for name in ("data", "tls_cert", "tls_key", "htpasswd"):
         how[name] = session.path(how[name]) if how[name] else None
@@ -140,5 +151,8 @@ def _asked(session: Session) -> str:
 user = Noun("user", help="Who may use a registry.", commands=[add])
 
 registry = Noun(
-    "registry", help="Serve a registry of your own.", commands=[serve, start, stop, user]
+    "registry",
+    help="List what registries have, and serve one of your own.",
+    commands=[ls, serve, start, stop, user],
+    aliases={"list": "ls"},
 )

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
+    from ocimagic.model.distribution import ImageTree, SearchHit
     from ocimagic.model.report import ContainerStats, FileChange, PortBinding
     from ocimagic.model.result import ContainerSummary, HistoryLine, ImageSummary
     from ocimagic.render.table import Table
@@ -146,6 +147,60 @@ class HistoryRows(Rows["HistoryLine"]):
         return HISTORY_HEADS
 
 
+class SearchRows(Rows["SearchHit"]):
+    """What ``search`` returns."""
+
+    def layout(self, _now: datetime) -> Table:
+        """Lay out docker's columns for what was found."""
+        from ocimagic.render.distribution import search_table
+
+        return search_table(self, **self.options)
+
+    def fields(self, row: SearchHit, _now: datetime) -> dict[str, str]:
+        """Return docker's fields of what was found."""
+        from ocimagic.render.distribution import search_fields
+
+        # docker marks what is official for people, and says it in JSON.
+        return search_fields(row, **self.options, plain=self.template == "json")
+
+    def heads(self) -> Mapping[str, str]:
+        """Return docker's heads for what was found."""
+        from ocimagic.render.distribution import SEARCH_HEADS
+
+        return SEARCH_HEADS
+
+
+class TreeRows(tuple["ImageTree", ...]):
+    """What ``image ls --tree`` returns.
+
+    Attributes:
+        no_trunc: show whole digests.
+    """
+
+    no_trunc: bool
+
+    def __new__(cls, trees: Iterable[ImageTree] = (), *, no_trunc: bool = False) -> Self:
+        """Make the tuple and tell it how it is shown."""
+        made = super().__new__(cls, trees)
+        made.no_trunc = no_trunc
+        return made
+
+    def to_text(self, _now: datetime) -> str:
+        """Draw the trees with lines."""
+        from ocimagic.render.distribution import trees_text
+
+        return trees_text(self, no_trunc=self.no_trunc)
+
+    def to_html(self, _now: datetime) -> str:
+        """Draw the trees as nested lists."""
+        from ocimagic.render.distribution import trees_html
+
+        return trees_html(self, no_trunc=self.no_trunc)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_restore_trees, (tuple(self), self.no_trunc))
+
+
 class StatsRows(Rows["ContainerStats"]):
     """What ``container stats`` returns."""
 
@@ -206,3 +261,7 @@ def _restore(
     kind: type[Rows[Any]], rows: tuple[Any, ...], template: str, options: dict[str, bool]
 ) -> object:
     return kind(rows, template=template, **options)
+
+
+def _restore_trees(trees: tuple[ImageTree, ...], no_trunc: bool) -> TreeRows:
+    return TreeRows(trees, no_trunc=no_trunc)

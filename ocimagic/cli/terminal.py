@@ -106,7 +106,7 @@ class Terminal:
             if ended or time.monotonic() - self._drawn_at >= REDRAW_S:
                 self._redraw()
         elif ended and isinstance(event, LayerProgress):
-            self._say(f"{event.digest.short}  {event.phase.value}{_speed(event)}")
+            self._say(f"{event.label}  {event.phase.value}{_speed(event)}")
 
     def _redraw(self) -> None:
         """Write the layers over what was drawn before: cursor up, clear to the end."""

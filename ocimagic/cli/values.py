@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from ocimagic.model.distribution import ManifestDetails, ManifestDocument
     from ocimagic.model.report import DiskUsage
     from ocimagic.model.result import ContainerSummary, ExitStatus
 
@@ -72,6 +73,58 @@ class InspectDocument:
             tree_html(document, title=f"{self.kind} {document.get('Id', '')}")
             for document in self.documents
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestText:
+    """What ``manifest inspect`` shows: the document itself, its JSON indented."""
+
+    found: ManifestDocument
+
+    @property
+    def raw(self) -> bytes:
+        """Return the document's own bytes, which its digest names."""
+        return self.found.content.raw
+
+    def to_text(self, _now: datetime) -> str:
+        """Return the document with docker's indentation."""
+        from ocimagic.render.distribution import manifest_text
+
+        return manifest_text(self.found)
+
+    def to_html(self, _now: datetime) -> str:
+        """Draw what it names as a table, and the document as a tree."""
+        from ocimagic.render.distribution import manifest_html
+
+        return manifest_html(self.found)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestsText:
+    """What ``manifest inspect --verbose`` shows: a document of an image, a list for an index."""
+
+    details: ManifestDetails
+
+    @property
+    def documents(self) -> list[dict[str, object]]:
+        """Return one JSON object per manifest, in docker's shape."""
+        from ocimagic.wire.manifest import manifest_details
+
+        return [manifest_details(each) for each in self.details.manifests]
+
+    def to_text(self, _now: datetime) -> str:
+        """Return indented JSON, as docker prints it."""
+        from ocimagic.render.distribution import manifests_text
+        from ocimagic.spec.manifest import Index
+
+        is_list = isinstance(self.details.document.content, Index)
+        return manifests_text(self.documents, is_list=is_list)
+
+    def to_html(self, _now: datetime) -> str:
+        """Draw a tree per manifest."""
+        from ocimagic.render.inspect_tree import tree_html
+
+        return "".join(tree_html(each, title=str(each["Ref"])) for each in self.documents)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,32 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, get_args
 
 from ocimagic.engine.commit import parse_name, with_changes
-from ocimagic.errors import Cancelled, InvalidOption, InvalidReference
+from ocimagic.engine.exchange import Exchange
+from ocimagic.errors import (
+    Cancelled,
+    DiskFull,
+    InvalidOption,
+    InvalidReference,
+    RegistryUnreachable,
+)
 from ocimagic.model.archive import ArchiveFormat, Imported, Loaded, LoadedImage, Saved
-from ocimagic.model.event import OnEvent, ignore
+from ocimagic.model.event import (
+    LayerPhase,
+    LayerProgress,
+    OnEvent,
+    TransferStarted,
+    ignore,
+)
 from ocimagic.model.request import ImportOptions
+from ocimagic.registry.origin import shown_url
 from ocimagic.spec.config import ContainerConfig
+from ocimagic.spec.digest import Digest
 from ocimagic.spec.platform import host_platform
 from ocimagic.spec.reference import Reference
 from ocimagic.transfer.archive import LAYOUT
@@ -27,21 +44,17 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Sequence
 
-    from ocimagic.spec.digest import Digest
     from ocimagic.spec.platform import Platform
-    from ocimagic.store.store import Store
     from ocimagic.transfer.load import Kept
-    from ocimagic.transfer.unpack import Unpacker
 
 _CHUNK = 1 << 20
+_EVENT_GAP_S = 0.1
+_SPARE_BYTES = 16 << 20  # left free where nobody says how much is to come
 Source = str | os.PathLike[str] | int | bytes | BinaryIO
 
 
-class Archives:
+class Archives(Exchange):
     """Verbs on archives of images; a source is a path, an open file or descriptor, or bytes."""
-
-    _store: Store
-    _unpacker: Unpacker
 
     def save(
         self,
@@ -112,31 +125,83 @@ class Archives:
         source: Source,
         options: ImportOptions | None = None,
         *,
+        on_event: OnEvent = ignore,
         cancelled: threading.Event | None = None,
     ) -> Imported:
         """Make an image of one layer: the tar of a root, compressed or not.
 
+        Args:
+            source: may be an http or https URL, too.
+            options: what the image is to be.
+            on_event: hears how much of a URL has come.
+            cancelled: set it to stop.
+
         Raises:
             LayerRefused: it is no tar, or not one that can be unpacked safely.
             InvalidOption: a change that is none.
+            NotFound, RegistryError: what a web server said.
+            DiskFull: it would not fit.
         """
         options = options or ImportOptions()
         platform = options.platform or host_platform()
         name = parse_name(options.reference)
+        is_url = isinstance(source, str) and source.startswith(("http://", "https://"))
+        url = str(source) if is_url else ""
         root = RootImage(
             name=name,
             config=with_changes(ContainerConfig(), platform, options.changes),
             platform=platform,
-            comment=options.message or "Imported from -",
+            comment=options.message or f"Imported from {shown_url(url) if url else '-'}",
         )
-        loader = Loader(self._store, self._unpacker, ignore, _checker("import", cancelled))
-        kept = loader.load_root(_pieces(source), root)
+        check = _checker("import", cancelled)
+        loader = Loader(self._store, self._unpacker, ignore, check)
+        pieces = self._fetched(url, on_event, cancelled) if url else _pieces(source)
+        try:
+            kept = loader.load_root(pieces, root)
+        except RegistryUnreachable:
+            check()
+            raise
         layer = self._store.images.layer(kept.image.config.diff_ids[0])
         return Imported(
             image_id=kept.image.image_id,
             reference=name.familiar if name else "",
             size_bytes=layer.unpacked_bytes if layer else 0,
         )
+
+    def _fetched(
+        self, url: str, on_event: OnEvent, cancelled: threading.Event | None
+    ) -> Iterator[bytes]:
+        """Yield what is at a URL, as it comes."""
+        from ocimagic.registry.download import Download
+
+        name = shown_url(url)
+        label = Digest.of(url.encode())  # its own is not known before its end
+        told = 0.0
+        with self.web() as transport:
+            download = Download(transport, url, cancelled=cancelled)
+            for piece in download.pieces():
+                if not told:
+                    sizes = ((label, download.total_bytes),)
+                    on_event(TransferStarted(name, None, sizes, "importing"))
+                if time.monotonic() - told > _EVENT_GAP_S:
+                    told = time.monotonic()
+                    done, total = download.done_bytes, download.total_bytes
+                    self._refuse_too_large(name, total - done if total else _SPARE_BYTES)
+                    on_event(LayerProgress(label, LayerPhase.DOWNLOADING, done, total, name="file"))
+                yield piece
+            done = download.done_bytes
+            on_event(LayerProgress(label, LayerPhase.DONE, done, done, name="file"))
+
+    def _refuse_too_large(self, name: str, left: int) -> None:
+        """Refuse what cannot be kept before the disk is full: others need it too."""
+        free = shutil.disk_usage(self._store.home.data).free
+        if left > free:
+            raise DiskFull(
+                f"{name} does not fit",
+                why=f"{left} bytes of it or more are to come, and {free} are free",
+                where=str(self._store.home.data),
+                hint="remove images you do not need (%image_rm), or set OCIMAGIC_ROOT elsewhere",
+            )
 
     def _chosen(self, names: Sequence[str]) -> list[Chosen]:
         """Find the images to save, each once with all the names that were asked for."""

@@ -78,7 +78,7 @@ class Exchange:
         reference = Reference.parse(name)
         if reference.digest or name.rpartition("/")[2].count(":"):
             raise InvalidReference("all tags are wanted, so the name can have none", where=name)
-        tags = self._registry().tags(reference)
+        tags = self.registry_client().tags(reference)
         if not tags:
             raise ImageNotFound(f"{reference.familiar_name} has no tags")
         done: list[PullResult] = []
@@ -103,7 +103,7 @@ class Exchange:
     ) -> PullResult:
         began = time.monotonic()
         done = self._pull(parsed, platform, on_event, cancelled)
-        limit = self._registry().rate_limit(done.registry)
+        limit = self.registry_client().rate_limit(done.registry)
         return PullResult(
             reference=str(parsed),
             image_id=done.image.image_id,
@@ -133,25 +133,12 @@ class Exchange:
         return pull(
             self._store,
             self._unpacker,
-            self._registry(),
+            self.registry_client(),
             reference,
             platform=platform,
             on_event=on_event,
             cancelled=cancelled,
         )
-
-    def _registry(self) -> RegistryClient:
-        if self._client is None:
-            from ocimagic.registry.client import RegistryClient
-            from ocimagic.registry.cloudlogins import CloudLogins
-
-            settings = self._settings()
-            transport = self._transport(settings)
-            clouds = CloudLogins(transport, self._home(), self._environment)
-            self._client = RegistryClient(
-                transport, self._credentials(), clouds=clouds, settings=settings
-            )
-        return self._client
 
     def _settings(self) -> RegistrySettings:
         from ocimagic.registry.settings import RegistrySettings
@@ -258,7 +245,7 @@ class Exchange:
             ) from err
         done = push(
             self._store,
-            self._registry(),
+            self.registry_client(),
             image,
             reference,
             compression=compression,
@@ -267,8 +254,8 @@ class Exchange:
         )
         return PushResult(
             reference=str(reference),
-            digest=done.digest,
-            manifest_bytes=done.size_bytes,
+            digest=done.manifest.digest,
+            manifest_bytes=done.manifest.size,
             layers=len(image.manifest.layers),
             there=done.there,
             mounted=done.mounted,
@@ -321,6 +308,24 @@ class Exchange:
         return LoggedOut(registry=host, was_there=was_there)
 
     # -- for the rest of this room ---------------------------------------------
+
+    def registry_client(self) -> RegistryClient:
+        """Return the way to the registries, with this account's logins and settings."""
+        if self._client is None:
+            from ocimagic.registry.client import RegistryClient
+            from ocimagic.registry.cloudlogins import CloudLogins
+
+            settings = self._settings()
+            transport = self._transport(settings)
+            clouds = CloudLogins(transport, self._home(), self._environment)
+            self._client = RegistryClient(
+                transport, self._credentials(), clouds=clouds, settings=settings
+            )
+        return self._client
+
+    def web(self) -> Transport:
+        """Return connections without logins, to be closed by whoever asks for them."""
+        return self._transport(self._settings())
 
     def _layer_bytes(self, diff_id: Digest) -> int:
         record = self._store.images.layer(diff_id)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.archives import Archives
-from ocimagic.engine.exchange import Exchange
 from ocimagic.engine.lineage import base_layers, title, users_of
+from ocimagic.engine.remote import Remote
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.result import (
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
     from ocimagic.engine.containers import Containers
     from ocimagic.model.accounts import Accounts
+    from ocimagic.model.distribution import ImageTree
     from ocimagic.model.options import BuildOptions
     from ocimagic.model.report import Verified
     from ocimagic.store.images import StoredImage
 
 
-class Images(Exchange, Archives):
+class Images(Remote, Archives):
     """Verbs on images; ``name`` is a reference or an image ID, whole or its first digits."""
 
     containers: Containers
@@ -127,6 +128,14 @@ class Images(Exchange, Archives):
             )
             for repository, tag, target in names
         ]
+
+    def trees(self) -> tuple[ImageTree, ...]:
+        """Return what each name points at, with all platforms that it names."""
+        from ocimagic.engine.trees import trees
+
+        self._store.layout.refresh()
+        rows = self._store.database.rows("SELECT DISTINCT manifest FROM containers")
+        return trees(self._store, (Digest(str(row[0])) for row in rows))
 
     def inspect(self, name: str) -> ImageDetails:
         """Return everything known of one image."""

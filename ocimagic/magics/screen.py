@@ -178,7 +178,7 @@ class TextProgress(NoProgress):
                 self._say(f"{event.verb} {event.reference}")
             case LayerProgress(phase=phase) if phase in ENDED:
                 speed = f", {ended_amount(event)}" if event.bytes_per_s else ""
-                self._say(f"{event.digest.short}: {event.phase.value}{speed}")
+                self._say(f"{event.label}: {event.phase.value}{speed}")
             case StepStarted():
                 self._say(f"[{event.number}/{event.total}] {event.text}")
             case StepDone(cached=True):

@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from ocimagic.model.accounts import Accounts
     from ocimagic.model.archive import ArchiveFormat, Imported, Loaded, Saved
     from ocimagic.model.containers import ContainersAPI
+    from ocimagic.model.distribution import (
+        CopyResult,
+        ImageTree,
+        ListPushed,
+        ManifestDetails,
+        ManifestDocument,
+        ManifestList,
+        PlatformChange,
+        ReferrerReport,
+        RegistryListing,
+        SearchHit,
+    )
     from ocimagic.model.isolation import Diagnosis
     from ocimagic.model.options import BuildOptions
     from ocimagic.model.registry import OnRequest, RegistryAPI, RegistryOptions
@@ -71,6 +83,35 @@ class ImagesAPI(Protocol):
         """Bring an image to the registry that its name begins with; one result per tag."""
         ...
 
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        all: bool = False,  # noqa: A002  skopeo's word
+        platform: Platform | None = None,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> CopyResult:
+        """Copy an image from registry to registry, past the store; digests stay."""
+        ...
+
+    def list_registry(self, name: str) -> RegistryListing:
+        """List the repositories of a registry, or the tags of a repository."""
+        ...
+
+    def search(
+        self, term: str, *, limit: int = ..., cancelled: threading.Event | None = None
+    ) -> tuple[SearchHit, ...]:
+        """Search Docker Hub, or the registry that a term begins with, for images."""
+        ...
+
+    def referrers(
+        self, name: str, *, artifact_type: str = "", platform: Platform | None = None
+    ) -> ReferrerReport:
+        """List what a registry has about an image."""
+        ...
+
     def login(self, registry: str, username: str, password: str) -> LoggedIn:
         """Log in to a registry, and keep the login where docker keeps it."""
         ...
@@ -81,6 +122,10 @@ class ImagesAPI(Protocol):
 
     def list(self, name: str | None = None, *, all: bool = False) -> tuple[ImageSummary, ...]:  # noqa: A002
         """List images, newest first; ``name`` keeps one repository or reference."""
+        ...
+
+    def trees(self) -> tuple[ImageTree, ...]:
+        """Return what each name points at, with all platforms that it names."""
         ...
 
     def inspect(self, name: str) -> ImageDetails:
@@ -153,9 +198,50 @@ class ImagesAPI(Protocol):
         source: str | int | bytes | BinaryIO,
         options: ImportOptions | None = None,
         *,
+        on_event: OnEvent = ignore,
         cancelled: threading.Event | None = None,
     ) -> Imported:
         """Make an image of one layer: the tar of a root."""
+        ...
+
+
+class ManifestsAPI(Protocol):
+    """Verbs on manifests and on lists of them; names are references."""
+
+    def inspect(
+        self, name: str, *, within: str | None = None, on_event: OnEvent = ignore
+    ) -> ManifestDocument:
+        """Return a manifest or an index as it is."""
+        ...
+
+    def details(
+        self, name: str, *, within: str | None = None, on_event: OnEvent = ignore
+    ) -> ManifestDetails:
+        """Return a manifest, or each one that an index names, with its platform."""
+        ...
+
+    def create(self, name: str, images: Sequence[str], *, amend: bool = False) -> ManifestList:
+        """Begin a list of images for several platforms, or add to one."""
+        ...
+
+    def annotate(self, name: str, image: str, change: PlatformChange) -> ManifestList:
+        """Say which platform an image of a list is for."""
+        ...
+
+    def push(
+        self,
+        name: str,
+        *,
+        purge: bool = False,
+        compression: str = "gzip",
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> ListPushed:
+        """Bring the images of a list to its registry, then the list as an index."""
+        ...
+
+    def remove(self, *names: str) -> tuple[str, ...]:
+        """Take lists away that were made here; returns their full names."""
         ...
 
 
@@ -221,6 +307,11 @@ class EngineAPI(Protocol):
     @property
     def images(self) -> ImagesAPI:
         """Return the verbs on images."""
+        ...
+
+    @property
+    def manifests(self) -> ManifestsAPI:
+        """Return the verbs on manifests."""
         ...
 
     @property

@@ -37,7 +37,8 @@ class TransferStarted:
     Attributes:
         digest: of what is pulled; None for a push, whose manifest comes last, and a load.
         layers: digest and size in bytes, bottom first: as they are where they come from.
-        verb: ``pulling``, ``pushing`` or ``loading``.
+        verb: ``pulling``, ``pushing``, ``copying``, ``importing`` or
+            ``loading``.
     """
 
     reference: str
@@ -52,9 +53,10 @@ class LayerProgress:
 
     Attributes:
         done_bytes: compressed bytes fetched or sent so far.
-        total_bytes: compressed size.
+        total_bytes: compressed size; 0 while nobody has said it.
         bytes_per_s: over the network, in the last seconds; of a layer that is done, over all of
             the time it took.  0 when nothing moved, or that is not known.
+        name: of what is no layer yet; ``digest`` only tells it from others then.
     """
 
     digest: Digest
@@ -62,6 +64,12 @@ class LayerProgress:
     done_bytes: int
     total_bytes: int
     bytes_per_s: float = 0.0
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """Return what to call it in a list of such."""
+        return self.name or self.digest.short
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,27 +9,37 @@ import copy
 import hashlib
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 from ocimagic.errors import (
     DigestMismatch,
+    ImageNotFound,
     InvalidDigest,
-    InvalidDocument,
     RegistryAnswered,
+    SizeMismatch,
 )
+from ocimagic.registry import discovery
 from ocimagic.registry.auth import Authenticator, Subject
 from ocimagic.registry.blobs import BlobStream, check_length, check_range, chunks_of
 from ocimagic.registry.message import Request
-from ocimagic.registry.origin import Origin, resolve_step
 from ocimagic.registry.ranges import Lanes, Spread, Spreading
-from ocimagic.registry.refusal import RateLimit, login_refusal, refusal
+from ocimagic.registry.refusal import (
+    RateLimit,
+    catalog_refusal,
+    login_refusal,
+    no_catalog,
+    refusal,
+)
 from ocimagic.registry.transport import Transport
 from ocimagic.registry.upload import AGENT, Uploader
 from ocimagic.spec import mediatype
-from ocimagic.spec.codec import MAX_MANIFEST_BYTES, decode
+from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.manifest import Index, is_schema1, parse_manifest, schema1
+from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:
     import threading
@@ -44,9 +54,6 @@ if TYPE_CHECKING:
 
 # Old registries answer with schema 1 when they are not told what we can read.
 ACCEPT = (*mediatype.INDEXES, *mediatype.MANIFESTS)
-MAX_TAG_PAGES = 100
-MAX_TAGS = 100_000
-_TAGS_PER_PAGE = 1000
 
 
 class FetchedManifest(NamedTuple):
@@ -59,6 +66,18 @@ class FetchedManifest(NamedTuple):
 
     raw: bytes
     content_type: str
+
+
+class Referrers(NamedTuple):
+    """What says something about a manifest.
+
+    Attributes:
+        manifests: described by those who made them; ``artifact_type`` says what each is.
+        is_listed: the registry keeps the list; else it is what stands under a tag.
+    """
+
+    manifests: tuple[Descriptor, ...]
+    is_listed: bool
 
 
 class RegistryClient:
@@ -145,6 +164,7 @@ class RegistryClient:
 
         Raises:
             DigestMismatch: not the bytes that were asked for or announced.
+            InvalidDocument: a docker schema 1 manifest.
             ImageNotFound, Unauthorized, RateLimited, RegistryError: see ``resolve``.
         """
         patience = self._transport.patience
@@ -158,6 +178,8 @@ class RegistryClient:
             )
             announced = _announced_digest(answer)
             content_type = answer.header("content-type")
+        if _media_type(content_type) in mediatype.DOCKER_SCHEMA1:
+            raise schema1()  # its digest leaves its signatures out
         for expected in (reference.digest, announced):
             if expected is not None:
                 _verify(raw, expected, reference)
@@ -200,6 +222,29 @@ class RegistryClient:
             with Spread(descriptor, part, self._lanes, cancelled=self._cancelled) as spread:
                 yield BlobStream(offset, chunks_of(spread.pieces(answer, offset)))
 
+    def small_blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        """Fetch a config whole, its digest checked.
+
+        Raises:
+            SizeMismatch: it is too large for one, or not as large as it is said to be.
+            DigestMismatch, BlobNotFound, Unauthorized, RegistryError: see ``open_blob``.
+        """
+        if descriptor.size > MAX_CONFIG_BYTES:
+            raise SizeMismatch(
+                "the image config", expected=MAX_CONFIG_BYTES, actual=descriptor.size
+            )
+        with self.open_blob(reference, descriptor) as stream:
+            raw = b"".join(stream.chunks)
+        actual = Digest.of_hash(hashlib.new(descriptor.digest.algorithm, raw))
+        if actual != descriptor.digest:
+            raise DigestMismatch(
+                f"a blob of {reference.familiar}",
+                expected=descriptor.digest,
+                actual=actual,
+                where=reference.registry,
+            )
+        return raw
+
     def tags(self, reference: Reference) -> list[str]:
         """List the tags of a repository, in the registry's order.
 
@@ -208,25 +253,70 @@ class RegistryClient:
             RegistryAnswered: pages that do not end or lead elsewhere.
             Unauthorized, RateLimited, RegistryError: see ``resolve``.
         """
-        path = f"tags/list?n={_TAGS_PER_PAGE}"
-        found: dict[str, None] = {}
-        for _ in range(MAX_TAG_PAGES):
-            with self._ask("GET", reference, path, ("application/json",)) as answer:
-                if answer.status != 200:
-                    raise self._refused(answer, reference, what="tags")
-                page = self._tag_page(answer)
-                following = _next_page(answer)
-            news = [tag for tag in page if tag not in found]
-            found.update(dict.fromkeys(page))
-            if not following or len(found) >= MAX_TAGS:
-                return list(found)[:MAX_TAGS]
-            if not news:
-                break
-            path = following
-        raise RegistryAnswered(
-            f"the list of tags of {reference.familiar_name} does not end",
-            where=reference.registry,
-        )
+        question = self._question(reference, "tags", f"list of tags of {reference.familiar_name}")
+        return discovery.names(question, f"tags/list?n={discovery.PER_PAGE}", "tags")
+
+    def catalog(self, registry: str) -> list[str]:
+        """List the repositories of a registry, in its own order.
+
+        Raises:
+            RegistryAnswered: it does not tell, as Docker Hub and most clouds, or its pages do
+                not end or lead elsewhere.
+            Unauthorized: a login is needed, or this one is refused.
+            RateLimited, RegistryError: see ``resolve``.
+        """
+        if registry == DEFAULT_REGISTRY:
+            raise no_catalog(registry, "Docker Hub keeps no such list for anybody")
+        base = self._transport.base_url(registry, cancelled=self._cancelled)
+        subject = Subject(registry, "")
+
+        def ask(path: str) -> Answer:
+            headers = {"User-Agent": AGENT, "Accept": "application/json"}
+            request = Request("GET", f"{base}/v2/{path}", headers)
+            return self._auth.open(request, subject, cancelled=self._cancelled)
+
+        def refused(answer: Answer) -> OcimagicError:
+            within_s = self._transport.patience.error_body_s
+            notes = self._auth.notes(subject)
+            return catalog_refusal(answer, registry, within_s=within_s, notes=notes)
+
+        body_s = self._transport.patience.body_s
+        question = discovery.Question(ask, refused, f"list of repositories of {registry}", body_s)
+        return discovery.names(question, f"_catalog?n={discovery.PER_PAGE}", "repositories")
+
+    def referrers(
+        self, reference: Reference, subject: Digest, *, artifact_type: str = ""
+    ) -> Referrers:
+        """List what says something about a manifest: signatures, bills of materials and such.
+
+        Args:
+            reference: the repository.
+            subject: the manifest.
+            artifact_type: keeps those of one type.
+
+        Raises:
+            Unauthorized, RateLimited, RegistryError: see ``resolve``.
+        """
+        what = f"list of referrers of {reference.familiar_name}"
+        wish = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
+        question = self._question(reference, "referrers", what)
+        found = discovery.referrers(question, f"referrers/{subject}{wish}")
+        is_listed = found is not None
+        if found is None:
+            found = self._tagged_referrers(reference, subject)
+        # A registry need not know how to filter.
+        kept = [each for each in found if artifact_type in {"", each.artifact_type}]
+        return Referrers(tuple(kept), is_listed=is_listed)
+
+    def _tagged_referrers(self, reference: Reference, subject: Digest) -> list[Descriptor]:
+        """Read the index that stands under a tag where a registry keeps no list itself."""
+        place = replace(reference, tag=discovery.referrers_tag(subject), digest=None)
+        try:
+            fetched = self.manifest(place)
+        except ImageNotFound:
+            return []
+        document = parse_manifest(fetched.raw, content_type=fetched.content_type)
+        return list(document.manifests) if isinstance(document, Index) else []
 
     def uploader(self, reference: Reference) -> Uploader:
         """Return what pushes to a repository."""
@@ -251,14 +341,15 @@ class RegistryClient:
                     notes=self._auth.notes(subject),
                 )
 
-    def _tag_page(self, answer: Answer) -> list[str]:
-        limits = self._transport.patience
-        raw = answer.read(max_bytes=MAX_MANIFEST_BYTES, within_s=limits.body_s, what="tags")
-        try:
-            tags = decode(raw, what="list of tags", max_bytes=MAX_MANIFEST_BYTES).texts("tags")
-        except InvalidDocument as err:
-            raise RegistryAnswered(f"{answer.origin.shown}: {err.what}", why=err.why) from err
-        return [tag for tag in tags if tag.isprintable()]
+    def _question(self, reference: Reference, what: str, shown: str) -> discovery.Question:
+        """Say how to ask for a list of a repository."""
+        accept = (mediatype.OCI_INDEX,) if what == "referrers" else ("application/json",)
+        return discovery.Question(
+            lambda path: self._ask("GET", reference, path, accept),
+            lambda answer: self._refused(answer, reference, what=what),
+            shown,
+            self._transport.patience.body_s,
+        )
 
     def _ask(
         self,
@@ -351,7 +442,7 @@ def _refuse_encoded(answer: Answer) -> None:
 def _verify(raw: bytes, expected: Digest, reference: Reference) -> None:
     actual = Digest.of_hash(hashlib.new(expected.algorithm, raw))
     if actual != expected:
-        raise _mismatch(reference, expected, actual)
+        raise schema1() if is_schema1(raw) else _mismatch(reference, expected, actual)
 
 
 def _mismatch(reference: Reference, expected: Digest, actual: Digest) -> DigestMismatch:
@@ -361,22 +452,3 @@ def _mismatch(reference: Reference, expected: Digest, actual: Digest) -> DigestM
         actual=actual,
         where=reference.registry,
     )
-
-
-def _next_page(answer: Answer) -> str | None:
-    """Return the path of the next page below the repository's name, None after the last.
-
-    Raises:
-        RegistryAnswered: the Link leads to another host or another list.
-    """
-    found = re.search(r"<([^>]{1,4000})>\s*;[^,]*\brel=\"?next\"?", answer.header("link"))
-    if not found:
-        return None
-    url = resolve_step(answer.request.url, found[1])
-    here, there = urlsplit(answer.request.url), urlsplit(url)
-    if Origin.of(url) != answer.origin or there.path != here.path:
-        raise RegistryAnswered(
-            f"{answer.origin.shown} continues its list of tags elsewhere",
-            why="a next page must be on the same host, below the same name",
-        )
-    return f"tags/list?{there.query}"

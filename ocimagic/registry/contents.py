@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import InvalidDocument
 from ocimagic.spec import mediatype
-from ocimagic.spec.codec import MAX_MANIFEST_BYTES, decode
-from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.manifest import Manifest, parse_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ocimagic.spec.descriptor import Descriptor
     from ocimagic.spec.digest import Digest
 
 
@@ -52,16 +51,14 @@ class Contents:
                 "this registry keeps manifests and indexes only", why=f"Content-Type is {said[:80]}"
             )
         document = parse_manifest(raw, content_type=said)
-        fields = decode(raw, what="manifest", max_bytes=MAX_MANIFEST_BYTES)
-        described = fields.child("subject")
-        subject = Descriptor.from_fields(described).digest if described.value else None
-        kind = fields.text("artifactType", "")
+        subject = document.subject.digest if document.subject else None
+        kind = document.artifact_type
         blobs: tuple[Descriptor, ...] = ()
         manifests: tuple[Descriptor, ...] = ()
         if isinstance(document, Manifest):
             layers = (each for each in document.layers if not _is_elsewhere(each))
             blobs = (document.config, *layers)
-            kind = kind or document.config.media_type
+            kind = kind or document.config.media_type  # as the spec has it, of an image too
         else:
             manifests = document.manifests
         return cls(document.media_type, blobs, manifests, subject, kind, document.annotations)

@@ -224,6 +224,36 @@ def login_refusal(
     )
 
 
+def catalog_refusal(
+    answer: Answer, registry: str, *, within_s: float, notes: Sequence[str] = ()
+) -> OcimagicError:
+    """Turn what a registry answers instead of its list of repositories into an error."""
+    with answer:
+        words = RegistryWords.parse(answer.error_text(within_s=within_s))
+    host, said = answer.origin.shown, str(words) or f"HTTP {answer.status}"
+    if answer.status == 429:
+        return _rate_limited(answer, words, host)
+    if answer.status >= 500 and answer.status != 501:
+        return RegistryUnreachable(f"{host} is out of order", why=said)
+    if answer.status in {401, 403}:
+        return Unauthorized(
+            f"{host} does not say which repositories it has",
+            why="\n".join([said, *notes]),
+            hint=f"some tell it to who is logged in: {login_command(registry)}\n"
+            f"others never do, but list the tags of one: registry ls {registry}/REPOSITORY",
+        )
+    return no_catalog(registry, said)
+
+
+def no_catalog(registry: str, why: str) -> RegistryAnswered:
+    """Say that a registry does not list its repositories."""
+    return RegistryAnswered(
+        f"{registry} does not say which repositories it has",
+        why=why,
+        hint=f"name one, and its tags are listed: registry ls {registry}/REPOSITORY",
+    )
+
+
 def _unauthorized(
     reference: Reference, words: RegistryWords, notes: Sequence[str], host: str, *, what: str
 ) -> Unauthorized:

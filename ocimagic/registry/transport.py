@@ -168,7 +168,7 @@ class Transport:
                 if last or pause is None:
                     return answer
                 answer.close()
-            self._wait(pause, request.url, cancelled)
+            self.pause(pause, request.url, cancelled)
         raise AssertionError("patience.tries is at least 1")
 
     def _follow(self, request: Request) -> Answer:
@@ -271,7 +271,12 @@ class Transport:
             return backoff_s
         return asked if asked <= self.patience.retry_after_s else None
 
-    def _wait(self, seconds: float | None, url: str, cancelled: threading.Event | None) -> None:
+    def pause(self, seconds: float | None, url: str, cancelled: threading.Event | None) -> None:
+        """Wait before another try.
+
+        Raises:
+            RegistryUnreachable: ``cancelled`` was set.
+        """
         self._pause(cancelled or threading.Event(), seconds)
         refuse_cancelled(cancelled, url)
 

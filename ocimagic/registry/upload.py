@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from ocimagic.errors import DigestMismatch, RegistryAnswered, RegistryUnreachable
@@ -19,6 +19,7 @@ from ocimagic.registry.auth import Subject
 from ocimagic.registry.message import Request, refuse_cancelled
 from ocimagic.registry.origin import check_step, resolve_step
 from ocimagic.registry.refusal import refusal
+from ocimagic.spec import mediatype
 from ocimagic.spec.digest import Digest
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ AGENT = "ocimagic"
 _TRIES_WITHOUT_PROGRESS = 3
 _AT_ONCE_BYTES = 64 << 10  # up to this a blob goes along with the request that ends its upload
 _TAKEN = frozenset({200, 201, 202, 204})
+# A registry may still be writing what a broken connection brought when it is asked how far it is.
+_NOT_THERE_YET = frozenset({409, 416})
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 
 
@@ -49,6 +52,17 @@ class Source:
 
     read: Callable[[int], Iterable[bytes]]
     on_sent: Callable[[int], None]
+
+
+class PutManifest(NamedTuple):
+    """What became of a manifest.
+
+    Attributes:
+        knows_subject: the registry lists it with what it says something about.
+    """
+
+    digest: Digest
+    knows_subject: bool
 
 
 class Uploader:
@@ -89,6 +103,25 @@ class Uploader:
                 return False
             raise self._refused(answer)
 
+    def has_manifest(self, digest: Digest, *, tag: str | None = None) -> bool:
+        """Ask whether the repository has a manifest, and with it all that it names.
+
+        Args:
+            digest: which.
+            tag: it must be what this names.
+
+        Raises:
+            Unauthorized, RegistryError: what the registry said.
+        """
+        accept = ", ".join((*mediatype.INDEXES, *mediatype.MANIFESTS))
+        url = f"{self._root}/manifests/{tag or digest}"
+        with self._ask("HEAD", url, {"Accept": accept}) as answer:
+            if answer.status == 200:
+                return tag is None or answer.header("docker-content-digest") == digest
+            if answer.status in {400, 404, 405}:
+                return False
+            raise self._refused(answer)
+
     def upload(self, blob: Descriptor, source: Source, *, mount_from: str = "") -> bool:
         """Bring a blob there; say whether it was only taken over from another repository.
 
@@ -118,27 +151,36 @@ class Uploader:
             # Over two connections, the first of which broke, some of it may have arrived twice.
             self._end(self.again(blob), blob, body)
 
-    def put_manifest(self, raw: bytes, media_type: str, *, tag: str | None = None) -> Digest:
-        """Publish a manifest or index, under a tag or by its digest only; return that.
+    def put_manifest(
+        self, raw: bytes, media_type: str, *, tag: str | None = None, digest: Digest | None = None
+    ) -> PutManifest:
+        """Publish a manifest or index under a tag, or by its digest only.
+
+        Args:
+            raw: its bytes.
+            media_type: what they are.
+            tag: its name.
+            digest: what others call it by; None is its SHA-256.
 
         Raises:
             DigestMismatch: the registry keeps something else.
             Unauthorized, RegistryError: what the registry said.
         """
-        digest = Digest.of(raw)
+        digest = digest or Digest.of(raw)
         url = f"{self._root}/manifests/{tag or digest}"
         with self._ask("PUT", url, {"Content-Type": media_type}, raw) as answer:
             if answer.status not in _TAKEN:
                 raise self._refused(answer)
             said = answer.header("docker-content-digest")
-        if said and said != digest and said.startswith("sha256:"):
+            knows_subject = bool(answer.header("oci-subject"))
+        if said and said != digest and said.startswith(f"{digest.algorithm}:"):
             raise DigestMismatch(
                 f"the manifest of {self._reference.familiar}",
                 expected=digest,
                 actual=Digest.parse(said),
                 where=self._reference.registry,
             )
-        return digest
+        return PutManifest(digest, knows_subject)
 
     # -- for the upload of one blob ----------------------------------------------
 
@@ -168,9 +210,19 @@ class Uploader:
             headers["Content-Range"] = f"{start}-{blob.size - 1}"
         body = _counted(source, start, self._cancelled, location)
         with self._ask("PATCH", location, headers, body, is_once=True) as answer:
+            if start and answer.status in _NOT_THERE_YET:
+                raise RegistryUnreachable(
+                    f"{answer.origin.shown} is still at work on what came before",
+                    why=f"HTTP {answer.status}: the upload is not at byte {start} any more",
+                )
             if answer.status not in _TAKEN:
                 raise self._refused(answer)
             return self.step(answer)
+
+    def pause(self, location: str, number: int) -> None:
+        """Wait before another try, each time twice as long."""
+        seconds = self._transport.patience.backoff_s * 2 ** (number - 1)
+        self._transport.pause(seconds, location, self._cancelled)
 
     def state(self, location: str) -> tuple[str, int] | None:
         """Ask how much of an upload has arrived: where it is now and that; None if nobody knows."""
@@ -270,6 +322,8 @@ class _Upload:
                 tries += 1
                 if tries > _TRIES_WITHOUT_PROGRESS:
                     raise
+                if tries > 1:
+                    self._uploader.pause(self._location, tries - 1)
                 if self._find_out():
                     tries = 0
                 if self._arrived >= self._blob.size:

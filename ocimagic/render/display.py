@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ocimagic.errors import OcimagicError
-from ocimagic.model import accounts, archive, isolation, report, result
+from ocimagic.model import accounts, archive, distribution, isolation, report, result
+from ocimagic.render import distribution as distributed
 from ocimagic.render import doctor, html, table, text
 from ocimagic.render import report as reports
 from ocimagic.render.error import error_html, error_text
@@ -172,6 +173,11 @@ _ROWS: dict[type, _Drawing] = {
     result.ContainerSummary: _CONTAINERS,
     result.HistoryLine: _HISTORY,
     result.LayerInfo: _LAYERS,
+    distribution.SearchHit: _tabled(lambda rows, _: distributed.search_table(rows)),
+    distribution.ImageTree: _Drawing(
+        lambda rows, _: distributed.trees_text(rows),
+        lambda rows, _: distributed.trees_html(rows),
+    ),
     result.ExitStatus: _EXITS,
     report.ContainerStats: _STATS,
     report.FileChange: _CHANGES,
@@ -188,6 +194,20 @@ _ONE: dict[type, _Drawing] = {
         lambda value, _: text.pull_sentence(value), lambda value, _: html.pull_html(value)
     ),
     result.PushResult: _said(text.push_sentence),
+    distribution.CopyResult: _said(distributed.copy_sentence),
+    distribution.RegistryListing: _tabled(lambda value, _: distributed.listing_table(value)),
+    distribution.ReferrerReport: _Drawing(
+        distributed.referrers_text,
+        lambda value, now: html.table_html(distributed.referrers_table(value, now)),
+    ),
+    distribution.ManifestList: _Drawing(
+        lambda value, _: distributed.list_text(value),
+        lambda value, _: distributed.list_html(value),
+    ),
+    distribution.ListPushed: _Drawing(
+        lambda value, _: distributed.list_pushed_text(value),
+        lambda value, _: distributed.list_pushed_html(value),
+    ),
     result.LoggedIn: _said(text.login_text),
     result.LoggedOut: _said(text.logout_text),
     result.BuildResult: _Drawing(

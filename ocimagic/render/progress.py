@@ -104,7 +104,9 @@ class PullProgress:
 
     def summary(self) -> str:
         """Say in a few words how far it is, and how fast."""
-        said = f"{human_size(self.done_bytes)} of {human_size(self.total_bytes)}"
+        said = human_size(self.done_bytes)
+        if self.total_bytes or not self.done_bytes:
+            said += f" of {human_size(self.total_bytes)}"
         if self.bytes_per_s and not self.is_over:
             said += f", {human_rate(self.bytes_per_s)}"
         unfinished = sum(layer.phase not in ENDED for layer in self.layers)
@@ -216,7 +218,9 @@ def _phase(layer: LayerProgress, *, is_over: bool) -> str:
 def _amount(layer: LayerProgress, *, is_over: bool) -> str:
     if layer.phase in ENDED:
         return ended_amount(layer)
-    said = f"{human_size(layer.done_bytes)} of {human_size(layer.total_bytes)}"
+    said = human_size(layer.done_bytes)
+    if layer.total_bytes:
+        said += f" of {human_size(layer.total_bytes)}"
     moves = layer.phase in _MOVING and layer.bytes_per_s and not is_over
     return f"{said}, {human_rate(layer.bytes_per_s)}" if moves else said
 
@@ -231,14 +235,14 @@ def _layer_line(layer: LayerProgress, *, is_over: bool) -> str:
     full = round(_share(layer) * BAR_WIDTH)
     bar = "=" * full + " " * (BAR_WIDTH - full)
     phase = _phase(layer, is_over=is_over)
-    return f"{layer.digest.short}  {phase:<14}  [{bar}]  {_amount(layer, is_over=is_over)}"
+    return f"{layer.label}  {phase:<14}  [{bar}]  {_amount(layer, is_over=is_over)}"
 
 
 def _layer_row(layer: LayerProgress, *, is_over: bool) -> str:
     percent = f"{_share(layer):.0%}"
     cell = 'style="text-align:left;padding-right:1em;font-weight:inherit"'
     return (
-        f'<tr><th scope="row" {cell}><code>{markup(layer.digest.short)}</code></th>'
+        f'<tr><th scope="row" {cell}><code>{markup(layer.label)}</code></th>'
         f"<td {cell}>{_phase(layer, is_over=is_over)}</td>"
         # The words inside are what a reader without <progress> shows.
         f'<td {cell}><progress max="1" value="{_share(layer):.3f}">{percent}</progress> '

@@ -75,5 +75,10 @@ def human_seconds(seconds: float) -> str:
 
 
 def count(number: int, word: str) -> str:
-    """Write a number with its noun: ``1 layer``, ``3 layers``."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    """Write a number with its noun: ``1 layer``, ``3 layers``, ``2 repositories``."""
+    if number == 1:
+        return f"{number} {word}"
+    if word.endswith("s"):
+        return f"{number} {word}es"
+    ends_in_ies = word.endswith("y") and word[-2:-1] not in "aeiou"
+    return f"{number} {word[:-1]}ies" if ends_in_ies else f"{number} {word}s"

@@ -5,12 +5,12 @@ Spec: image-spec descriptor.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.spec.codec import without_none
 from ocimagic.spec.digest import Digest
-from ocimagic.spec.mediatype import as_oci
+from ocimagic.spec.mediatype import OCI_NONDISTRIBUTABLE, as_oci
 from ocimagic.spec.platform import Platform
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ocimagic.spec.codec import Fields
 
 REFERENCE_TYPE = "vnd.docker.reference.type"
+REFERENCE_DIGEST = "vnd.docker.reference.digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Descriptor:
     Attributes:
         size: bytes of the blob as stored, compressed or not.
         platform: only in an index.
+        artifact_type: of the manifest it points at, where whoever wrote it says so.
     """
 
     media_type: str
@@ -36,6 +38,7 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=dict)
     platform: Platform | None = None
     urls: tuple[str, ...] = ()
+    artifact_type: str = ""
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Self:
@@ -52,18 +55,11 @@ class Descriptor:
             annotations=fields.text_map("annotations"),
             platform=_platform(fields.child("platform")) if "platform" in fields else None,
             urls=fields.texts("urls"),
+            artifact_type=fields.text("artifactType", ""),
         )
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object, empty fields left out."""
-        platform = self.platform and without_none(
-            {
-                "os": self.platform.os,
-                "architecture": self.platform.architecture,
-                "variant": self.platform.variant,
-                "os.version": self.platform.os_version,
-            }
-        )
         document: dict[str, object] = {
             "mediaType": self.media_type,
             "digest": str(self.digest),
@@ -72,21 +68,20 @@ class Descriptor:
         return document | without_none(
             {
                 "annotations": dict(self.annotations),
-                "platform": platform,
+                "platform": self.platform and self.platform.to_json(),
                 "urls": list(self.urls),
+                "artifactType": self.artifact_type,
             }
         )
 
     def as_oci(self) -> Descriptor:
         """Return the same blob under its OCI media type."""
-        return Descriptor(
-            as_oci(self.media_type),
-            self.digest,
-            self.size,
-            self.annotations,
-            self.platform,
-            self.urls,
-        )
+        return replace(self, media_type=as_oci(self.media_type))
+
+    @property
+    def is_foreign(self) -> bool:
+        """Say whether a layer may not be distributed: it stays where its maker has it."""
+        return as_oci(self.media_type).startswith(OCI_NONDISTRIBUTABLE)
 
     @property
     def is_attestation(self) -> bool:
@@ -102,4 +97,5 @@ def _platform(fields: Fields) -> Platform:
         architecture=fields.text("architecture", ""),
         variant=fields.text("variant", ""),
         os_version=fields.text("os.version", ""),
+        os_features=fields.texts("os.features"),
     )

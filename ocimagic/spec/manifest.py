@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from ocimagic.errors import InvalidDocument, PlatformNotFound
+from ocimagic.errors import InvalidDocument, NotAnImage, PlatformNotFound
 from ocimagic.spec import mediatype
 from ocimagic.spec.codec import MAX_MANIFEST_BYTES, decode, encode, without_none
 from ocimagic.spec.descriptor import Descriptor
@@ -26,10 +26,13 @@ MAX_INDEX_ENTRIES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One image for one platform: a config and layers, bottom first.
+    """One image for one platform: a config and layers, bottom first; or an artifact.
 
     Attributes:
         raw: the bytes; the digest is theirs.
+        artifact_type: what an artifact is; its config's media type where it does not say so
+            itself, "" for an image.
+        subject: the manifest that this one says something about.
     """
 
     raw: bytes = field(repr=False)
@@ -37,6 +40,8 @@ class Manifest:
     config: Descriptor
     layers: tuple[Descriptor, ...]
     annotations: Mapping[str, str]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
 
     @classmethod
     def build(
@@ -72,20 +77,30 @@ class Manifest:
             name: what the user knows it by.
 
         Raises:
-            InvalidDocument: config or layers are not those of a container image.
+            NotAnImage: config or layers are not those of a container image.
         """
-        if mediatype.as_oci(self.config.media_type) != mediatype.OCI_CONFIG:
-            raise InvalidDocument(
+        if not self.is_image:
+            kind = self.artifact_type
+            raise NotAnImage(
                 f"{name} is not a container image",
-                why=f"its config is of type {self.config.media_type}",
-                hint="it may be a chart, a signature or another artifact kept in a registry",
+                why=f"it is an artifact of type {kind}"
+                if kind != self.config.media_type
+                else f"its config is of type {kind}",
+                hint="charts, signatures and the like are kept in registries as well;\n"
+                f"to see what it is: %manifest_inspect {name}",
             )
         for layer in self.layers:
             if not mediatype.is_layer(layer.media_type):
-                raise InvalidDocument(
+                raise NotAnImage(
                     f"{name} is not a container image",
                     why=f"it has a layer of type {layer.media_type}",
+                    hint=f"to see what it is: %manifest_inspect {name}",
                 )
+
+    @property
+    def is_image(self) -> bool:
+        """Say whether the config is that of a container image."""
+        return mediatype.as_oci(self.config.media_type) == mediatype.OCI_CONFIG
 
     def as_oci(self) -> Manifest:
         """Return the OCI twin: the same config and layers under OCI media types."""
@@ -101,12 +116,30 @@ class Index:
 
     Attributes:
         raw: the bytes; the digest is theirs.
+        artifact_type: of an index that is an artifact, else "".
+        subject: the manifest that this index says something about.
     """
 
     raw: bytes = field(repr=False)
     media_type: str
     manifests: tuple[Descriptor, ...]
     annotations: Mapping[str, str]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+
+    @classmethod
+    def build(cls, manifests: Sequence[Descriptor], *, kind: str = "") -> Self:
+        """Make an index: without a ``kind`` docker's own where all that it names is docker's."""
+        docker = {each.media_type for each in manifests} == {mediatype.DOCKER_MANIFEST}
+        kind = kind or (mediatype.DOCKER_INDEX if docker else mediatype.OCI_INDEX)
+        raw = encode(
+            {
+                "schemaVersion": 2,
+                "mediaType": kind,
+                "manifests": [each.to_json() for each in manifests],
+            }
+        )
+        return cls(raw, kind, tuple(manifests), {})
 
     @property
     def digest(self) -> Digest:
@@ -164,14 +197,32 @@ def parse_manifest(raw: bytes, *, content_type: str = "") -> Manifest | Index:
         entries = fields.children("manifests")
         _refuse_many(entries, MAX_INDEX_ENTRIES, "manifests")
         manifests = tuple(Descriptor.from_fields(entry) for entry in entries)
-        annotations = fields.text_map("annotations")
-        return Index(raw, media_type or mediatype.OCI_INDEX, manifests, annotations)
+        return Index(
+            raw,
+            media_type or mediatype.OCI_INDEX,
+            manifests,
+            fields.text_map("annotations"),
+            fields.text("artifactType", ""),
+            _subject(fields),
+        )
     config = Descriptor.from_fields(fields.child("config", required=True))
     entries = fields.children("layers")
     _refuse_many(entries, MAX_LAYERS, "layers")
     layers = tuple(Descriptor.from_fields(entry) for entry in entries)
-    kind = media_type or mediatype.OCI_MANIFEST
-    return Manifest(raw, kind, config, layers, fields.text_map("annotations"))
+    is_image = mediatype.as_oci(config.media_type) == mediatype.OCI_CONFIG
+    return Manifest(
+        raw,
+        media_type or mediatype.OCI_MANIFEST,
+        config,
+        layers,
+        fields.text_map("annotations"),
+        fields.text("artifactType", "") or ("" if is_image else config.media_type),
+        _subject(fields),
+    )
+
+
+def _subject(fields: Fields) -> Descriptor | None:
+    return Descriptor.from_fields(fields.child("subject")) if "subject" in fields else None
 
 
 _KNOWN = ("application/vnd.oci.", "application/vnd.docker.")
@@ -180,11 +231,7 @@ _KNOWN = ("application/vnd.oci.", "application/vnd.docker.")
 def _refuse_confusion(fields: Fields, media_type: str, said: str) -> None:
     """Refuse a document that two readers could take for two things (CVE-2021-41190)."""
     if media_type in mediatype.DOCKER_SCHEMA1 or fields.number("schemaVersion", 0) == 1:
-        raise InvalidDocument(
-            "this image uses the old schema 1 manifest",
-            why="registries stopped serving it, and its layers cannot be verified",
-            hint="ask its owner to push it again with any docker since 2017",
-        )
+        raise schema1()
     if fields.number("schemaVersion", 0) != 2:
         raise InvalidDocument("this manifest is not valid", why="schemaVersion must be 2")
     is_index, is_manifest = "manifests" in fields, "layers" in fields or "config" in fields
@@ -204,6 +251,26 @@ def _refuse_confusion(fields: Fields, media_type: str, said: str) -> None:
             "this manifest is not valid",
             why=f"the registry calls it {said}, it calls itself {media_type}",
         )
+
+
+def is_schema1(raw: bytes) -> bool:
+    """Say whether a document is one of docker's first kind, whatever it is called."""
+    try:
+        fields = decode(raw, what="manifest", max_bytes=MAX_MANIFEST_BYTES)
+        return fields.number("schemaVersion", 0) == 1
+    except InvalidDocument:
+        return False
+
+
+def schema1() -> InvalidDocument:
+    """Return the refusal of docker's first kind of manifest."""
+    return InvalidDocument(
+        "this image has a docker schema 1 manifest, which is obsolete",
+        why="it has no config and no diff_ids, so its layers cannot be verified; docker wrote the "
+        "last ones in 2017",
+        hint="its owner can push it again with any docker since then, or convert it:\n"
+        "skopeo copy --format v2s2 docker://OLD docker://NEW",
+    )
 
 
 def _refuse_many(entries: Sequence[object], limit: int, what: str) -> None:

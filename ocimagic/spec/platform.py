@@ -35,6 +35,7 @@ class Platform:
     architecture: str = "amd64"
     variant: str = ""
     os_version: str = ""
+    os_features: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -56,6 +57,17 @@ class Platform:
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON object of a descriptor, empty fields left out."""
+        document = {
+            "architecture": self.architecture,
+            "os": self.os,
+            "variant": self.variant,
+            "os.version": self.os_version,
+            "os.features": list(self.os_features),
+        }
+        return {key: value for key, value in document.items() if value}
+
     @property
     def canonical(self) -> Platform:
         """Return the same platform with its default variant filled in."""
@@ -66,6 +78,11 @@ class Platform:
     def is_attestation(self) -> bool:
         """Say whether this marks a buildx attestation rather than an image."""
         return self.os == "unknown" and self.architecture == "unknown"
+
+
+def is_platform_word(text: str) -> bool:
+    """Say whether a text can be one part of a platform."""
+    return _PART.fullmatch(text) is not None
 
 
 def host_platform() -> Platform:

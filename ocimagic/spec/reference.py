@@ -97,6 +97,13 @@ class Reference:
         return replace(self, digest=None) if self.tag else self
 
 
+def is_host(text: str) -> bool:
+    """Say whether a text can only be a registry's own name: ``quay.io``, ``localhost:5000``."""
+    name, _, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    sure = text == "localhost" or text.startswith("[") or "." in text or (name and port.isdigit())
+    return bool(sure) and _HOST.fullmatch(text) is not None
+
+
 def _split_registry(text: str) -> tuple[str, str]:
     first, slash, rest = text.partition("/")
     is_host = first == "localhost" or first.startswith("[") or any(c in first for c in ".:")

@@ -13,6 +13,7 @@ from ocimagic.store.containers import Containers
 from ocimagic.store.database import ImageDatabase
 from ocimagic.store.images import Images
 from ocimagic.store.layout import Layout
+from ocimagic.store.lists import ManifestLists
 from ocimagic.store.snapshots import Snapshots
 from ocimagic.store.steps import Steps
 
@@ -36,6 +37,7 @@ class Store:
         self.containers = Containers(self.database)
         self.steps = Steps(self.database)
         self.layout = Layout(home, self.blobs, self.images)
+        self.lists = ManifestLists(home)
 
     def close(self) -> None:
         """Close the database."""

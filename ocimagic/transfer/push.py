@@ -14,7 +14,6 @@ import hashlib
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,22 +23,22 @@ from ocimagic.layers.compress import Compression, compressed
 from ocimagic.model.event import LayerPhase, LayerProgress, OnEvent, TransferStarted, ignore
 from ocimagic.registry.upload import Source
 from ocimagic.spec import mediatype
+from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.manifest import Manifest
 from ocimagic.store.blobs import CHUNK
 from ocimagic.transfer.pace import Pace
+from ocimagic.transfer.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from ocimagic.registry.client import RegistryClient
-    from ocimagic.spec.descriptor import Descriptor
     from ocimagic.spec.reference import Reference
     from ocimagic.store.images import StoredImage
     from ocimagic.store.store import Store
 
-_AT_ONCE = 3
 _EVENT_GAP_S = 0.1
 _PLAIN = (mediatype.OCI_LAYER, mediatype.DOCKER_LAYER)
 _PACKED = {
@@ -53,15 +52,15 @@ class Pushed:
     """What a push came to.
 
     Attributes:
-        digest: of the manifest in the registry.
-        size_bytes: of that manifest.
+        manifest: as it is in the registry.
+        raw: its bytes.
         sent_bytes: over the network, config and layers.
         there: how many layers were there already.
         mounted: how many were taken over from another repository.
     """
 
-    digest: Digest
-    size_bytes: int
+    manifest: Descriptor
+    raw: bytes
     sent_bytes: int
     there: int
     mounted: int
@@ -83,7 +82,8 @@ def push(
         store: where it is.
         client: the way to the registry.
         image: what to push.
-        reference: with the tag it gets.
+        reference: with the tag it gets; without one, the manifest is there by its digest only,
+            and nothing is remembered here.
         compression: of layers that are plain here; others go as they came.
         on_event: is told how far it is.
         cancelled: stops it; what was sent stays with the registry for a while.
@@ -130,7 +130,7 @@ class _Push:
 
     def run(self) -> Pushed:
         manifest = self._image.manifest
-        layers = {each.digest: each for each in manifest.layers if not _is_foreign(each)}
+        layers = {each.digest: each for each in manifest.layers if not each.is_foreign}
         sizes = tuple((each.digest, each.size) for each in layers.values())
         self._on_event(TransferStarted(str(self._reference), None, sizes, "pushing"))
         gone = self._push_all(list(layers.values()))
@@ -139,9 +139,11 @@ class _Push:
             chosen = [gone.get(each.digest, each) for each in manifest.layers]
             manifest = Manifest.build(manifest.config, chosen, manifest.annotations)
         tag = self._reference.tag
-        digest = self._uploader.put_manifest(manifest.raw, manifest.media_type, tag=tag)
-        self._remember(manifest, digest)
-        return Pushed(digest, len(manifest.raw), self._sent, self._there, self._mounted)
+        digest = self._uploader.put_manifest(manifest.raw, manifest.media_type, tag=tag).digest
+        if tag is not None:
+            self._remember(manifest, digest)
+        described = Descriptor(manifest.media_type, digest, len(manifest.raw))
+        return Pushed(described, manifest.raw, self._sent, self._there, self._mounted)
 
     def check_cancelled(self) -> None:
         """Raise if the caller wants no more of it."""
@@ -153,31 +155,15 @@ class _Push:
 
     def _push_all(self, layers: list[Descriptor]) -> dict[Digest, Descriptor]:
         """Push several layers at a time; return each as it is in the registry."""
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ocimagic-push") as pool:
-            jobs = [pool.submit(self._push_guarded, each) for each in layers]
-            try:
-                wait(jobs)
-            except BaseException:  # an interrupt
-                self._failed.set()
-                self._stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
-        failures = [err for job in jobs if (err := job.exception())]
-        real = [err for err in failures if not isinstance(err, Cancelled)]
-        if failures:
-            raise (real or failures)[0]
-        return {layer.digest: job.result() for layer, job in zip(layers, jobs, strict=True)}
+        done = together(
+            self._push_layer, layers, failed=self._failed, stop=self._stop, name="ocimagic-push"
+        )
+        return {layer.digest: pushed for layer, pushed in zip(layers, done, strict=True)}
 
-    def _push_guarded(self, layer: Descriptor) -> Descriptor:
-        if self._failed.is_set():
-            raise Cancelled("another layer failed")
+    def _push_layer(self, layer: Descriptor) -> Descriptor:
         self.check_cancelled()
-        try:
-            is_plain = layer.media_type in _PLAIN and self._compression is not Compression.NONE
-            return self._push_plain(layer) if is_plain else self._push_blob(layer, layer)
-        except BaseException:
-            self._failed.set()
-            raise
+        is_plain = layer.media_type in _PLAIN and self._compression is not Compression.NONE
+        return self._push_plain(layer) if is_plain else self._push_blob(layer, layer)
 
     def _push_config(self, config: Descriptor) -> None:
         if not self._uploader.has(config.digest):
@@ -306,11 +292,6 @@ class _Push:
         store.sync()
         store.images.add(self._image.manifest, [(self._reference, digest)])
         store.layout.publish()
-
-
-def _is_foreign(layer: Descriptor) -> bool:
-    """Say whether a layer may not be distributed: it stays where its maker has it."""
-    return mediatype.as_oci(layer.media_type).startswith(mediatype.OCI_NONDISTRIBUTABLE)
 
 
 def _neighbours(store: Store, reference: Reference) -> dict[Digest, str]:

@@ -44,7 +44,7 @@ class PullBars(ipywidgets.VBox):
 
 def _bar(layer: LayerProgress) -> ipywidgets.FloatProgress:
     size_bytes = max(layer.total_bytes, 1)
-    return ipywidgets.FloatProgress(min=0, max=size_bytes, description=layer.digest.short)
+    return ipywidgets.FloatProgress(min=0, max=size_bytes, description=layer.label)
 
 
 def _move(bar: ipywidgets.FloatProgress, layer: LayerProgress) -> None:
@@ -53,6 +53,6 @@ def _move(bar: ipywidgets.FloatProgress, layer: LayerProgress) -> None:
         bar.value = bar.max if layer.phase in ENDED else layer.done_bytes
         bar.bar_style = _STYLES.get(layer.phase, "")
         bar.tooltip = (
-            f"layer {layer.digest.short}, {human_size(layer.total_bytes)}: {layer.phase.value}"
+            f"layer {layer.label}, {human_size(layer.total_bytes)}: {layer.phase.value}"
             + (f", {human_rate(layer.bytes_per_s)}" if layer.bytes_per_s else "")
         )

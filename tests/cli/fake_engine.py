@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import samples
+from fake_remote import FakeManifests, FakeRemote
 
 from ocimagic.errors import ContainerNotFound, ImageNotFound
 from ocimagic.model.accounts import Accounts, LayerAccount, Wasted
@@ -23,7 +24,7 @@ from ocimagic.model.report import (
 from ocimagic.model.result import ExitStatus, LoggedIn, LoggedOut
 
 
-class FakeImages:
+class FakeImages(FakeRemote):
     def __init__(self, calls):
         self.calls = calls
 
@@ -113,7 +114,7 @@ class FakeImages:
         on_event(LayerProgress(samples.digest("layer"), LayerPhase.DONE, 100, 100))
         return samples.loaded()
 
-    def import_(self, source, options=None, *, cancelled=None):
+    def import_(self, source, options=None, *, on_event=ignore, cancelled=None):
         self.calls.append(("import", source, options))
         return samples.imported()
 
@@ -419,6 +420,7 @@ class FakeEngine:
     def __init__(self):
         self.calls = []
         self.images = FakeImages(self.calls)
+        self.manifests = FakeManifests(self.calls)
         self.containers = FakeContainers(self.calls)
         self.system = FakeSystem(self.calls)
         self.closed = False

@@ -17,6 +17,7 @@ from ocimagic.cli.session import Session
 from ocimagic.cli.values import Acted, Exits, HelpText, InspectDocument, LogText, Names
 from ocimagic.errors import (
     ContainerNotFound,
+    ImageNotFound,
     InvalidOption,
     NotBuiltYet,
     NotFound,
@@ -46,7 +47,7 @@ def session(engine, tmp_path):
     ("line", "kind", "said"),
     [
         ("exec web", InvalidOption, "wants a command"),
-        ("search web", NotBuiltYet, "search"),
+        ("buildx ls", NotBuiltYet, "buildx"),
         ("push --platform arm64 web", NotBuiltYet, "--platform"),
         ("push --compression lz4 web", InvalidOption, "lz4"),
         ("login -u ada", InvalidOption, "nobody is here"),
@@ -57,7 +58,9 @@ def session(engine, tmp_path):
         ("image prune -f --filter dangling=perhaps", InvalidOption, "true or false"),
         ("image prune -f --filter untill=1h", InvalidOption, "did you mean until=?"),
         ("login --password-stdin", InvalidOption, "--username"),
-        ("image ls --tree", NotBuiltYet, "--tree"),
+        ("image ls --tree -q", InvalidOption, "--quiet and --tree"),
+        ("image ls --filter reference=[", InvalidOption, "no pattern"),
+        ("image ls --filter before=missing", ImageNotFound, "missing"),
         ("build https://github.com/x/y", NotBuiltYet, "fetch it"),
         ("run --nmae web busybox", InvalidOption, "did you mean --name?"),
         ("run -Z busybox", InvalidOption, "-Z"),

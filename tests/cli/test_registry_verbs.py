@@ -167,6 +167,7 @@ def test_add_a_user(session, tmp_path):
 def test_magics_have_these_names():
     words = {name: words for name, words in docker_words().items() if name.startswith("registry")}
     assert set(words) == {
+        "registry_ls",
         "registry_serve",
         "registry_start",
         "registry_stop",

@@ -112,7 +112,7 @@ def test_what_is_not_there(client, server, reference, image):
 
 
 def test_tags_over_many_pages(client, server, source, reference, monkeypatch):
-    monkeypatch.setattr("ocimagic.registry.client._TAGS_PER_PAGE", 7)
+    monkeypatch.setattr("ocimagic.registry.discovery.PER_PAGE", 7)
     names = source.names["class/demo"]
     names.update({f"v{number}": names["1"] for number in range(30)})
     assert client.tags(reference) == sorted(names)

@@ -423,7 +423,7 @@ def test_pages_that_do_not_end(scripted, client):
 
 
 def test_too_many_pages(scripted, client, monkeypatch):
-    monkeypatch.setattr("ocimagic.registry.client.MAX_TAG_PAGES", 5)
+    monkeypatch.setattr("ocimagic.registry.discovery.MAX_PAGES", 5)
     count = iter(range(1000))
     link = [("Link", '</v2/x/tags/list?last=a>; rel="next"')]
     server = scripted(lambda seen: Reply(headers=link, body=b'{"tags": ["v%d"]}' % next(count)))
@@ -451,7 +451,7 @@ def test_list_of_tags(scripted, client, body, tags):
 
 
 def test_many_tags_are_cut(scripted, client, monkeypatch):
-    monkeypatch.setattr("ocimagic.registry.client.MAX_TAGS", 3)
+    monkeypatch.setattr("ocimagic.registry.discovery.MAX_NAMES", 3)
     server = scripted(lambda seen: Reply(body=b'{"tags": ["a", "b", "c", "d"]}'))
     assert client.tags(named(server)) == ["a", "b", "c"]
 

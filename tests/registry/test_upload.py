@@ -159,6 +159,43 @@ def test_a_broken_upload_goes_on_where_the_registry_has_it(uploader, receiver, s
     assert int(patches[-1].headers["content-length"]) == len(LARGE) - sum(breaks)
 
 
+@pytest.mark.parametrize("status", [409, 416])
+def test_a_registry_that_is_still_writing_when_it_is_asked(uploader, receiver, server, status):
+    """What a broken connection brought may be on its way to the disk yet."""
+    receiver.break_after = [300_000]
+    whole = receiver.get
+
+    def before_all_is_written(number, seen, query):
+        receiver.get = whole
+        location = ("Location", receiver.location.format(number))
+        return Reply(204, [location, ("Range", "0-99999")])
+
+    plain = receiver.patch
+
+    def patch(number, seen, query):
+        answer = plain(number, seen, query)
+        return Reply(status, body=answer.body) if answer.status == 416 else answer
+
+    receiver.get, receiver.patch = before_all_is_written, patch
+    uploader.upload(blob_of(LARGE), source_of(LARGE))
+    assert receiver.blobs == {Digest.of(LARGE): LARGE}
+    ranges = [seen.headers.get("content-range") for seen in server.seen if seen.method == "PATCH"]
+    assert ranges == [None, f"100000-{len(LARGE) - 1}", f"300000-{len(LARGE) - 1}"]
+
+
+@pytest.mark.parametrize("status", [409, 416])
+def test_a_registry_that_never_gets_there(uploader, receiver, status):
+    receiver.break_after = [300_000]
+    plain = receiver.patch
+
+    def patch(number, seen, query):
+        return plain(number, seen, query) if receiver.break_after else Reply(status)
+
+    receiver.patch = patch
+    with pytest.raises(RegistryUnreachable, match="still at work"):
+        uploader.upload(blob_of(LARGE), source_of(LARGE))
+
+
 @pytest.mark.parametrize("arrived", [0, 1])
 def test_an_upload_that_says_0_0_begins_anew(uploader, receiver, arrived):
     """Debian's registry says so of one byte that has arrived, and of none."""
@@ -241,7 +278,7 @@ def test_a_blob_that_cannot_be_taken_over_is_sent(uploader, receiver, mounts):
 
 def test_a_manifest_by_its_tag_and_by_its_digest(uploader, receiver):
     raw = b'{"schemaVersion":2}'
-    assert uploader.put_manifest(raw, mediatype.OCI_MANIFEST, tag="1") == Digest.of(raw)
+    assert uploader.put_manifest(raw, mediatype.OCI_MANIFEST, tag="1").digest == Digest.of(raw)
     uploader.put_manifest(raw, mediatype.OCI_MANIFEST)
     assert receiver.manifests == {"1": raw, Digest.of(raw): raw}
 
