@@ -82,12 +82,21 @@ def run_step(bench: Bench, state: StageState, run: Run, number: int) -> tuple[Ma
     if found:
         return found, True
     try:
-        made = Made(_Sandbox(bench, state, run, number, network).layer(), now())
+        made = Made(run_layer(bench, state, run, number), now())
     except OcimagicError as err:
         err.where = err.where or frame(run.source)
         raise
     bench.cache.remember(key, made)
     return made, False
+
+
+def run_layer(bench: Bench, state: StageState, run: Run, number: int) -> LayerRecord:
+    """Run an expanded RUN whatever the cache says; return the layer it made.
+
+    Raises:
+        StepFailed: see ``run_step``.
+    """
+    return _Sandbox(bench, state, run, number, _network(bench, run)).layer()
 
 
 def _network(bench: Bench, run: Run) -> NetworkMode:
