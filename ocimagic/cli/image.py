@@ -13,6 +13,7 @@ from ocimagic.cli.container_looking import row_template
 from ocimagic.cli.disk import prune_images
 from ocimagic.cli.filters import keep_images
 from ocimagic.cli.image_archive import VERBS
+from ocimagic.cli.image_bootstrap import bootstrap
 from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.rows import HistoryRows, ImageRows
@@ -243,6 +244,7 @@ image = Noun(
         rm,
         prune_images,
         build,
+        bootstrap,
         *VERBS,
     ],
     aliases={"list": "ls", "remove": "rm"},

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from ocimagic.errors import DigestMismatch, HostLacks, InvalidDocument, OcimagicError
+from ocimagic.errors import DigestMismatch, HostLacks, InvalidDocument, LayerRefused, OcimagicError
 from ocimagic.home.disk import storage_errors
 from ocimagic.layers.compress import decompressed
 from ocimagic.layers.toc import toc_of, toc_to_bytes
@@ -180,6 +180,12 @@ class Unpacking:
         store.images.add_layer(record)
         if self._directory is not None:
             store.snapshots.commit(self._directory, self._key())
+
+    def take(self) -> Path:
+        """Return the directory with what ``verify`` found; it is the caller's from now on."""
+        assert self._directory is not None
+        directory, self._directory = self._directory, None
+        return directory
 
     def _key(self) -> str:
         if self._unpacker.copies:
@@ -367,6 +373,25 @@ class Unpacker:
             for chunk in chunks_of(blob):
                 unpacking.write(chunk)
             return unpacking.finish() is not None
+
+    def unpacked(self, layer: Layer) -> Path:
+        """Unpack a layer that stands alone for the caller to change; return its directory.
+
+        Raises:
+            HostLacks: see ``ensure``.
+            LayerRefused: it cannot be unpacked, or not without another below it.
+        """
+        self.ensure(())
+        with (
+            self.store.blobs.open(layer.blob.digest) as blob,
+            storage_errors(self.store.home.data),
+            self.unpacking(layer) as unpacking,
+        ):
+            for chunk in chunks_of(blob):
+                unpacking.write(chunk)
+            if unpacking.verify() is None:
+                raise LayerRefused("", "it cannot be unpacked without what is below it")
+            return unpacking.take()
 
     def toc(self, layer: Layer) -> bytes:
         """Return a layer's table of contents, from its snapshot or else from its blob."""

@@ -213,8 +213,7 @@ class Bootstrap:
         trust = Trust(
             now=datetime.now(UTC),
             signed=options.check_signature,
-            until=options.check_valid_until
-            and not self._apt.is_off("Acquire::Check-Valid-Until"),
+            until=options.check_valid_until and not self._apt.is_off("Acquire::Check-Valid-Until"),
             keyring=asked.distribution.package,
         )
         suites = self._suites(fetcher, places, arch, trust)
@@ -259,9 +258,7 @@ class Bootstrap:
 
     # -- doing it ----------------------------------------------------------------
 
-    def _layer(
-        self, fetcher: Fetcher, plan: _Plan, *, use_cache: bool
-    ) -> tuple[LayerRecord, bool]:
+    def _layer(self, fetcher: Fetcher, plan: _Plan, *, use_cache: bool) -> tuple[LayerRecord, bool]:
         """Make the layer, or find it made."""
         cache = StepCache(self._store, enabled=use_cache)
         made = cache.find(plan.key)
@@ -282,9 +279,9 @@ class Bootstrap:
         # Whoever says what time it is means every file; else only those that were made now.
         newest = plan.epoch * _NS if "SOURCE_DATE_EPOCH" in self._environment else began_ns
         times = Times(min(newest, began_ns), plan.epoch * _NS)
-        layer = flatten(
-            self._store, [unpacked, configured], times=times, drop=is_dropped, empty=EMPTIED
-        )
+        # Where it could be squashed the second holds the first; else it holds the changes.
+        layers = [unpacked, configured] if self._unpacker.copies else [configured]
+        layer = flatten(self._store, layers, times=times, drop=is_dropped, empty=EMPTIED)
         cache.remember(plan.key, Made(layer, now()))
         return layer, False
 
@@ -341,7 +338,7 @@ class Bootstrap:
             cancelled=self._cancelled,
         )
         try:
-            return run_layer(bench, state, run, self._number)
+            return run_layer(bench, state, run, self._number, squashed=True)
         except StepFailed as err:
             raise StepFailed(
                 "the packages could not be configured",

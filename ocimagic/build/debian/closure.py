@@ -126,8 +126,7 @@ def _providers(index: PackageIndex, wanted: Relation) -> list[Package]:
         package
         for package in index.providers(wanted.name)
         if any(
-            each.name == wanted.name and wanted.is_met_by(each.version)
-            for each in package.provides
+            each.name == wanted.name and wanted.is_met_by(each.version) for each in package.provides
         )
     ]
     return sorted(

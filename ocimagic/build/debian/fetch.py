@@ -28,7 +28,6 @@ from ocimagic.model.event import LayerPhase, LayerProgress, TransferStarted
 from ocimagic.registry.message import Request
 from ocimagic.registry.origin import Origin, shown_url
 from ocimagic.registry.transport import Transport
-from ocimagic.spec.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from ocimagic.build.debian.aptconf import AptConfig
     from ocimagic.model.event import OnEvent
     from ocimagic.registry.message import Answer
+    from ocimagic.spec.digest import Digest
     from ocimagic.store.blobs import BlobWriter
     from ocimagic.store.store import Store
 

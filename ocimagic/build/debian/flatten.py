@@ -42,7 +42,7 @@ def flatten(
     layers: Sequence[LayerRecord],
     *,
     times: Times,
-    drop: Callable[[str], bool],
+    drop: Callable[[str, Kind], bool],
     empty: frozenset[str] = frozenset(),
 ) -> LayerRecord:
     """Write layers as one.
@@ -51,7 +51,7 @@ def flatten(
         store: has their plain tars, and gets the new one.
         layers: bottom first.
         times: of files.
-        drop: says of a path that it is left out.
+        drop: says of a path and what is there that it is left out.
         empty: paths whose content is.
 
     Raises:
@@ -63,7 +63,7 @@ def flatten(
         file = stack.enter_context(LayerFile(store))
         written: dict[tuple[int, int], str] = {}
         for found in MergedTree(tocs).walk():
-            if not found.path or drop(found.path):
+            if not found.path or drop(found.path, found.entry.kind):
                 continue
             entry = _entry(found, times, xattrs[found.layer])
             if entry.kind is not Kind.FILE:

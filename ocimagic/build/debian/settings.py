@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ocimagic.build.debian.sites import Site
+from ocimagic.layers.tarheader import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ocimagic.build.debian.sites import Site
 
 PACKAGES = "ocimagic-packages"  # where the .debs lie while they are configured
 _POLICY = """#!/bin/sh
@@ -33,20 +35,27 @@ _ETC = {
 }
 
 # The order is debootstrap's: what others only find out by failing without it comes first.
+# Unpacking warns of each package that needs another one first, a hundred times: that is kept
+# for whoever has to look into a failure.
 SCRIPT = f"""set -e
 cd /{PACKAGES}
+quietly() {{
+    "$@" >log 2>&1 || {{ code=$?; tail -n 40 log >&2; exit "$code"; }}
+}}
 install() {{
     for each; do
-        [ ! -e "$each.deb" ] || dpkg --force-depends --force-unsafe-io --install "$each.deb"
+        [ ! -e "$each.deb" ] || quietly dpkg --force-depends --install "$each.deb"
     done
 }}
 install base-passwd base-files dpkg
 [ -e /etc/localtime ] || ln -sf /usr/share/zoneinfo/Etc/UTC /etc/localtime
 install libc6 libc6.1 perl-base mawk debconf
-dpkg --force-depends --force-unsafe-io --unpack ./*.deb
-dpkg --force-unsafe-io --configure --pending
+quietly dpkg --force-depends --unpack ./*.deb
+dpkg --configure --pending
 # What is half installed would come to light in somebody's RUN.
 if [ -n "$(dpkg --audit)" ]; then dpkg --audit >&2; exit 1; fi
+cd /
+rm -r /{PACKAGES}
 """
 ENVIRONMENT = (
     ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
@@ -56,27 +65,28 @@ ENVIRONMENT = (
 )
 
 # Logs, caches, locks and copies of before: of the making, not of the system.
-_DROPPED = re.compile(
-    rf"""
-    {PACKAGES}(/.*)?
-    | var/log/(.*\.log|apt/.+)
-    | var/cache/(apt|ldconfig)/[^/]+(?<!/archives)
-    | var/cache/apt/archives/.+
+_FILES = re.compile(
+    r"""
+    var/log/(.*\.log|apt/.+)
+    | var/cache/(apt|ldconfig)/.+
     | var/cache/debconf/.+-old
-    | var/lib/dpkg/(lock.*|triggers/Lock|.+-old)
+    | var/lib/dpkg/(available|lock.*|triggers/Lock|.+-old)
     | var/lib/apt/lists/.+
     | etc/(passwd|group|shadow|gshadow|subuid|subgid)-
-    | etc/\.pwd\.lock
-    | (run|tmp|var/tmp|dev|proc|sys)/.+
+    | etc/(\.pwd\.lock|hostname|hosts|resolv\.conf)
+    | run/.+
     """,
     re.VERBOSE,
 )
+_TREES = re.compile(rf"{PACKAGES}(/.*)?|(tmp|var/tmp|dev|proc|sys)/.+")
 EMPTIED = frozenset({"etc/machine-id"})
 
 
-def is_dropped(path: str) -> bool:
+def is_dropped(path: str, kind: Kind) -> bool:
     """Say whether a file of the finished root is not to be in the image."""
-    return _DROPPED.fullmatch(path) is not None
+    if _TREES.fullmatch(path):
+        return True
+    return kind is not Kind.DIR and _FILES.fullmatch(path) is not None
 
 
 def own_files(sites: Iterable[Site], name: str, keyring: str) -> dict[str, tuple[bytes, int]]:

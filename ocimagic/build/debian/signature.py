@@ -110,7 +110,9 @@ def _keyring(keyring: Path | bytes, copy: Path) -> Path:
     try:
         copy.write_bytes(b"".join(base64.b64decode(b"".join(each.split())) for each in blocks))
     except binascii.Error as err:
-        raise SignatureRefused("a keyring cannot be read", why=str(err), where=str(keyring)) from err
+        raise SignatureRefused(
+            "a keyring cannot be read", why=str(err), where=str(keyring)
+        ) from err
     return copy
 
 

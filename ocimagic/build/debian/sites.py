@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ocimagic.spec.platform import Platform
 
 _SUITE = re.compile(r"[a-z][a-z0-9.+-]*")
+_Place = tuple[str, str, tuple[str, ...]]  # its URL, the pocket, the keys
 _POCKETS = ("", "-updates", "-security")
 _ARCHITECTURES = {"386": "i386", "ppc64le": "ppc64el", "mips64le": "mips64el"}
 _ARM = {"v5": "armel", "v6": "armel"}
@@ -170,7 +171,7 @@ def sites(
         if not Path(each).is_file():
             raise InvalidOption(f"there is no keyring {each}")
     if mirror:
-        found = [(_checked(mirror), "", ())]
+        found: list[_Place] = [(_checked(mirror), "", ())]
     else:
         found = _of_host(wanted, apt.sources) or [
             (home, pocket, ())
@@ -197,15 +198,13 @@ def _homes(distribution: Distribution, architecture: str) -> Mapping[str, str]:
     return distribution.homes
 
 
-def _of_host(
-    wanted: Wanted, sources: Sequence[AptSource]
-) -> list[tuple[str, str, tuple[str, ...]]]:
+def _of_host(wanted: Wanted, sources: Sequence[AptSource]) -> list[_Place]:
     """Return what this machine's apt has of the distribution, for the suite that is wanted."""
     said = _os_release()
     names = {wanted.suite}
     if said.get("ID") == wanted.distribution.name:
         names |= {said.get("VERSION_CODENAME", ""), "stable", "oldstable", "testing"} - {""}
-    found: dict[str, tuple[str, str, tuple[str, ...]]] = {}
+    found: dict[str, _Place] = {}
     for source in sources:
         for pocket in _POCKETS:
             name = source.suite.removesuffix(pocket) if pocket else source.suite

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from ocimagic.spec.digest import Digest
 from ocimagic.transfer.unpack import chunks_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from ocimagic.build.debian.fetch import Fetcher
@@ -143,9 +143,7 @@ def index_files(suite: Suite) -> list[RemoteFile]:
         RemoteFile(
             name=f"{suite.site.suite} {packed.path}",
             urls=tuple(
-                dict.fromkeys(
-                    (f"{base}/{suite.release.path_of(packed)}", f"{base}/{packed.path}")
-                )
+                dict.fromkeys((f"{base}/{suite.release.path_of(packed)}", f"{base}/{packed.path}"))
             ),
             size=packed.size,
             digest=Digest(f"sha256:{packed.sha256}"),
@@ -161,24 +159,25 @@ def read_index(store: Store, packed: IndexFile, plain: IndexFile | None) -> byte
         PackageRefused: it does not unpack to what the Release file says.
     """
     limit = plain.size if plain else _MOST_PLAIN_BYTES
-    parts: list[bytes] = []
-    total = 0
-    hasher = hashlib.sha256()
     with store.blobs.open(Digest(f"sha256:{packed.sha256}")) as blob:
         try:
-            for piece in decompressed_archive(chunks_of(blob)):
-                total += len(piece)
-                if total > limit:
-                    raise LayerRefused("", f"it unpacks to more than {limit} bytes")
-                hasher.update(piece)
-                parts.append(piece)
+            raw = b"".join(_limited(decompressed_archive(chunks_of(blob)), limit))
         except LayerRefused as err:
             raise PackageRefused(f"{packed.path} cannot be unpacked", why=err.reason) from err
-    if plain and hasher.hexdigest() != plain.sha256:
+    if plain and Digest.of(raw) != f"sha256:{plain.sha256}":
         raise DigestMismatch(
             f"{packed.path}, uncompressed",
-            expected=plain.sha256,
-            actual=hasher.hexdigest(),
+            expected=f"sha256:{plain.sha256}",
+            actual=Digest.of(raw),
             hint="name another mirror",
         )
-    return b"".join(parts)
+    return raw
+
+
+def _limited(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+    total = 0
+    for chunk in chunks:
+        total += len(chunk)
+        if total > max_bytes:
+            raise LayerRefused("", f"it unpacks to more than {max_bytes} bytes")
+        yield chunk
