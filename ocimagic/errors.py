@@ -14,13 +14,16 @@ Docker API answers.
     │   └── DockerfileError               with line, column and the line itself
     ├── NotFound                          125  404
     │   ├── ImageNotFound  ContainerNotFound  BlobNotFound
+    │   ├── SuiteNotFound                 the mirror has no such Debian suite
     │   └── PlatformNotFound              the index has no image for this platform
     ├── Conflict                          125  409
     │   └── NameInUse  ImageInUse  InvalidState
     ├── ContentError                      125  500
     │   ├── DigestMismatch  SizeMismatch  bytes are not what their descriptor says
     │   ├── LayerRefused                  a layer tar that is malformed or hostile
-    │   └── ArchiveRefused                a saved image's archive that is so
+    │   ├── ArchiveRefused                a saved image's archive that is so
+    │   ├── PackageRefused                a .deb, or the index of a mirror, that is so
+    │   └── SignatureRefused              a mirror's index that nobody known has signed
     ├── RegistryError                     125  502
     │   ├── RegistryUnreachable  RegistryAnswered
     │   └── Unauthorized  RateLimited
@@ -168,6 +171,10 @@ class BlobNotFound(NotFound):
     """A blob that a manifest names is in neither the store nor the registry."""
 
 
+class SuiteNotFound(NotFound):
+    """The mirror has no such suite of the distribution."""
+
+
 class Conflict(OcimagicError):
     """The request is clear but does not fit what is there."""
 
@@ -270,6 +277,14 @@ class ArchiveRefused(ContentError):
         )
         self.entry = entry
         self.reason = reason
+
+
+class PackageRefused(ContentError):
+    """A .deb or an index of a mirror that is malformed, outdated or hostile."""
+
+
+class SignatureRefused(ContentError):
+    """A mirror's index that is not signed by a key of the distribution, or cannot be checked."""
 
 
 class RegistryError(OcimagicError):

@@ -83,12 +83,34 @@ def run_step(bench: Bench, state: StageState, run: Run, number: int) -> tuple[Ma
     if found:
         return found, True
     try:
-        made = Made(_Sandbox(bench, state, run, number, network).layer(), now())
+        made = Made(run_layer(bench, state, run, number), now())
     except OcimagicError as err:
         err.where = err.where or frame(run.source)
         raise
     bench.cache.remember(key, made)
     return made, False
+
+
+def run_layer(
+    bench: Bench, state: StageState, run: Run, number: int, *, squashed: bool = False
+) -> LayerRecord:
+    """Run an expanded RUN whatever the cache says; return the layer it made.
+
+    Args:
+        bench: of this build.
+        state: before the instruction.
+        run: expanded.
+        number: of the step, for ``Output`` events.
+        squashed: the state has one layer, and the command works on a copy of it, which is
+            faster where it replaces nearly all of it: the result holds both, and the stubs
+            that only mounts were put on, and is not unpacked.  Where layers are copied
+            anyway it holds the changes, as ever.
+
+    Raises:
+        StepFailed: see ``run_step``.
+    """
+    sandbox = _Sandbox(bench, state, run, number, _network(bench, run))
+    return sandbox.layer(squashed=squashed and not bench.unpacker.copies)
 
 
 def _network(bench: Bench, run: Run) -> NetworkMode:
@@ -127,25 +149,25 @@ class _Sandbox:
     number: int
     network: NetworkMode
 
-    def layer(self) -> LayerRecord:
+    def layer(self, *, squashed: bool = False) -> LayerRecord:
         """Run the command and return the layer it made."""
         unpacker = self.bench.unpacker
-        below = unpacker.ensure(self.state.layers)
+        below = [] if squashed else unpacker.ensure(self.state.layers)
         launcher = unpacker.launcher
         assert launcher is not None
         store = self.bench.store
         run_directory = store.home.run / f"build-{os.urandom(8).hex()}"
         with storage_errors(store.home.data):
-            place = store.snapshots.new()
+            place = unpacker.unpacked(self.state.layers[0]) if squashed else store.snapshots.new()
         try:
             # Not around the command: a listener's OSError is not the disk's.
             with storage_errors(store.home.data):
                 config = self._write(launcher, place, below, run_directory.name)
             self._execute(launcher, place, run_directory)
             with storage_errors(store.home.data):
-                if not unpacker.copies:
+                if not unpacker.copies and not squashed:
                     _remove_stubs(place / "fs", self._lower(below), config)
-                return self._keep(launcher, place, below)
+                return self._keep(launcher, place, below, unpacked=not squashed)
         finally:
             shim.end_lost(place / "box")
             unpacker.remove_trees([path for path in (place, run_directory) if path.exists()])
@@ -331,7 +353,9 @@ class _Sandbox:
             "toc": toc,
         }
 
-    def _keep(self, launcher: Launcher, place: Path, below: Sequence[str]) -> LayerRecord:
+    def _keep(
+        self, launcher: Launcher, place: Path, below: Sequence[str], *, unpacked: bool
+    ) -> LayerRecord:
         """Write the changes as a blob, and make the directory the layer's snapshot.
 
         A copy has files of the machine in it, so that the snapshot is unpacked when it is needed.
@@ -345,14 +369,14 @@ class _Sandbox:
             finally:
                 os.close(fd)
             diff_id = Digest.parse(str(result["diff_id"]))
-            size, unpacked = (int(str(result[key])) for key in ("tar_bytes", "unpacked_bytes"))
+            size, files = (int(str(result[key])) for key in ("tar_bytes", "unpacked_bytes"))
             store.blobs.adopt_file(path, diff_id, size)
         finally:
             path.unlink(missing_ok=True)
-        record = LayerRecord(diff_id, diff_id, size, size, unpacked)
+        record = LayerRecord(diff_id, diff_id, size, size, files)
         store.images.add_layer(record)
-        if not self.bench.unpacker.copies:
-            (place / "size").write_text(str(unpacked))
+        if unpacked and not self.bench.unpacker.copies:
+            (place / "size").write_text(str(files))
             self._remove_work(place / "work")
             store.snapshots.commit(place, diff_id)
         return record

@@ -11,6 +11,7 @@ from ocimagic.engine.lineage import base_layers, title, users_of
 from ocimagic.engine.remote import Remote
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
 from ocimagic.model.event import OnEvent, ignore
+from ocimagic.model.request import BootstrapOptions
 from ocimagic.model.result import (
     BuildResult,
     HistoryLine,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ocimagic.model.accounts import Accounts
     from ocimagic.model.distribution import ImageTree
     from ocimagic.model.options import BuildOptions
-    from ocimagic.model.report import Verified
+    from ocimagic.model.report import Bootstrapped, Verified
     from ocimagic.store.images import StoredImage
 
 
@@ -82,6 +83,47 @@ class Images(Remote, Archives):
             raise InvalidReference("a tag cannot have a digest", hint="leave out what follows @")
         made = make_base(self._store, reference)
         return self.inspect(str(made.image_id))
+
+    def bootstrap(
+        self,
+        options: BootstrapOptions | str,
+        *,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> Bootstrapped:
+        """Make a base image of a Debian suite from its packages, for want of a registry.
+
+        The same packages give the same image ID.
+
+        Args:
+            options: or just ``debian:SUITE``.
+            on_event: hears how far it is.
+            cancelled: set it to stop.
+
+        Raises:
+            SuiteNotFound, RegistryError: the mirror has it not, or cannot be reached.
+            SignatureRefused: the mirror's Release is not signed by the distribution.
+            PackageRefused, ContentError: what the mirror gives is not to be used.
+            StepFailed: a package could not be configured.
+            HostLacks: no container can run here with the ids it needs.
+        """
+        from ocimagic.build.debian.bootstrap import Bootstrap
+
+        asked = BootstrapOptions(name=options) if isinstance(options, str) else options
+        work = Bootstrap(
+            self._store, self._unpacker, self._environment, on_event, cancelled=cancelled
+        )
+        try:
+            return work.make(asked)
+        finally:
+            self._sweep_unfinished(needed=work.has_scraps)
+
+    def _sweep_unfinished(self, *, needed: bool) -> None:
+        """Take away layers that nothing names, such as a half-made root, if nobody works."""
+        if needed:
+            with self._store.alone() as held:
+                if held:
+                    gc.sweep(self._store, self._unpacker.remove_trees)
 
     # -- looking ---------------------------------------------------------------
 

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
     Bundle = dict[str, Any]
 
-_SUMMED_UP = (result.PullResult, result.PushResult, result.BuildResult, archive.Loaded)
+_SUMMED_UP = (
+    result.PullResult,
+    result.PushResult,
+    result.BuildResult,
+    report.Bootstrapped,
+    archive.Loaded,
+)
 _MAYBE_SHOWN = (*_SUMMED_UP, values.LogText, values.Names, Listing)
 _TREES = (result.ImageDetails, result.ContainerDetails, values.InspectDocument)
 

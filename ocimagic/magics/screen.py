@@ -19,6 +19,7 @@ from ocimagic.model.event import (
     StepStarted,
     TransferStarted,
 )
+from ocimagic.model.report import Bootstrapped
 from ocimagic.model.result import BuildResult, PullResult, PushResult
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class CellScreen:
         self._streams.end()
         if self._live.shows(value):
             return True
-        summed_up = isinstance(value, PullResult | PushResult | BuildResult | Loaded)
+        summed_up = isinstance(value, PullResult | PushResult | BuildResult | Bootstrapped | Loaded)
         return self._progress.end(draw(value) if summed_up else None) and summed_up
 
 

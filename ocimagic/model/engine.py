@@ -28,8 +28,15 @@ if TYPE_CHECKING:
     from ocimagic.model.isolation import Diagnosis
     from ocimagic.model.options import BuildOptions
     from ocimagic.model.registry import OnRequest, RegistryAPI, RegistryOptions
-    from ocimagic.model.report import CachePruned, DiskUsage, ImagesPruned, SystemPruned, Verified
-    from ocimagic.model.request import ImportOptions
+    from ocimagic.model.report import (
+        Bootstrapped,
+        CachePruned,
+        DiskUsage,
+        ImagesPruned,
+        SystemPruned,
+        Verified,
+    )
+    from ocimagic.model.request import BootstrapOptions, ImportOptions
     from ocimagic.model.result import (
         BuildResult,
         HistoryLine,
@@ -169,6 +176,16 @@ class ImagesAPI(Protocol):
         cancelled: threading.Event | None = None,
     ) -> BuildResult:
         """Build an image from a Dockerfile."""
+        ...
+
+    def bootstrap(
+        self,
+        options: BootstrapOptions | str,
+        *,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> Bootstrapped:
+        """Make a base image from the packages of a Debian mirror."""
         ...
 
     def save(

@@ -342,3 +342,27 @@ class ExecResult:
 
     def __str__(self) -> str:
         return self.stdout.decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bootstrapped:
+    """The image that ``image bootstrap`` made.
+
+    Attributes:
+        packages: name and version of each, sorted.
+        mirrors: URL and suite of each place they came from.
+        signed_by: fingerprints of the keys that vouch for them; none if nobody looked.
+        fetched_bytes: now; what was here from before is not counted.
+        size_bytes: of its files.
+        cached: the same packages were configured here before.
+    """
+
+    image_id: Digest
+    tags: tuple[str, ...]
+    packages: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    signed_by: tuple[str, ...]
+    fetched_bytes: int
+    size_bytes: int
+    cached: bool
+    seconds: float

@@ -85,3 +85,28 @@ class ImportOptions:
     changes: tuple[str, ...] = ()
     message: str = ""
     platform: Platform | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootstrapOptions:
+    """What ``image bootstrap`` takes.
+
+    Attributes:
+        name: ``debian:SUITE`` or ``ubuntu:SUITE``.
+        tags: names for the image; without any it is called ``name``.
+        mirror: a URL that is asked instead of what this machine's apt knows.
+        keyrings: files with the keys that count, instead of the distribution's.
+        include: names of more packages.
+        check_signature: False takes what any mirror says.
+        check_valid_until: False takes a mirror of the past.
+        no_cache: unpack and configure anew; what was fetched stays.
+    """
+
+    name: str
+    tags: tuple[str, ...] = ()
+    mirror: str = ""
+    keyrings: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    check_signature: bool = True
+    check_valid_until: bool = True
+    no_cache: bool = False

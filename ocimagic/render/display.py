@@ -232,6 +232,7 @@ _ONE: dict[type, _Drawing] = {
     report.DiskUsage: _tabled(lambda value, _: reports.usage_table(value)),
     report.Copied: _said(reports.copied_text),
     report.Committed: _said(reports.committed_text, reports.committed_sentence),
+    report.Bootstrapped: _said(reports.bootstrapped_sentence),
     archive.Saved: _said(reports.saved_text),
     archive.Loaded: _Drawing(
         lambda value, _: "\n".join(reports.loaded_lines(value)),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ocimagic.model.accounts import Accounts
     from ocimagic.model.archive import Imported, Loaded, Saved
     from ocimagic.model.report import (
+        Bootstrapped,
         CachePruned,
         Committed,
         ContainerStats,
@@ -285,3 +286,17 @@ def imported_sentence(imported: Imported) -> str:
     """Say what ``image import`` made."""
     name = f"{imported.reference}: " if imported.reference else ""
     return visible(f"{name}image {imported.image_id.short}, {human_size(imported.size_bytes)}")
+
+
+def bootstrapped_sentence(made: Bootstrapped) -> str:
+    """Say what ``image bootstrap`` made, and who vouches for it."""
+    keys = ", ".join(each[-16:] for each in made.signed_by)
+    signed = f"signed by {keys}" if keys else "signature not checked"
+    cached = ", configured before" if made.cached else ""
+    return visible(
+        f"{' '.join(made.tags)}: image {made.image_id.short}, "
+        f"{count(len(made.packages), 'package')}, {human_size(made.size_bytes)}, "
+        f"{human_size(made.fetched_bytes)} fetched{cached}, {human_seconds(made.seconds)}\n"
+        f"from {', '.join(made.mirrors)}; {signed}",
+        lines=True,
+    )

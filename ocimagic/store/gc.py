@@ -81,6 +81,7 @@ def _needed(store: Store) -> tuple[set[Digest], set[str]]:
     blobs |= {Digest(str(row[0])) for row in targets}
     for (diff_id,) in store.database.rows("SELECT DISTINCT diff_id FROM steps_use"):
         keys.add(str(diff_id))
+        blobs.add(Digest(str(diff_id)))  # a plain layer, or a file that is no layer at all
         blobs |= {
             Digest(str(row[0]))
             for row in store.database.rows("SELECT digest FROM layers WHERE diff_id = ?", diff_id)

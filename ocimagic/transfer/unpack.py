@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from ocimagic.errors import DigestMismatch, HostLacks, InvalidDocument, OcimagicError
+from ocimagic.errors import DigestMismatch, HostLacks, InvalidDocument, LayerRefused, OcimagicError
 from ocimagic.home.disk import storage_errors
 from ocimagic.layers.compress import decompressed
 from ocimagic.layers.toc import toc_of, toc_to_bytes
@@ -89,8 +89,11 @@ class Unpacking:
     Use it in a with-block; leaving without ``finish`` takes away what was unpacked.
     """
 
-    def __init__(self, unpacker: Unpacker, layer: Layer, parent: Sequence[str] | None) -> None:
+    def __init__(
+        self, unpacker: Unpacker, layer: Layer, parent: Sequence[str] | None, *, no_image: bool
+    ) -> None:
         self._unpacker = unpacker
+        self._no_image = no_image
         self._layer = layer
         self._parent = parent
         self._failure: OcimagicError | None = None
@@ -183,6 +186,12 @@ class Unpacking:
             no_image = not self._unpacker.mounts_images
             store.snapshots.commit(self._directory, self._key(), no_image=no_image)
 
+    def take(self) -> Path:
+        """Return the directory with what ``verify`` found; it is the caller's from now on."""
+        assert self._directory is not None
+        directory, self._directory = self._directory, None
+        return directory
+
     def _key(self) -> str:
         if self._unpacker.copies:
             return copied_key(self._layer.chain_id)
@@ -218,7 +227,7 @@ class Unpacking:
                     "max_bytes": self._layer.max_bytes,
                     "userxattr": self._unpacker.rootless,
                     "single_id": self._unpacker.launcher.ids == 1,
-                    "image": self._unpacker.mounts_images,
+                    "image": self._unpacker.mounts_images and not self._no_image,
                     "parent": self._parent_rootfs(),
                 },
                 [self._reader],
@@ -352,14 +361,17 @@ class Unpacker:
             return None
         return name
 
-    def unpacking(self, layer: Layer, parent: Sequence[str] | None = None) -> Unpacking:
+    def unpacking(
+        self, layer: Layer, parent: Sequence[str] | None = None, *, no_image: bool = False
+    ) -> Unpacking:
         """Begin to unpack a layer.
 
         Args:
             layer: which.
             parent: snapshots below it, bottom first, when it cannot be unpacked alone.
+            no_image: into a directory, whatever snapshots are here.
         """
-        return Unpacking(self, layer, parent)
+        return Unpacking(self, layer, parent, no_image=no_image)
 
     def is_ready(self, layer: Layer) -> bool:
         """Say whether a layer needs neither fetching nor unpacking."""
@@ -404,6 +416,25 @@ class Unpacker:
             for chunk in chunks_of(blob):
                 unpacking.write(chunk)
             return unpacking.finish() is not None
+
+    def unpacked(self, layer: Layer) -> Path:
+        """Unpack a layer that stands alone for the caller to change; return its directory.
+
+        Raises:
+            HostLacks: see ``ensure``.
+            LayerRefused: it cannot be unpacked, or not without another below it.
+        """
+        self.ensure(())
+        with (
+            self.store.blobs.open(layer.blob.digest) as blob,
+            storage_errors(self.store.home.data),
+            self.unpacking(layer, no_image=True) as unpacking,
+        ):
+            for chunk in chunks_of(blob):
+                unpacking.write(chunk)
+            if unpacking.verify() is None:
+                raise LayerRefused("", "it cannot be unpacked without what is below it")
+            return unpacking.take()
 
     def toc(self, layer: Layer) -> bytes:
         """Return a layer's table of contents, from its snapshot or else from its blob."""
