@@ -6,6 +6,7 @@ build and run holds the store's lock shared while it works.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -113,6 +114,9 @@ def _doomed_snapshots(store: Store, keys: set[str]) -> list[Path]:
             if key not in keys:
                 cursor.execute("DELETE FROM snapshots WHERE key = ?", (key,))
         known = {str(row[0]) for row in cursor.execute("SELECT number FROM snapshots")}
+        # A container stands on what it was made with, even if that was unpacked anew since.
+        for (document,) in cursor.execute("SELECT document FROM containers"):
+            known.update(json.loads(document)["layers"])
     return [path for path in store.home.snapshots.iterdir() if path.name not in known | {EMPTY}]
 
 
