@@ -118,7 +118,7 @@ class System:
             data_root=str(self._store.home.data),
             run_root=str(self._store.home.run),
             isolation=isolation,
-            snapshotter=_SNAPSHOTTERS.get(isolation, "overlay"),
+            snapshotter=_SNAPSHOTTERS.get(isolation) or self._snapshotter(),
             runtime="ocimagic-runtime" if isolation != "look" else "none",
             kernel=platform.release(),
             operating_system=_operating_system(),
@@ -178,6 +178,13 @@ class System:
             )
             return "nested", lacks
         return ("rootless-1" if ids == 1 else "rootless"), lacks
+
+    def _snapshotter(self) -> str:
+        """Return how layers are unpacked where they can be stacked."""
+        try:
+            return "erofs" if self._unpacker.mounts_images else "overlay"
+        except HostLacks:  # what was asked for does not work, as every pull will say
+            return "none"
 
     def _store_bytes(self) -> int:
         """Add up blobs and unpacked layers as recorded; walking them would take long."""

@@ -6,7 +6,7 @@
       oci-layout  index.json  blobs/                         what others may read
       ingest/<digest>.part                                   downloads that can be resumed
       ocimagic/db.sqlite                                     names, layers, containers, cache
-      ocimagic/snapshots/<n>/fs  toc                         unpacked layers
+      ocimagic/snapshots/<n>/fs  fs.erofs  toc               unpacked layers
       ocimagic/containers/<id>/                              bundle, changes, log, exit record
       ocimagic/volumes/<name>/_data                          named volumes
       ocimagic/registry/                                     what our own registry keeps
