@@ -38,7 +38,7 @@ from ocimagic.model.options import BuildOptions
 from ocimagic.model.request import ImportOptions
 from ocimagic.registry.directory import RegistryDirectory
 from ocimagic.registry.server import RegistryServer
-from ocimagic.transfer.unpack import layers_of
+from ocimagic.transfer.layer import layers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ocimagic.model.event import OnEvent
     from ocimagic.model.options import BuildOptions
     from ocimagic.store.store import Store
-    from ocimagic.transfer.unpack import Layer, Unpacker
+    from ocimagic.transfer.layer import Layer
+    from ocimagic.transfer.unpack import Unpacker
 
 
 def check(cancelled: threading.Event | None) -> None:

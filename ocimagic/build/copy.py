@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ocimagic.build.state import StageState
     from ocimagic.build.tree import File, Tree
     from ocimagic.store.images import LayerRecord
-    from ocimagic.transfer.unpack import Layer
+    from ocimagic.transfer.layer import Layer
 
 _HEREDOC_MODE = 0o644
 _COPIED = (Kind.FILE, Kind.DIR, Kind.SYMLINK)

@@ -8,14 +8,14 @@ from ocimagic.build.content import sha256_of
 from ocimagic.build.tree import Content, File
 from ocimagic.layers.compress import decompressed
 from ocimagic.layers.tarstream import TarReader
-from ocimagic.transfer.unpack import chunks_of
+from ocimagic.transfer.layer import chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ocimagic.layers.mergedtree import Found, MergedTree
     from ocimagic.store.store import Store
-    from ocimagic.transfer.unpack import Layer
+    from ocimagic.transfer.layer import Layer
 
 
 class ImageFiles:

@@ -35,7 +35,7 @@ from ocimagic.model.result import BuildResult, BuildStep
 from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig
 from ocimagic.spec.platform import host_platform
 from ocimagic.spec.reference import Reference
-from ocimagic.transfer.unpack import layers_of
+from ocimagic.transfer.layer import layers_of
 
 if TYPE_CHECKING:
     import threading
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from ocimagic.dockerfile.source import SourceRange
     from ocimagic.model.options import BuildOptions
     from ocimagic.store.store import Store
-    from ocimagic.transfer.unpack import Layer, Unpacker
+    from ocimagic.transfer.layer import Layer
+    from ocimagic.transfer.unpack import Unpacker
 
 _HASHES = "hashes.sqlite"
 

@@ -9,7 +9,7 @@ from ocimagic.spec import mediatype
 from ocimagic.spec.config import HistoryEntry
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import chain_ids
-from ocimagic.transfer.unpack import Layer
+from ocimagic.transfer.layer import Layer
 
 if TYPE_CHECKING:
     from datetime import datetime

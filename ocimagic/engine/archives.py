@@ -36,9 +36,9 @@ from ocimagic.spec.digest import Digest
 from ocimagic.spec.platform import host_platform
 from ocimagic.spec.reference import Reference
 from ocimagic.transfer.archive import LAYOUT
+from ocimagic.transfer.layer import chunks_of
 from ocimagic.transfer.load import Loader, RootImage
 from ocimagic.transfer.save import Chosen, save
-from ocimagic.transfer.unpack import chunks_of
 
 if TYPE_CHECKING:
     import threading

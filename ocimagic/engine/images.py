@@ -254,7 +254,7 @@ class Images(Remote, Archives):
         """
         from ocimagic.layers.accounting import accounts_of
         from ocimagic.layers.toc import toc_from_bytes
-        from ocimagic.transfer.unpack import layers_of
+        from ocimagic.transfer.layer import layers_of
 
         with self._store.in_use():
             image = self._store.images.find(name)

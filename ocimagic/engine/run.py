@@ -39,7 +39,7 @@ from ocimagic.model.result import ContainerSummary, RunResult
 from ocimagic.model.state import Verb
 from ocimagic.shim import client as shim
 from ocimagic.store.containers import ContainerRecord
-from ocimagic.transfer.unpack import layers_of
+from ocimagic.transfer.layer import layers_of
 
 if TYPE_CHECKING:
     import threading

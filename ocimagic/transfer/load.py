@@ -21,8 +21,8 @@ from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.manifest import Manifest
 from ocimagic.store.images import StoredImage
 from ocimagic.transfer.archive import ArchivedImage, images_of, layer_descriptor
+from ocimagic.transfer.layer import Layer, chunks_of, layers_of, most_unpacked
 from ocimagic.transfer.spool import Spool
-from ocimagic.transfer.unpack import Layer, chunks_of, layers_of, most_unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -38,8 +38,8 @@ from ocimagic.spec.manifest import Index, Manifest, parse_manifest
 from ocimagic.spec.platform import Platform, host_platform
 from ocimagic.store.blobs import CHUNK, BlobWriter
 from ocimagic.store.images import StoredImage
+from ocimagic.transfer.layer import Layer, chunks_of, layers_of
 from ocimagic.transfer.pace import Pace
-from ocimagic.transfer.unpack import Layer, chunks_of, layers_of
 
 if TYPE_CHECKING:
     from ocimagic.registry.client import RegistryClient

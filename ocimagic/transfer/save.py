@@ -26,7 +26,7 @@ from ocimagic.spec.digest import Digest
 from ocimagic.spec.manifest import Manifest
 from ocimagic.store.layout import CONTAINERD_NAME, REF_NAME
 from ocimagic.transfer.archive import INDEX, LAYOUT, MANIFEST, REPOSITORIES
-from ocimagic.transfer.unpack import chunks_of
+from ocimagic.transfer.layer import chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -20,7 +20,7 @@ from ocimagic.layers.entrypath import normalise
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.layers.tarstream import TarReader
 from ocimagic.spec.digest import Digest
-from ocimagic.transfer.unpack import chunks_of, most_unpacked
+from ocimagic.transfer.layer import chunks_of, most_unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -11,76 +11,29 @@ import os
 import queue
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from ocimagic.errors import DigestMismatch, HostLacks, InvalidDocument, LayerRefused, OcimagicError
+from ocimagic.errors import DigestMismatch, HostLacks, LayerRefused, OcimagicError
 from ocimagic.home.disk import storage_errors
 from ocimagic.layers.compress import decompressed
 from ocimagic.layers.toc import toc_of, toc_to_bytes
 from ocimagic.spec.digest import Digest
-from ocimagic.store.blobs import CHUNK
 from ocimagic.store.images import LayerRecord
 from ocimagic.store.snapshots import copied_key
+from ocimagic.transfer.layer import chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ocimagic.shim.client import Launcher
-    from ocimagic.spec.descriptor import Descriptor
-    from ocimagic.store.images import StoredImage
     from ocimagic.store.store import Store
+    from ocimagic.transfer.layer import Layer
 
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
 SNAPSHOTTERS = ("", "erofs", "overlay")
-_LEAST_LIMIT = 1 << 30
-_RATIO_LIMIT = 100
 _REMOVED_AT_ONCE = 10  # of paths with 4096 bytes each
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A layer as an image means it.
-
-    Attributes:
-        blob: how it is stored.
-        diff_id: digest of its uncompressed tar.
-        chain_id: of the stack up to and including it.
-    """
-
-    blob: Descriptor
-    diff_id: Digest
-    chain_id: Digest
-
-    @property
-    def max_bytes(self) -> int:
-        """Return how far it may unpack: the guard against a bomb."""
-        return most_unpacked(self.blob.size)
-
-
-def most_unpacked(size: int) -> int:
-    """Return how far what is ``size`` bytes long may unpack."""
-    return max(_LEAST_LIMIT, _RATIO_LIMIT * size)
-
-
-def layers_of(image: StoredImage) -> list[Layer]:
-    """Pair an image's layer blobs with their diff_ids, bottom first.
-
-    Raises:
-        InvalidDocument: manifest and config disagree on how many there are.
-    """
-    blobs, diff_ids = image.manifest.layers, image.config.diff_ids
-    if len(blobs) != len(diff_ids):
-        raise InvalidDocument(
-            "this image is not valid",
-            why=f"its manifest has {len(blobs)} layers, its config {len(diff_ids)} diff_ids",
-        )
-    return [
-        Layer(blob, diff_id, chain_id)
-        for blob, diff_id, chain_id in zip(blobs, diff_ids, image.chain_ids, strict=True)
-    ]
 
 
 class Unpacking:
@@ -459,9 +412,3 @@ class Unpacker:
         for first in range(0, len(paths), _REMOVED_AT_ONCE):  # a request is a datagram
             some = paths[first : first + _REMOVED_AT_ONCE]
             self.launcher.work({"op": "remove", "paths": [str(path) for path in some]})
-
-
-def chunks_of(blob: BinaryIO) -> Iterator[bytes]:
-    """Read a binary file a mebibyte at a time."""
-    while chunk := blob.read(CHUNK):
-        yield chunk

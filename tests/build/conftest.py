@@ -15,7 +15,7 @@ from ocimagic.layers.mergedtree import MergedTree
 from ocimagic.layers.toc import toc_from_bytes
 from ocimagic.model.event import Notice, Output, StepDone, StepStarted
 from ocimagic.model.options import BuildOptions
-from ocimagic.transfer.unpack import layers_of
+from ocimagic.transfer.layer import layers_of
 
 BUSYBOX = shutil.which("busybox")
 APPLETS = "sh cat echo ls true false mkdir touch rm sleep id env test stat chmod ln mv date head wc"

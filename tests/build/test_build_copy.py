@@ -112,7 +112,7 @@ def test_existing_directories_stay_as_they_are(tree):
 def test_every_layer_stands_alone(tree):
     result = tree.build(f"{TREE}COPY f /dir/deep/f\n")
     from ocimagic.layers.toc import independent, toc_from_bytes
-    from ocimagic.transfer.unpack import layers_of
+    from ocimagic.transfer.layer import layers_of
 
     image = tree.engine._store.images.load(result.digest)
     unpacker = tree.engine.images._unpacker

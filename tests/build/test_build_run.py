@@ -192,7 +192,7 @@ def test_snapshot_is_the_upper_directory_itself(runs):
     """A layer that RUN made can be used at once, and reads the same from its blob."""
     result = runs.build(f"FROM base\n{only('s')}RUN echo one > /s && rm /etc/group\n", "snap")
     store, unpacker = runs.engine._store, runs.engine.images._unpacker
-    from ocimagic.transfer.unpack import layers_of
+    from ocimagic.transfer.layer import layers_of
 
     layer = layers_of(store.images.load(result.digest))[-1]
     assert store.snapshots.find(layer.diff_id, layer.chain_id) is not None

@@ -75,8 +75,8 @@ def test_a_layer_is_what_was_asked_for(stacked, way):
 def test_a_container_sees_the_stack(stacked):
     told = sh(
         stacked,
-        "cat /opt/b /srv/new /etc/deep/added; ls -A /opt /srv; stat -c '%n %a %u %h %Y' /opt /opt/a;"
-        "wc -c </opt/large; grep -c . /etc/passwd",
+        "cat /opt/b /srv/new /etc/deep/added; ls -A /opt /srv;"
+        "stat -c '%n %a %u %h %Y' /opt /opt/a; wc -c </opt/large; grep -c . /etc/passwd",
     )
     assert told == (
         "firstnewleans on the layer that has its directories"
@@ -97,7 +97,8 @@ def test_changes_commits_and_builds_stand_on_it(stacked, tmp_path):
     assert sh(stacked, "ls -A /opt; cat /opt/a", "committed") == "a\n2\n"
     stacked.containers.copy_from("changed", "/srv/new", str(tmp_path / "copied"))
     assert (tmp_path / "copied").read_bytes() == b"new"
-    text = "FROM stacked\nRUN rm /opt/large && echo built >/opt/c && chmod 700 /opt\nRUN ls /opt >/l\n"
+    text = "FROM stacked\nRUN rm /opt/large && echo built >/opt/c && chmod 700 /opt\n"
+    text += "RUN ls /opt >/l\n"
     stacked.images.build(BuildOptions(dockerfile=text, tags=("built",)))
     assert sh(stacked, "cat /l; stat -c %a /opt /etc", "built") == "a\nb\nc\n700\n755\n"
 

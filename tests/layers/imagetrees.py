@@ -113,8 +113,8 @@ def check(tree: dict, crowd: int, base: str) -> None:
 
 
 def look(directory: Path, path: str):
-    told = directory.lstat()
-    assert told.st_nlink == 2 + sum(each.is_dir(follow_symlinks=False) for each in os.scandir(directory))
+    inside = [each for each in os.scandir(directory) if each.is_dir(follow_symlinks=False)]
+    assert directory.lstat().st_nlink == 2 + len(inside)
     for name in os.listdir(directory):
         place = directory / name
         found = place.lstat()

@@ -51,7 +51,7 @@ from ocimagic.spec.digest import Digest
 from ocimagic.spec.manifest import Manifest
 from ocimagic.spec.platform import host_platform
 from ocimagic.spec.reference import Reference
-from ocimagic.transfer.unpack import Layer, chunks_of, most_unpacked
+from ocimagic.transfer.layer import Layer, chunks_of, most_unpacked
 
 if TYPE_CHECKING:
     import threading

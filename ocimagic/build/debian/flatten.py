@@ -16,7 +16,7 @@ from ocimagic.layers.mergedtree import MergedTree
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.layers.tarstream import TarReader
 from ocimagic.layers.toc import toc_entry
-from ocimagic.transfer.unpack import chunks_of
+from ocimagic.transfer.layer import chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -21,7 +21,7 @@ from ocimagic.errors import (
 from ocimagic.layers.compress import decompressed_archive
 from ocimagic.registry.origin import shown_url
 from ocimagic.spec.digest import Digest
-from ocimagic.transfer.unpack import chunks_of
+from ocimagic.transfer.layer import chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
