@@ -46,6 +46,7 @@ soak: $(VENV)/.class
 	@$(PY) tools/soak.py --result bench/soak.json
 	@$(PY) tools/soak_store.py --result bench/soak-store.json
 	@$(PY) tools/soak_crowd.py --result bench/soak-crowd.json
+	@$(PY) tools/soak_images.py --result bench/soak-images.json
 
 fuzz: $(VENV)/.test
 	@$(PY) tests/fuzz/fuzzing.py
