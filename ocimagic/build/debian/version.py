@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import operator
 import re
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cmp_to_key, lru_cache
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Key = tuple[int, tuple[tuple[tuple[int, ...], int], ...], tuple[tuple[tuple[int, ...], int], ...]]
+_Runs = tuple[tuple[tuple[int, ...], int], ...]
+_Parts = tuple[int, _Runs, _Runs]
 
 _RUN = re.compile(r"([^0-9]*)([0-9]*)")
 _END = ((0,), 0)
-_OPERATORS: dict[str, Callable[[Key, Key], bool]] = {
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<<": operator.lt,
     "<=": operator.le,
     "=": operator.eq,
@@ -30,7 +32,7 @@ _OPERATORS: dict[str, Callable[[Key, Key], bool]] = {
 
 
 @lru_cache(maxsize=4096)
-def key(version: str) -> Key:
+def key(version: str) -> Any:  # noqa: ANN401  cmp_to_key has no name for what it returns
     """Return what orders versions as dpkg does."""
     epoch, colon, rest = version.strip().partition(":")
     if not colon:
@@ -38,7 +40,8 @@ def key(version: str) -> Key:
     upstream, _, revision = rest.rpartition("-")
     if not upstream:
         upstream, revision = rest, ""
-    return (int(epoch) if epoch.isdecimal() else 0, _runs(upstream), _runs(revision))
+    parts = (int(epoch) if epoch.isdecimal() else 0, _runs(upstream), _runs(revision))
+    return _as_key(parts)
 
 
 def satisfies(version: str, relation: str, wanted: str) -> bool:
@@ -47,18 +50,28 @@ def satisfies(version: str, relation: str, wanted: str) -> bool:
     return compare is not None and compare(key(version), key(wanted))
 
 
-def _runs(text: str) -> tuple[tuple[tuple[int, ...], int], ...]:
+def _runs(text: str) -> _Runs:
     """Cut into pairs of what is no digit and the number behind it.
 
-    A 0 stands for the end and for a digit, so that a tilde is less than it and letters are
-    more; what has no weight at the end is left out.
+    A 0 stands for the end and for a digit, so that a tilde is less than it and letters are more.
     """
-    runs = [
+    return tuple(
         ((*map(_weight, letters), 0), int(digits or 0)) for letters, digits in _RUN.findall(text)
-    ]
-    while runs and runs[-1] == _END:
-        runs.pop()
-    return (*runs, _END)
+    )
+
+
+def _compare(one: _Parts, two: _Parts) -> int:
+    """Return less than 0, 0 or more; behind its end a part goes on with nothings for ever."""
+    if one[0] != two[0]:
+        return one[0] - two[0]
+    for mine, other in zip(one[1:], two[1:], strict=True):
+        for run, against in zip_longest(mine, other, fillvalue=_END):
+            if run != against:
+                return -1 if run < against else 1
+    return 0
+
+
+_as_key = cmp_to_key(_compare)
 
 
 def _weight(letter: str) -> int:
