@@ -65,7 +65,7 @@ def error(code, status, message=""):
         (Reply(501), RegistryAnswered, "HTTP 501"),
         (error("DENIED", 403, "not for you"), Unauthorized, "not for you"),
         (error("UNAUTHORIZED", 401), Unauthorized, "docker login"),
-        (Reply(429, [("Retry-After", "100")]), RateLimited, "100"),
+        (Reply(429, [("Retry-After", "100")]), RateLimited, "come back in 2 minutes"),
         (Reply(503, [("Retry-After", "100")]), RegistryUnreachable, "out of order"),
         (Reply(200, [], b"<html>"), RegistryAnswered, "JSON"),
         (Reply(200, [], b'{"repositories": [1]}'), RegistryAnswered, "text"),

@@ -74,7 +74,7 @@ def test_hostile_strings_stay_words(value):
 
 def test_progress_of_a_file_whose_length_is_not_known():
     state = PullProgress().update(TransferStarted("x", None, ((digest("x"), 0),), "importing"))
-    moved = LayerProgress(digest("x"), LayerPhase.DOWNLOADING, 5_000_000, 0, "file")
+    moved = LayerProgress(digest("x"), LayerPhase.DOWNLOADING, 5_000_000, 0, name="file")
     state = state.update(moved)
     assert state.text().splitlines()[0] == "x: 5MB"
     assert state.text().splitlines()[1].startswith("file  downloading")

@@ -29,7 +29,8 @@ FILES = (("etc", None), ("etc/a", b"a" * 5000))
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
     room = tmp_path_factory.mktemp("kinds")
-    with Engine(room / "root", environment={"HOME": str(room)}) as engine:
+    environment = {"HOME": str(room), "OCIMAGIC_SNAPSHOTTER": "overlay"}  # files to look at
+    with Engine(room / "root", environment=environment) as engine:
         yield engine
 
 
