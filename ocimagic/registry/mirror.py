@@ -168,8 +168,11 @@ class MirrorSource:
             return size, cast("BinaryIO", _Growing(fetch))
         except BlobNotFound:
             return None
-        except FileNotFoundError:  # it has its name by now
-            return self._kept.open_blob(repository, digest)
+        except FileNotFoundError:  # it has its name by now, or was thrown away
+            found = self._kept.open_blob(repository, digest)
+            if found is None:
+                fetch.wait_for(size)  # raises what was wrong
+            return found
 
     def _reference(
         self, repository: str, *, tag: str | None = None, digest: Digest | None = None

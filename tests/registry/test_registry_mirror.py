@@ -244,9 +244,13 @@ def test_wrong_bytes_are_not_kept_and_not_given_whole(mirror_of, scripted, kept)
         client.ask("GET", "/v2/a/manifests/1")
         client.connection.request("GET", f"/v2/a/blobs/{Digest.of(LAYER)}")
         answer = client.connection.getresponse()
-        with pytest.raises(http.client.IncompleteRead) as caught:
-            answer.read()
-        assert caught.value.partial == LAYER[:-1]
+        if answer.status == 200:
+            with pytest.raises(http.client.IncompleteRead) as caught:
+                answer.read()
+            assert caught.value.partial == LAYER[:-1]
+        else:  # the fetch was over, and its bytes away, before this reader came
+            assert answer.status in (400, 502)
+            assert b"errors" in answer.read()
     assert kept.open_blob("a", Digest.of(LAYER)) is None
 
 

@@ -263,7 +263,7 @@ def test_refused_and_nothing_is_left(archive, error, said, here):
 
 def test_a_bomb_is_stopped(here, monkeypatch):
     """A gzip of zeros around everything, and one as a layer."""
-    monkeypatch.setattr("ocimagic.transfer.unpack._LEAST_LIMIT", 1 << 20)
+    monkeypatch.setattr("ocimagic.transfer.layer._LEAST_LIMIT", 1 << 20)
     before = state(here)
     zeros = bytes(16 << 20)
     for archive in (

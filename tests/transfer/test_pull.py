@@ -248,7 +248,7 @@ def test_a_hostile_layer_is_refused_and_nothing_is_kept(engine, server, source, 
 
 
 def test_a_gzip_bomb_is_refused(engine, server, source, monkeypatch):
-    monkeypatch.setattr("ocimagic.transfer.unpack._LEAST_LIMIT", 1 << 20)
+    monkeypatch.setattr("ocimagic.transfer.layer._LEAST_LIMIT", 1 << 20)
     bomb = tar_of(("zeros", bytes(64 << 20)))
     made = MadeImage([bomb])
     blob = gzip.compress(bomb, 9, mtime=0)
