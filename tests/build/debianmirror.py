@@ -16,6 +16,11 @@ from email.utils import format_datetime
 
 from rootfs import tar_of
 
+from ocimagic.build.debian.sites import architecture
+from ocimagic.spec.platform import host_platform
+
+ARCHITECTURE = architecture(host_platform())
+
 # Enough of dpkg for the script of ``settings``: it keeps what it was asked in a log.
 DPKG = b"""#!/bin/sh
 echo "$@" >>/dpkg.log
@@ -96,7 +101,7 @@ class Mirror:
         }  # fmt: skip
         self.stanzas.append("\n".join(f"{key}: {value}" for key, value in said.items()))
 
-    def publish(self, suite="tiny", architecture="amd64"):
+    def publish(self, suite="tiny", architecture=ARCHITECTURE):
         plain = "\n\n".join(self.stanzas).encode() + b"\n"
         base = f"main/binary-{architecture}/Packages"
         indexes = {base: plain, f"{base}.xz": lzma.compress(plain)}
@@ -129,6 +134,10 @@ class Mirror:
         keyring = self.home / "keyring.gpg"
         keyring.write_bytes(self._gpg("--export"))
         return keyring
+
+    def end_agent(self):
+        """End the agent that gpg started for this key: it would stay."""
+        subprocess.run(["gpgconf", "--homedir", self.home, "--kill", "gpg-agent"], check=True)
 
     def _signed(self, document):
         return self._gpg("--clearsign", input=document)

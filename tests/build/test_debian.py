@@ -8,7 +8,7 @@ import subprocess
 from datetime import UTC, datetime
 
 import pytest
-from debianmirror import Mirror, ar, deb, tiny
+from debianmirror import ARCHITECTURE, Mirror, ar, deb, tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rootfs import tar_of
@@ -128,7 +128,7 @@ def test_a_release_without_digests():
 
 # The whole way
 
-INDEX = "dists/tiny/main/binary-amd64/Packages.xz"
+INDEX = f"dists/tiny/main/binary-{ARCHITECTURE}/Packages.xz"
 
 
 def options(url, **more):
@@ -198,12 +198,12 @@ def test_what_fails_inside_leaves_no_image(engine, shared, mirror):
         (lambda files: files.pop("pool/one_1.0-1.deb"), OcimagicError),
         (lambda files: files.update({"dists/tiny/Release": b"nonsense"}), InvalidDocument),
         (
-            lambda files: files.update({"dists/tiny/main/binary-amd64/Packages.xz": b"x"}),
+            lambda files: files.update({INDEX: b"x"}),
             OcimagicError,
         ),
     ],
 )
-def test_a_mirror_that_lies_is_not_believed(engine, mirror, spoil, error):
+def test_a_mirror_that_lies_is_not_believed(engine, shared, mirror, spoil, error):
     tiny(mirror, os.urandom(8)).publish()  # or a package might be here already
     spoil(mirror.files)
     before = engine.images.list()
@@ -213,7 +213,7 @@ def test_a_mirror_that_lies_is_not_believed(engine, mirror, spoil, error):
     assert engine.images.list() == before
 
 
-def test_a_dependency_that_is_not_there(engine, mirror):
+def test_a_dependency_that_is_not_there(engine, shared, mirror):
     mirror.add("aa", deb(("./etc", None)), Essential="yes", Depends="bb (>= 2)")
     mirror.add("bb", deb(("./etc", None)), version="1")
     mirror.publish()
@@ -236,10 +236,26 @@ def test_an_expired_release():
         found.check_names("y")
 
 
-@pytest.mark.skipif(not shutil.which("gpg"), reason="gpg is not installed")
-def test_signatures(engine, tmp_path):
-    mirror = Mirror(tmp_path / "keys")
-    keyring = str(mirror.make_key())
+@pytest.fixture
+def make_mirror(tmp_path):
+    """Make mirrors with keys; their agents are ended."""
+    homes = []
+
+    def make(name):
+        homes.append(tmp_path / name)
+        mirror = Mirror(homes[-1])
+        return mirror, str(mirror.make_key())
+
+    yield make
+    for home in homes:
+        Mirror(home).end_agent()
+
+
+@pytest.mark.skipif(
+    not (shutil.which("gpg") and shutil.which("gpgv")), reason="gpg and gpgv are not installed"
+)
+def test_signatures(engine, shared, make_mirror):
+    mirror, keyring = make_mirror("keys")
     mirror.add("aa", deb(("./etc", None)), Essential="yes", Depends="missing")
     mirror.publish()
     signed = {"check_signature": True, "keyrings": (keyring,)}
@@ -252,8 +268,7 @@ def test_signatures(engine, tmp_path):
         with pytest.raises(SignatureRefused):
             engine.images.bootstrap(options(url, **signed))
         mirror.files["dists/tiny/InRelease"] = good
-        stranger = Mirror(tmp_path / "others")
-        foreign = str(stranger.make_key())
+        _, foreign = make_mirror("others")
         with pytest.raises(SignatureRefused):
             engine.images.bootstrap(options(url, check_signature=True, keyrings=(foreign,)))
         mirror.home = None
@@ -263,7 +278,7 @@ def test_signatures(engine, tmp_path):
             engine.images.bootstrap(options(url, **signed))
 
 
-def test_what_cannot_be_asked_for(engine):
+def test_what_cannot_be_asked_for(engine, shared):
     with pytest.raises(NotBuiltYet, match="fedora"):
         engine.images.bootstrap(BootstrapOptions(name="fedora:42"))
     with pytest.raises(InvalidOption, match="no mirror"):

@@ -31,7 +31,7 @@ def stanza(text: str, *, what: str) -> dict[str, str]:
     """
     fields: dict[str, str] = {}
     last = ""
-    for line in text.splitlines():
+    for line in text.split("\n"):  # and at nothing else that Unicode calls the end of a line
         if line.startswith("#") or not line.strip():
             continue
         if line[0] in " \t":

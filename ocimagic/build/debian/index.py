@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from ocimagic.build.debian.relation import Clause
 
-_NAME = re.compile(rb"Package: ?([a-z0-9][a-z0-9+.-]+)[ \t]*(?:\n|$)")
+_NAME = re.compile(rb"^Package: ?([a-z0-9][a-z0-9+.-]+)[ \t]*$", re.MULTILINE)
+_SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_SIZE = re.compile(r"[0-9]{1,12}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_DEB_BYTES = 1 << 31
 
@@ -76,7 +78,7 @@ class PackageIndex:
             text = part.strip(b"\n")
             if not text:
                 continue
-            found = _NAME.match(text) or _NAME.search(text)
+            found = _NAME.search(text)
             if not found:
                 raise _broken(text[:60].decode(errors="replace"), "it names no package")
             name = found[1].decode()
@@ -133,9 +135,11 @@ def _package(raw: bytes, source: int) -> Package:
         raise _broken(raw[:60].decode(errors="replace"), "it is not UTF-8") from err
     name = fields.get("package", "")
     filename, size, sha256 = (fields.get(each, "") for each in ("filename", "size", "sha256"))
+    if not _SAFE_NAME.fullmatch(name):  # it becomes a path
+        raise _broken(name[:60], "that is no package's name")
     if not _SHA256.fullmatch(sha256):
         raise _broken(name, "it has no SHA256")
-    if not size.isdecimal() or not 0 < int(size) <= _MAX_DEB_BYTES:
+    if not _SIZE.fullmatch(size) or not 0 < int(size) <= _MAX_DEB_BYTES:
         raise _broken(name, f"its size is {size[:20]!r}")
     clean = posixpath.normpath(filename)
     if not filename or clean.startswith(("/", "..")) or not re.fullmatch(r"[!-~]+", filename):

@@ -154,7 +154,7 @@ def _moment(text: str) -> datetime:
     try:
         # "UTC" is no zone that RFC 5322 knows.
         moment = parsedate_to_datetime(re.sub(r"\b(UTC|Z)$", "+0000", text.strip()))
-    except (ValueError, TypeError) as err:
+    except (ValueError, TypeError, OverflowError) as err:
         raise InvalidDocument(
             "the Release file is not valid", why=f"its date cannot be read: {text[:60]!r}"
         ) from err

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import SignatureRefused
+from ocimagic.errors import InvalidDocument, SignatureRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,8 @@ def check(
 
     Raises:
         SignatureRefused: none of these keys has signed it, or something was changed; also when
-            gpgv is not here.
+            gpgv is not here, or a keyring cannot be read.
+        InvalidDocument: what was signed is not UTF-8.
     """
     program = shutil.which("gpgv")
     if program is None:
@@ -97,12 +98,23 @@ def check(
         told = _run(command, where)
         keys = _good(told, where)
         plain = room / ("document" if signature is not None else "plain")
-        return Signed(plain.read_text(encoding="utf-8"), keys)
+        try:
+            return Signed(plain.read_text(encoding="utf-8"), keys)
+        except UnicodeDecodeError as err:
+            raise InvalidDocument("the Release file is not UTF-8", where=where) from err
 
 
 def _keyring(keyring: Path | bytes, copy: Path) -> Path:
     """Return a file as gpgv wants it: not armored."""
-    content = keyring if isinstance(keyring, bytes) else keyring.read_bytes()
+    try:
+        content = keyring if isinstance(keyring, bytes) else keyring.read_bytes()
+    except OSError as err:
+        raise SignatureRefused(
+            "a keyring cannot be read",
+            why=err.strerror,
+            where=str(keyring),
+            hint="name the distribution's with --keyring FILE",
+        ) from err
     blocks = _ARMOR.findall(content)
     if not blocks:
         copy.write_bytes(content)

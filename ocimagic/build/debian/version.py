@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_Runs = tuple[tuple[tuple[int, ...], int], ...]
-_Parts = tuple[int, _Runs, _Runs]
+_Number = tuple[int, str]  # how many digits, and those: orders as numbers, however long
+_Runs = tuple[tuple[tuple[int, ...], _Number], ...]
+_Parts = tuple[_Number, _Runs, _Runs]
 
 _RUN = re.compile(r"([^0-9]*)([0-9]*)")
-_END = ((0,), 0)
+_NOTHING: _Number = (0, "")
+_END = ((0,), _NOTHING)
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<<": operator.lt,
     "<=": operator.le,
@@ -40,7 +42,7 @@ def key(version: str) -> Any:  # noqa: ANN401  cmp_to_key has no name for what i
     upstream, _, revision = rest.rpartition("-")
     if not upstream:
         upstream, revision = rest, ""
-    parts = (int(epoch) if epoch.isdecimal() else 0, _runs(upstream), _runs(revision))
+    parts = (_number(epoch) if epoch.isdecimal() else _NOTHING, _runs(upstream), _runs(revision))
     return _as_key(parts)
 
 
@@ -56,14 +58,14 @@ def _runs(text: str) -> _Runs:
     A 0 stands for the end and for a digit, so that a tilde is less than it and letters are more.
     """
     return tuple(
-        ((*map(_weight, letters), 0), int(digits or 0)) for letters, digits in _RUN.findall(text)
+        ((*map(_weight, letters), 0), _number(digits)) for letters, digits in _RUN.findall(text)
     )
 
 
 def _compare(one: _Parts, two: _Parts) -> int:
     """Return less than 0, 0 or more; behind its end a part goes on with nothings for ever."""
     if one[0] != two[0]:
-        return one[0] - two[0]
+        return -1 if one[0] < two[0] else 1
     for mine, other in zip(one[1:], two[1:], strict=True):
         for run, against in zip_longest(mine, other, fillvalue=_END):
             if run != against:
@@ -72,6 +74,12 @@ def _compare(one: _Parts, two: _Parts) -> int:
 
 
 _as_key = cmp_to_key(_compare)
+
+
+def _number(digits: str) -> _Number:
+    """Not int(): Python refuses one of thousands of digits, and a mirror may say that."""
+    digits = digits.lstrip("0")
+    return len(digits), digits
 
 
 def _weight(letter: str) -> int:
