@@ -16,7 +16,7 @@ from ocimagic.layers.tarheader import BLOCK, Entry, Kind, checksum_is_right
 from ocimagic.layers.tarstream import TarReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from ocimagic.build.layer_file import LayerFile
     from ocimagic.build.placement import Placement
@@ -61,7 +61,7 @@ def extract(
         DockerfileError: an entry that cannot be placed.
     """
     files: set[str] = set()
-    reader = TarReader(_limited(decompressed_archive(chunks), max_bytes))
+    reader = TarReader(decompressed_archive(chunks, max_bytes=max_bytes))
     for entry in reader:
         check()
         path = _below(entry.name, destination, placement)
@@ -99,12 +99,3 @@ def _link(entry: Entry, destination: str, placement: Placement, files: set[str])
             entry.name, f"a hard link to {entry.linkname!r}, which is not in the archive before it"
         )
     return target
-
-
-def _limited(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
-    total = 0
-    for chunk in chunks:
-        total += len(chunk)
-        if total > max_bytes:
-            raise LayerRefused("", f"it unpacks to more than {max_bytes} bytes")
-        yield chunk

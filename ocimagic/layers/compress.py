@@ -93,31 +93,41 @@ def decompressed(chunks: Iterable[bytes], *, max_bytes: int | None = None) -> It
     """
     head, whole = beginning(chunks, _MAGIC_BYTES)
     plain = {Compression.GZIP: _gunzipped, Compression.ZSTD: _unzstd}.get(sniff(head))
+    yield from _at_most(plain(whole) if plain else whole, max_bytes)
+
+
+def _at_most(pieces: Iterable[bytes], max_bytes: int | None) -> Iterator[bytes]:
     total = 0
-    for piece in plain(whole) if plain else whole:
+    for piece in pieces:
         total += len(piece)
         if max_bytes is not None and total > max_bytes:
             raise LayerRefused("", f"it unpacks to more than {max_bytes} bytes")
         yield piece
 
 
-def decompressed_archive(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def decompressed_archive(
+    chunks: Iterable[bytes], *, max_bytes: int | None = None
+) -> Iterator[bytes]:
     """Yield the plain bytes of an archive: gzip, zstd, bzip2, xz or nothing.
 
+    Args:
+        chunks: the archive, cut anywhere.
+        max_bytes: as for ``decompressed``.
+
     Raises:
-        LayerRefused: damaged, truncated, or followed by something else.
+        LayerRefused: damaged, truncated, followed by something else, or over ``max_bytes``.
     """
     head, whole = beginning(chunks, len(_XZ_MAGIC))
     # Imported here: a launcher loads this room and never meets either.
     if head.startswith(_BZIP2_MAGIC):
         from bz2 import BZ2Decompressor
 
-        return _inflated(whole, BZ2Decompressor, OSError)
+        return _at_most(_inflated(whole, BZ2Decompressor, OSError), max_bytes)
     if head.startswith(_XZ_MAGIC):
         from lzma import LZMADecompressor, LZMAError
 
-        return _inflated(whole, LZMADecompressor, LZMAError)
-    return decompressed(whole)
+        return _at_most(_inflated(whole, LZMADecompressor, LZMAError), max_bytes)
+    return decompressed(whole, max_bytes=max_bytes)
 
 
 def beginning(chunks: Iterable[bytes], count: int) -> tuple[bytes, Iterator[bytes]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import re
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,13 +15,20 @@ from urllib.parse import quote
 from ocimagic.errors import (
     DigestMismatch,
     ImageNotFound,
-    InvalidDigest,
-    RegistryAnswered,
     SizeMismatch,
 )
 from ocimagic.registry import discovery
 from ocimagic.registry.auth import Authenticator, Subject
 from ocimagic.registry.blobs import BlobStream, check_length, check_range, chunks_of
+from ocimagic.registry.manifest_answer import (
+    ACCEPT,
+    announced_digest,
+    descriptor_in,
+    media_type,
+    mismatch,
+    refuse_encoded,
+    verify_manifest,
+)
 from ocimagic.registry.message import Request
 from ocimagic.registry.ranges import Lanes, Spread, Spreading
 from ocimagic.registry.refusal import (
@@ -38,7 +44,7 @@ from ocimagic.spec import mediatype
 from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
-from ocimagic.spec.manifest import Index, is_schema1, parse_manifest, schema1
+from ocimagic.spec.manifest import Index, parse_manifest, schema1
 from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:
@@ -51,9 +57,6 @@ if TYPE_CHECKING:
     from ocimagic.registry.message import Answer
     from ocimagic.registry.settings import RegistrySettings
     from ocimagic.spec.reference import Reference
-
-# Old registries answer with schema 1 when they are not told what we can read.
-ACCEPT = (*mediatype.INDEXES, *mediatype.MANIFESTS)
 
 
 class FetchedManifest(NamedTuple):
@@ -150,13 +153,13 @@ class RegistryClient:
             self._remember(answer, reference)
             if answer.status in {404, 429}:
                 raise self._refused(answer, reference, what="image")
-            described = _described(answer) if answer.status == 200 else None
+            described = descriptor_in(answer) if answer.status == 200 else None
         if described is None:
             raw, content_type = self.manifest(reference, accept=accept)
             digest = reference.digest or Digest.of(raw)
-            return Descriptor(_media_type(content_type), digest, len(raw))
+            return Descriptor(media_type(content_type), digest, len(raw))
         if reference.digest and described.digest != reference.digest:
-            raise _mismatch(reference, reference.digest, described.digest)
+            raise mismatch(reference, reference.digest, described.digest)
         return described
 
     def manifest(self, reference: Reference, *, accept: Sequence[str] = ACCEPT) -> FetchedManifest:
@@ -172,17 +175,17 @@ class RegistryClient:
             self._remember(answer, reference)
             if answer.status != 200:
                 raise self._refused(answer, reference, what="image")
-            _refuse_encoded(answer)
+            refuse_encoded(answer)
             raw = answer.read(
                 max_bytes=MAX_MANIFEST_BYTES, within_s=patience.body_s, what="manifest"
             )
-            announced = _announced_digest(answer)
+            announced = announced_digest(answer)
             content_type = answer.header("content-type")
-        if _media_type(content_type) in mediatype.DOCKER_SCHEMA1:
+        if media_type(content_type) in mediatype.DOCKER_SCHEMA1:
             raise schema1()  # its digest leaves its signatures out
         for expected in (reference.digest, announced):
             if expected is not None:
-                _verify(raw, expected, reference)
+                verify_manifest(raw, expected, reference)
         return FetchedManifest(raw, content_type)
 
     @contextmanager
@@ -401,54 +404,3 @@ class RegistryClient:
 
 def _manifest_path(reference: Reference) -> str:
     return f"manifests/{reference.digest or reference.tag}"
-
-
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
-
-
-def _described(answer: Answer) -> Descriptor | None:
-    """Read a descriptor out of the headers; None when they do not make one."""
-    digest = _announced_digest(answer)
-    size = answer.header("content-length")
-    media_type = _media_type(answer.header("content-type"))
-    known = media_type in ACCEPT
-    if digest is None or not known or not re.fullmatch(r"[1-9][0-9]{0,9}", size):
-        return None
-    return Descriptor(media_type, digest, int(size))
-
-
-def _announced_digest(answer: Answer) -> Digest | None:
-    said = answer.header("docker-content-digest")
-    if not said:
-        return None
-    try:
-        return Digest.parse(said)
-    except InvalidDigest as err:
-        raise RegistryAnswered(
-            f"{answer.origin.shown} announces a digest that is none", why=err.what
-        ) from err
-
-
-def _refuse_encoded(answer: Answer) -> None:
-    encoding = answer.header("content-encoding").lower()
-    if encoding not in {"", "identity"}:
-        raise RegistryAnswered(
-            f"{answer.origin.shown} packs its answer though it was asked not to",
-            why=f"Content-Encoding: {encoding[:40]}",
-        )
-
-
-def _verify(raw: bytes, expected: Digest, reference: Reference) -> None:
-    actual = Digest.of_hash(hashlib.new(expected.algorithm, raw))
-    if actual != expected:
-        raise schema1() if is_schema1(raw) else _mismatch(reference, expected, actual)
-
-
-def _mismatch(reference: Reference, expected: Digest, actual: Digest) -> DigestMismatch:
-    return DigestMismatch(
-        f"the manifest of {reference.familiar}",
-        expected=expected,
-        actual=actual,
-        where=reference.registry,
-    )

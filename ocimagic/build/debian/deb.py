@@ -33,13 +33,8 @@ def data_tar(file: BinaryIO, name: str, *, max_bytes: int) -> Iterator[bytes]:
         PackageRefused: no .deb, truncated, damaged, or too large.
     """
     size = _find_data(file, name)
-    total = 0
     try:
-        for piece in decompressed_archive(_limited(file, size, name)):
-            total += len(piece)
-            if total > max_bytes:
-                raise refused(name, f"its files are more than {max_bytes} bytes")
-            yield piece
+        yield from decompressed_archive(_limited(file, size, name), max_bytes=max_bytes)
     except LayerRefused as err:
         raise refused(name, err.reason) from err
 

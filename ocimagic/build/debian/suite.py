@@ -24,7 +24,6 @@ from ocimagic.spec.digest import Digest
 from ocimagic.transfer.layer import chunks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from ocimagic.build.debian.fetch import Fetcher
@@ -161,7 +160,7 @@ def read_index(store: Store, packed: IndexFile, plain: IndexFile | None) -> byte
     limit = plain.size if plain else _MOST_PLAIN_BYTES
     with store.blobs.open(Digest(f"sha256:{packed.sha256}")) as blob:
         try:
-            raw = b"".join(_limited(decompressed_archive(chunks_of(blob)), limit))
+            raw = b"".join(decompressed_archive(chunks_of(blob), max_bytes=limit))
         except LayerRefused as err:
             raise PackageRefused(f"{packed.path} cannot be unpacked", why=err.reason) from err
     if plain and Digest.of(raw) != f"sha256:{plain.sha256}":
@@ -172,12 +171,3 @@ def read_index(store: Store, packed: IndexFile, plain: IndexFile | None) -> byte
             hint="name another mirror",
         )
     return raw
-
-
-def _limited(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
-    total = 0
-    for chunk in chunks:
-        total += len(chunk)
-        if total > max_bytes:
-            raise LayerRefused("", f"it unpacks to more than {max_bytes} bytes")
-        yield chunk
