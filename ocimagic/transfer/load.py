@@ -137,7 +137,7 @@ class Loader:
                 # What leans on lower layers can be unpacked only now.
                 self._unpacker.ensure(layers_of(each))
         kept = [Kept(each, image.names, self._replaced(image.names, each)) for image, each in pairs]
-        self._store.sync()
+        self._store.syncing.blobs()
         self._store.images.add_all(
             [
                 (each.image.manifest, [(name, each.image.manifest.digest) for name in each.names])
@@ -145,6 +145,7 @@ class Loader:
             ]
         )
         self._store.layout.publish()
+        self._store.syncing.soon()
         return kept
 
     def _known(self, image: ArchivedImage) -> StoredImage | None:
