@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from ocimagic.layers.mergedtree import MergedTree
 from ocimagic.layers.toc import toc_from_bytes
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
     from datetime import datetime
 
@@ -63,6 +63,15 @@ class Bench:
             Cancelled: the finished steps are kept in the cache.
         """
         check(self.cancelled)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for somebody else, unless the user wants no more of it.
+
+        Raises:
+            Cancelled: see ``check_cancelled``.
+        """
+        (self.cancelled or threading.Event()).wait(seconds)
+        self.check_cancelled()
 
     def files(self, layers: Sequence[Layer]) -> ImageFiles:
         """Return the tree that some layers make."""

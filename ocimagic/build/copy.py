@@ -14,7 +14,7 @@ from ocimagic.build.config_steps import in_workdir
 from ocimagic.build.layer_file import LayerFile
 from ocimagic.build.owner import owner
 from ocimagic.build.placement import Placement
-from ocimagic.build.selection import Selected, exclusions, select
+from ocimagic.build.selection import Selected, described, exclusions, select
 from ocimagic.build.tree import kind_word
 from ocimagic.dockerfile.instructions import Add, Copy
 from ocimagic.errors import LayerRefused
@@ -63,7 +63,7 @@ def copy_step(
             return found, True
     tree = bench.context if layers is None else bench.files(layers)
     selected = _selected(bench, instruction, tree)
-    key = cache_key("copy", **definition, files=_described(tree, selected))
+    key = cache_key("copy", **definition, files=described(tree, selected))
     made = found = bench.cache.find(key)
     if made is None:
         job = _CopyJob(bench, state, instruction, tree)
@@ -88,29 +88,6 @@ def _definition(state: StageState, instruction: Copy | Add) -> dict[str, object]
         "heredocs": heredocs,
         "unpack": isinstance(instruction, Add) and instruction.unpack is not False,
     }
-
-
-def _described(tree: Tree | None, selected: Sequence[Selected]) -> list[object]:
-    """Return names, kinds, modes, owners and content of all files; not their times.
-
-    Of a directory that is copied itself only the content counts: its contents are copied,
-    and it is not.
-    """
-    tops = [each.file for each in selected if each.file.kind is not Kind.DIR]
-    inside = [file for each in selected for _, file in each.inside]
-    files = [file for file in (*tops, *inside) if file.kind is Kind.FILE]
-    digests = dict(zip(map(id, files), tree.digests(files) if tree else (), strict=True))
-
-    def line(file: File, name: str) -> list[object]:
-        content = digests.get(id(file), file.linkname)
-        return [name, file.kind, file.mode, file.uid, file.gid, content]
-
-    return [
-        [line(file, name) for name, file in each.inside]
-        if each.file.kind is Kind.DIR
-        else line(each.file, each.name)
-        for each in selected
-    ]
 
 
 def _names_directory(destination: str) -> bool:

@@ -41,9 +41,6 @@ def _lacking(instruction: ins.Instruction) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_run(run: ins.Run) -> Iterator[tuple[str, str, str]]:
-    if run.mounts:
-        raw = run.mounts[0].raw
-        yield "--mount", f"--mount={raw}", "leave it out: COPY what the command needs before it"
     if run.security == "insecure":
         yield "--security=insecure", "--security=insecure", "leave it out"
     if run.devices:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.build.cache import Made, cache_key, now
 from ocimagic.build.history import argv
 from ocimagic.build.limits import frame
+from ocimagic.build.run_mounts import Prepared, RunMounts
 from ocimagic.bundle.convert import runtime_config
 from ocimagic.bundle.directory import write_bundle
 from ocimagic.bundle.hostfiles import PLACED, SHOWN, write_host_files
@@ -31,14 +31,13 @@ from ocimagic.errors import (
 from ocimagic.home.disk import storage_errors
 from ocimagic.model.event import Output
 from ocimagic.model.options import NetworkMode, RunOptions, VolumeMount
-from ocimagic.model.rootfs import IMAGE_SUFFIX
 from ocimagic.shim import client as shim
 from ocimagic.shim import protocol
 from ocimagic.spec.digest import Digest
 from ocimagic.store.images import LayerRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ocimagic.build.bench import Bench
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from ocimagic.model.rootfs import Rootfs
     from ocimagic.shim.client import Connection, Launcher
     from ocimagic.spec.runtime import RuntimeConfig
+    from ocimagic.transfer.layer import Layer
 
 HOSTNAME = "ocimagic-build"  # the same on every machine: programs write it into files
 _TAIL_LINES = 20
@@ -53,7 +53,13 @@ _TAIL_BYTES = 1 << 16
 _KILL = 9
 
 
-def run_step(bench: Bench, state: StageState, run: Run, number: int) -> tuple[Made, bool]:
+def run_step(
+    bench: Bench,
+    state: StageState,
+    run: Run,
+    number: int,
+    layers_of: Callable[[str], Sequence[Layer]],
+) -> tuple[Made, bool]:
     """Run an expanded RUN, or find it done; return what it made and whether it was found.
 
     Args:
@@ -61,13 +67,16 @@ def run_step(bench: Bench, state: StageState, run: Run, number: int) -> tuple[Ma
         state: before the instruction.
         run: expanded.
         number: of the step, for ``Output`` events.
+        layers_of: gives the layers of the stage or image that a mount's ``from`` names.
 
     Raises:
+        DockerfileError: a mount of something that is not there.
         StepFailed: the command ended with a non-zero exit code, or could not be started.
         HostLacks: no container can run here.
         Cancelled: the container was stopped.
     """
     network = _network(bench, run)
+    mounts = RunMounts(bench, state, run, layers_of) if run.mounts else None
     key = cache_key(
         "run",
         below=state.chain_id,
@@ -78,12 +87,13 @@ def run_step(bench: Bench, state: StageState, run: Run, number: int) -> tuple[Ma
         cwd=state.config.working_dir,
         network=network.value,
         platform=str(state.platform),
+        **({"mounts": mounts.key} if mounts else {}),
     )
     found = bench.cache.find(key)
     if found:
         return found, True
     try:
-        made = Made(run_layer(bench, state, run, number), now())
+        made = Made(_Sandbox(bench, state, run, number, network, mounts).layer(), now())
     except OcimagicError as err:
         err.where = err.where or frame(run.source)
         raise
@@ -138,6 +148,7 @@ class _Sandbox:
 
     ::
 
+        snapshots/new-…-mounts    what of RUN --mount is thrown away
         snapshots/new-…/fs        the overlay's upper directory, later the snapshot
                        /work      the overlay's own
                        /box/…     bundle, host files, log; the shim removes it
@@ -148,6 +159,9 @@ class _Sandbox:
     run: Run
     number: int
     network: NetworkMode
+    mounts: RunMounts | None = None
+    held: ExitStack = field(default_factory=ExitStack)
+    prepared: Prepared = field(default_factory=Prepared)
 
     def layer(self, *, squashed: bool = False) -> LayerRecord:
         """Run the command and return the layer it made."""
@@ -159,18 +173,24 @@ class _Sandbox:
         run_directory = store.home.run / f"build-{os.urandom(8).hex()}"
         with storage_errors(store.home.data):
             place = unpacker.unpacked(self.state.layers[0]) if squashed else store.snapshots.new()
+        beside = place.with_name(f"{place.name}-mounts")
         try:
             # Not around the command: a listener's OSError is not the disk's.
             with storage_errors(store.home.data):
+                if self.mounts is not None:
+                    bundle = place / "box" / "bundle"
+                    self.prepared = self.mounts.prepare(beside, bundle, self.held)
                 config = self._write(launcher, place, below, run_directory.name)
             self._execute(launcher, place, run_directory)
             with storage_errors(store.home.data):
                 if not unpacker.copies and not squashed:
-                    _remove_stubs(place / "fs", self._lower(below), config)
+                    self._remove_stubs(place / "fs", below, config)
                 return self._keep(launcher, place, below, unpacked=not squashed)
         finally:
             shim.end_lost(place / "box")
-            unpacker.remove_trees([path for path in (place, run_directory) if path.exists()])
+            self.held.close()
+            left = (place, beside, run_directory)
+            unpacker.remove_trees([path for path in left if path.exists()])
 
     def _copied(self, below: Sequence[str], place: Path) -> Rootfs:
         """Return the root where nothing can be mounted."""
@@ -210,7 +230,8 @@ class _Sandbox:
         else:
             rootfs = snapshots.rootfs(below, place, userxattr=rootless, volatile=True)
             os.rmdir(rootfs.upper)
-        write_bundle(box / "bundle", config, replace(rootfs, upper=str(place / "fs")))
+        rootfs = replace(rootfs, upper=str(place / "fs"))
+        write_bundle(box / "bundle", config, rootfs, self.prepared.views)
         return config
 
     def _options(self, box: Path) -> RunOptions:
@@ -222,12 +243,14 @@ class _Sandbox:
             script.write_text(command.text, encoding="utf-8", newline="")
             script.chmod(0o755)
             volumes = (VolumeMount(source=str(script), target=command.path, read_only=True),)
+        volumes += tuple(self.prepared.volumes)
         return RunOptions(
             image="",
             command=argv(self.state, command),
             entrypoint=(),
-            env=env,
+            env=(*env, *self.prepared.env),
             volumes=volumes,
+            tmpfs=tuple(self.prepared.tmpfs),
             network=self.network,
             remove=True,
         )
@@ -324,6 +347,15 @@ class _Sandbox:
         except OSError:
             self.bench.unpacker.remove_trees([work])
 
+    def _remove_stubs(self, upper: Path, below: Sequence[str], config: RuntimeConfig) -> None:
+        """Take away what is in the changes only because something was mounted there."""
+        from ocimagic.build.stubs import remove_made, remove_stubs  # for Linux only
+
+        if self.prepared.targets:
+            files = self.bench.files(self.state.layers)
+            remove_made(upper, self.prepared.targets, files)
+        remove_stubs(upper, self._lower(below), config)
+
     def _lower(self, below: Sequence[str]) -> list[Path]:
         """Return the layer directories, top first."""
         return [self.bench.store.snapshots.directory(name) / "fs" for name in reversed(below)]
@@ -380,66 +412,3 @@ class _Sandbox:
             self._remove_work(place / "work")
             store.snapshots.commit(place, diff_id)
         return record
-
-
-def _remove_stubs(upper: Path, lowers: Sequence[Path], config: RuntimeConfig) -> None:
-    """Take away the empty files and directories that only mounts were put on.
-
-    The command could neither write nor remove them, for something was mounted there.
-    """
-    from ocimagic.linux.paths import open_beneath
-
-    root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # The command may have put links anywhere: never by a joined path.
-        for parent, name in {_split(mount.destination) for mount in config.mounts}:
-            with suppress(OSError):
-                fd = open_beneath(root, parent or ".", os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    _remove_empty(name, fd)
-                finally:
-                    os.close(fd)
-            if parent and "/" not in parent and _is_untouched(parent, root, lowers):
-                with suppress(OSError):
-                    os.rmdir(parent, dir_fd=root)
-    finally:
-        os.close(root)
-
-
-def _split(destination: str) -> tuple[str, str]:
-    parent, _, name = destination.strip("/").rpartition("/")
-    return parent, name
-
-
-def _remove_empty(name: str, directory: int) -> None:
-    told = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    if stat.S_ISDIR(told.st_mode):
-        os.rmdir(name, dir_fd=directory)
-    elif stat.S_ISREG(told.st_mode) and not told.st_size:
-        os.unlink(name, dir_fd=directory)
-
-
-def _is_untouched(name: str, upper: int, lowers: Sequence[Path]) -> bool:
-    """Say whether a directory is in the upper only because stubs were made in it."""
-    with suppress(OSError):
-        told = os.stat(name, dir_fd=upper, follow_symlinks=False)
-        for lower in lowers:
-            below = _owner_and_mode(lower, name)
-            if below is not None:
-                return (told.st_mode, told.st_uid, told.st_gid) == below
-        return True
-    return False
-
-
-def _owner_and_mode(lower: Path, name: str) -> tuple[int, int, int] | None:
-    """Return ``st_mode``, user and group of a file at the top of a layer, None if it has none."""
-    from ocimagic.layers.erofs.look import find_in_image
-
-    image = f"{lower}{IMAGE_SUFFIX}"
-    if os.path.exists(image):
-        return find_in_image(image, os.fsencode(name))
-    try:
-        told = os.lstat(lower / name)
-    except FileNotFoundError:
-        return None
-    return told.st_mode, told.st_uid, told.st_gid

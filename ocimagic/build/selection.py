@@ -70,6 +70,29 @@ def exclusions(patterns: Sequence[str], source: SourceRange) -> IgnoreRules:
         raise source.error(err.what, at="--exclude", hint=err.hint) from None
 
 
+def described(tree: Tree | None, selected: Sequence[Selected]) -> list[object]:
+    """Return names, kinds, modes, owners and content of all files; not their times.
+
+    Of a directory that is copied itself only the content counts: its contents are copied,
+    and it is not.
+    """
+    tops = [each.file for each in selected if each.file.kind is not Kind.DIR]
+    inside = [file for each in selected for _, file in each.inside]
+    files = [file for file in (*tops, *inside) if file.kind is Kind.FILE]
+    digests = dict(zip(map(id, files), tree.digests(files) if tree else (), strict=True))
+
+    def line(file: File, name: str) -> list[object]:
+        content = digests.get(id(file), file.linkname)
+        return [name, file.kind, file.mode, file.uid, file.gid, content]
+
+    return [
+        [line(file, name) for name, file in each.inside]
+        if each.file.kind is Kind.DIR
+        else line(each.file, each.name)
+        for each in selected
+    ]
+
+
 def _plain(path: str) -> str:
     """Clean a path; what would lead above the top stays at the top."""
     parts: list[str] = []

@@ -304,7 +304,10 @@ class _Build:
             case ins.Run():
                 from ocimagic.build.run_step import run_step
 
-                return run_step(self.bench, before, instruction, len(self.steps) + 1)
+                def layers_of(name: str) -> Sequence[Layer]:
+                    return self._layers_of(stage.sources[name], instruction.source, bases)
+
+                return run_step(self.bench, before, instruction, len(self.steps) + 1, layers_of)
             case ins.Copy(from_stage=str(name)):
                 layers = self._layers_of(stage.sources[name], instruction.source, bases)
                 return copy_step(self.bench, before, instruction, layers)

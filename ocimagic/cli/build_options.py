@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 from ocimagic.cli.run_options import network, platform
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from ocimagic.cli.session import Session
 
+_MAX_SECRET_BYTES = 500 << 10  # docker's limit
+_SECRET_WORDS = "write --secret id=ID,src=FILE or --secret id=ID,env=VARIABLE"  # noqa: S105
 _URL_STARTS = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
 
 
@@ -47,6 +50,8 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
         no_cache=given["no_cache"],
         pull=given["pull"],
         network=network(given["network"]),
+        secrets=dict(_secret(session, text) for text in given["secret"]),
+        ssh=dict(_agent(session, text) for text in given["ssh"]),
     )
 
 
@@ -105,3 +110,75 @@ def _build_args(session: Session, texts: Iterable[str]) -> dict[str, str]:
         if equals or key in session.env:
             result[key] = value if equals else session.env[key]
     return result
+
+
+def _secret(session: Session, text: str) -> tuple[str, bytes]:
+    """Read ``id=ID,src=FILE`` or ``id=ID,env=VAR``; without either the id names both in turn.
+
+    Source: Docker CLI reference, ``docker buildx build --secret``.
+
+    Raises:
+        InvalidOption: a word that is none, no such file or variable, or too long.
+    """
+    given: dict[str, str] = {}
+    for word in text.split(","):
+        key, equals, value = word.partition("=")
+        name = {"src": "source"}.get(key, key)
+        if not equals or name not in ("id", "type", "source", "env"):
+            raise InvalidOption(
+                f"--secret {text!r}: {word!r} is not understood", hint=_SECRET_WORDS
+            )
+        given[name] = value
+    name, kind = given.get("id", ""), given.get("type", "")
+    if not name or kind not in ("", "file", "env") or {"source", "env"} <= given.keys():
+        raise InvalidOption(f"--secret {text!r} is not understood", hint=_SECRET_WORDS)
+    variable = given.get("env") or (given.get("source") if kind == "env" else None)
+    if variable is None and "source" not in given and kind != "file" and name in session.env:
+        variable = name
+    if variable is not None:
+        if variable not in session.env:
+            raise InvalidOption(f"--secret {name}: there is no variable {variable}")
+        content = os.fsencode(session.env[variable])
+    else:
+        content = _read_secret(name, session.path(given.get("source", name)))
+    if len(content) > _MAX_SECRET_BYTES:
+        raise InvalidOption(f"--secret {name} is over {_MAX_SECRET_BYTES} bytes")
+    return name, content
+
+
+def _read_secret(name: str, path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MAX_SECRET_BYTES + 1)
+    except (OSError, ValueError) as err:
+        why = getattr(err, "strerror", None) or str(err)
+        raise InvalidOption(
+            f"--secret {name} cannot be read", why=f"{path}: {why}", hint=_SECRET_WORDS
+        ) from err
+
+
+def _agent(session: Session, text: str) -> tuple[str, str]:
+    """Read ``default`` or ``ID=SOCKET``; without a socket it is the user's own agent.
+
+    Raises:
+        InvalidOption: there is no such socket.
+    """
+    name, _, path = text.partition("=")
+    path = path or session.env.get("SSH_AUTH_SOCK", "")
+    if not path:
+        raise InvalidOption(
+            f"--ssh {text}: no agent runs here",
+            why="SSH_AUTH_SOCK is not set",
+            hint="start one (eval $(ssh-agent); ssh-add), or write --ssh default=SOCKET",
+        )
+    path = session.path(path)
+    try:
+        is_socket = stat.S_ISSOCK(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        is_socket = False
+    if not is_socket:
+        raise InvalidOption(
+            f"--ssh {text}: {path} is not the socket of an agent",
+            hint="a key is not taken by itself: ssh-add it to an agent",
+        )
+    return name, path

@@ -229,6 +229,10 @@ def rm(session: Session, names: tuple[str, ...], *, force: bool) -> Removed:
 @click.option("--pull", is_flag=True, help="Ask the registry for every base")
 @click.option("--platform", metavar="OS/ARCH", help="Platform of the result")
 @click.option("--network", metavar="none|host", help="Network of RUN steps")
+@click.option(
+    "--secret", multiple=True, metavar="id=ID[,src=FILE|,env=VAR]", help="Let RUN --mount have it"
+)
+@click.option("--ssh", multiple=True, metavar="default|ID[=SOCKET]", help="Let RUN use an agent")
 @click.option("-q", "--quiet", is_flag=True, help="Show only the image ID at the end")
 # docker's own defaults, said aloud in many tutorials; here they change nothing.
 @click.option("--rm/--no-rm", default=True, hidden=True, expose_value=False)

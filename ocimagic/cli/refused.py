@@ -101,7 +101,6 @@ BUILD = (
     *_group("RUN steps have the default protection", "--security-opt", "--allow"),
     *_group("this version keeps docker's defaults for it", "--shm-size", "--ulimit"),
     *_group("this version keeps one layer per step", "--squash", takes_value=_SWITCH),
-    *_group("secrets and agents come with a later version", "--secret", "--ssh"),
     *_group("this version builds into its own store only", "--output -o", "--builder"),
     *_group("this version builds into its own store only", "--push", takes_value=_SWITCH),
     *_group("attestations come with a later version", "--attest", "--provenance", "--sbom"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ocimagic.build.cache_mounts import CacheMounts
 from ocimagic.engine.lineage import title
 from ocimagic.model.report import (
     CachePruned,
@@ -25,6 +26,7 @@ from ocimagic.store.snapshots import copied_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from ocimagic.engine.containers import Containers
     from ocimagic.engine.images import Images
@@ -70,7 +72,8 @@ class Disk:
             images_reclaimable_bytes=sum(sizes.get(each, 0) for each in free),
             containers=tuple(self._container_usage()),
             cache_steps=int(str(self._store.database.rows("SELECT COUNT(*) FROM steps")[0][0])),
-            cache_bytes=sum(sizes.get(each, 0) for each in cached),
+            cache_bytes=sum(sizes.get(each, 0) for each in cached)
+            + self._bytes_below(CacheMounts(self._store.home).all()),
         )
 
     def _layer_sizes(self, images: list[StoredImage]) -> dict[Digest, int]:
@@ -149,8 +152,19 @@ class Disk:
             if not held:  # somebody builds, and needs them
                 return CachePruned(steps=0, freed_bytes=0)
             steps = self._store.steps.forget_all()
+            mounts = CacheMounts(self._store.home).all()
+            freed = self._bytes_below(mounts)
+            self._unpacker.remove_trees(mounts)
             swept = gc.sweep(self._store, self._unpacker.remove_trees)
-        return CachePruned(steps=steps, freed_bytes=swept.freed_bytes)
+        return CachePruned(steps=steps, freed_bytes=swept.freed_bytes + freed)
+
+    def _bytes_below(self, directories: list[Path]) -> int:
+        """Add up what is in directories that others than this account may have filled."""
+        launcher = self._unpacker.launcher
+        if launcher is None:
+            return 0
+        requests = ({"op": "files", "job": "measure", "path": str(each)} for each in directories)
+        return sum(int(str(launcher.work(each)["bytes"])) for each in requests)
 
     def prune(self, *, all: bool = False) -> SystemPruned:  # noqa: A002  docker's word
         """Take stopped containers, unused images and the build cache away, in this order."""

@@ -9,6 +9,7 @@
       ocimagic/snapshots/<n>/fs  fs.erofs  toc               unpacked layers
       ocimagic/containers/<id>/                              bundle, changes, log, exit record
       ocimagic/volumes/<name>/_data                          named volumes
+      ocimagic/cache-mounts/<id>/                            what RUN --mount=type=cache keeps
       ocimagic/registry/                                     what our own registry keeps
       ocimagic/locks/                                        flock files
     RUN   /run/ocimagic, or $XDG_RUNTIME_DIR/ocimagic        gone after a reboot
@@ -120,6 +121,11 @@ class Home:
     def volumes(self) -> Path:
         """Return where named volumes are."""
         return self.own / "volumes"
+
+    @property
+    def cache_mounts(self) -> Path:
+        """Return where directories of ``RUN --mount=type=cache`` are."""
+        return self.own / "cache-mounts"
 
     @property
     def registry(self) -> Path:

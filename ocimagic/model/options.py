@@ -237,6 +237,8 @@ class BuildOptions:
         target: the stage to stop at; None builds the last.
         no_cache: run every step anew.
         pull: ask the registry for every base even if it is here.
+        secrets: what ``RUN --mount=type=secret`` may ask for, by id.
+        ssh: sockets of agents that ``RUN --mount=type=ssh`` may ask for, by id.
     """
 
     dockerfile: str
@@ -250,3 +252,5 @@ class BuildOptions:
     no_cache: bool = False
     pull: bool = False
     network: NetworkMode = NetworkMode.DEFAULT
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    ssh: Mapping[str, str] = field(default_factory=dict)

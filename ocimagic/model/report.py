@@ -273,7 +273,7 @@ class DiskUsage:
         images_bytes: of all images, each layer counted once.
         images_reclaimable_bytes: of layers that no container needs.
         cache_steps: build steps that are remembered.
-        cache_bytes: of layers that only they need.
+        cache_bytes: of layers that only they need, and of caches that RUN mounts.
     """
 
     images: tuple[ImageUsage, ...]

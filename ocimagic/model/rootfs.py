@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 IMAGE_SUFFIX = ".erofs"
+VIEWS_NAME = "views"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,3 +70,37 @@ class Rootfs:
             volatile=fields.flag("volatile"),
             copied=fields.text("type", "overlay") == "copy",
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Part of another root, shown in the bundle for the config's mounts to bind.
+
+    Attributes:
+        name: a plain file name, of this view only.
+        rootfs: what is stacked.
+        path: what of it; symlinks lead where a process in that root would go.
+    """
+
+    name: str
+    rootfs: Rootfs
+    path: str
+
+    @property
+    def source(self) -> str:
+        """Return where it is shown, relative to the bundle."""
+        return f"{VIEWS_NAME}/{self.name}/shown"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON object."""
+        return {"name": self.name, "rootfs": self.rootfs.to_json(), "path": self.path}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Self:
+        """Read it back.
+
+        Raises:
+            InvalidDocument: a field is missing or of the wrong type.
+        """
+        rootfs = Rootfs.from_fields(fields.child("rootfs", required=True))
+        return cls(name=fields.text("name"), rootfs=rootfs, path=fields.text("path"))

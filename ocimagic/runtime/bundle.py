@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ocimagic.bundle.directory import CONFIG_NAME, ROOTFS_NAME
-from ocimagic.model.rootfs import Rootfs
+from ocimagic.bundle.directory import CONFIG_NAME, ROOTFS_NAME, VIEWS_JSON
+from ocimagic.model.rootfs import Rootfs, View
 from ocimagic.runtime.seccomp_filter import SeccompFilter, make_filter
 from ocimagic.spec.codec import decode
 from ocimagic.spec.record import dataclass, field
@@ -29,6 +29,7 @@ class Bundle:
         root_path: absolute path of the root directory.
         rootfs: what to mount there first; None when it is a ready tree.
         seccomp: None for no filter.
+        views: of other roots, to be shown in the bundle first.
     """
 
     path: str
@@ -37,6 +38,7 @@ class Bundle:
     root_path: str
     rootfs: Rootfs | None
     seccomp: SeccompFilter | None = field(repr=False)
+    views: tuple[View, ...] = ()
 
 
 def load_bundle(path: str, filters: MutableMapping[bytes, bytes]) -> Bundle:
@@ -47,7 +49,7 @@ def load_bundle(path: str, filters: MutableMapping[bytes, bytes]) -> Bundle:
         filters: compiled filters by their JSON, kept by the caller between containers.
 
     Raises:
-        InvalidDocument: config.json or rootfs.json breaks its form.
+        InvalidDocument: a file of it breaks its form.
         OSError: it cannot be read.
     """
     document = decode(_read(path, CONFIG_NAME), what="runtime config")
@@ -65,7 +67,15 @@ def load_bundle(path: str, filters: MutableMapping[bytes, bytes]) -> Bundle:
         root_path,
         rootfs,
         make_filter(config.seccomp, filters),
+        _views(path),
     )
+
+
+def _views(path: str) -> tuple[View, ...]:
+    if not os.path.exists(os.path.join(path, VIEWS_JSON)):
+        return ()
+    listed = decode(_read(path, VIEWS_JSON), what=VIEWS_JSON).children("views")
+    return tuple(View.from_fields(each) for each in listed)
 
 
 def _read(path: str, name: str) -> bytes:

@@ -105,6 +105,8 @@ def mount_root(context: InitContext) -> None:
     forbid = context.forbid_devices
     if bundle.rootfs:
         rootfs.mount_overlay(bundle.rootfs, bundle.root_path, forbid_devices=forbid)
+    for view in bundle.views:
+        rootfs.show_view(view, bundle.path, forbid_devices=forbid)
     if bundle.rootfs or not is_own:
         # Opened after the mount: one from before would mean the empty directory below.
         context.root_fd = os.open(bundle.root_path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -8,19 +8,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks, StartFailed
 from ocimagic.linux import mounting
-from ocimagic.linux.paths import remove_tree
+from ocimagic.linux.paths import open_in_root, remove_tree
 from ocimagic.model.rootfs import IMAGE_SUFFIX
 from ocimagic.runtime.mount_attributes import READONLY, attach, change, unescaped
 from ocimagic.runtime.mount_options import PROPAGATION, Change, MountOptions
+from ocimagic.runtime.mount_target import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ocimagic.model.rootfs import Rootfs
+    from ocimagic.model.rootfs import Rootfs, View
 
 _MAX_LOWERS = 500  # OVL_MAX_STACK
 _OPTION_BYTES = 4096  # mount(2) silently cuts what is longer
@@ -141,6 +143,35 @@ def mount_overlay(rootfs: Rootfs, target: str, *, forbid_devices: bool = True) -
     finally:
         os.fchdir(home)
         os.close(home)
+
+
+def show_view(view: View, bundle_path: str, *, forbid_devices: bool = True) -> None:
+    """Stack another root in the bundle and show the part of it that is wanted.
+
+    What layers hold is not trusted: their symlinks lead nowhere out of them.
+
+    Raises:
+        StartFailed: it cannot be stacked, or there is no such path in it.
+    """
+    shown = os.path.join(bundle_path, view.source)
+    stacked = os.path.join(os.path.dirname(shown), "root")
+    os.makedirs(stacked, 0o700)
+    mount_overlay(view.rootfs, stacked, forbid_devices=forbid_devices)
+    root = os.open(stacked, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = open_in_root(root, view.path or ".", os.O_PATH)
+        try:
+            if stat.S_ISDIR(os.fstat(found).st_mode):
+                os.mkdir(shown)
+            else:
+                os.close(os.open(shown, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+            mounting.mount(path_of(found), shown, None, mounting.MS_BIND)
+        finally:
+            os.close(found)
+    except OSError as err:
+        raise StartFailed(f"cannot mount /{view.path}", why=err.strerror) from err
+    finally:
+        os.close(root)
 
 
 def _forget_volatile(work: str) -> bool:

@@ -200,6 +200,13 @@ def measure(request: Request, _fds: list[int]) -> Request:
     return {"bytes": total}
 
 
+def own(request: Request, _fds: list[int]) -> Request:
+    """Give a file that is no link to an owner inside.  Request: ``path``, ``uid``, ``gid``."""
+    uid, gid = int(str(request["uid"])), int(str(request["gid"]))
+    os.chown(str(request["path"]), uid, gid, follow_symlinks=False)
+    return {}
+
+
 JOBS: dict[str, Callable[[Request, list[int]], Request]] = {
     "put_out": put_out,
     "take_in": take_in,
@@ -208,6 +215,7 @@ JOBS: dict[str, Callable[[Request, list[int]], Request]] = {
     "pack": pack,
     "export": export,
     "measure": measure,
+    "own": own,
     "populate": populate,
 }
 

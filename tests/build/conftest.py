@@ -92,7 +92,8 @@ class Workplace:
     def leftovers(self):
         """Return what a build should have taken away."""
         home = self.engine.home
-        parts = [p.name for p in home.ingest.iterdir()]
+        # A download that was broken off is kept: the next one goes on from there.
+        parts = [p.name for p in home.ingest.iterdir() if p.suffix != ".part"]
         parts += [p.name for p in home.snapshots.iterdir() if not p.name.isdigit()]
         parts += [p.name for p in home.run.iterdir()]
         parts += [p.name for p in home.containers.iterdir()]

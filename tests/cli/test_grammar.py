@@ -14,7 +14,7 @@ from ocimagic.cli import refused
 from ocimagic.cli.grammar import ROOT, complete, docker_words, execute, expects, find
 from ocimagic.cli.parser import Noun, Refused
 from ocimagic.cli.session import Session
-from ocimagic.cli.values import Acted, Exits, HelpText, InspectDocument, LogText, Names
+from ocimagic.cli.values import Acted, Exits, HelpText, InspectDocument, LogText
 from ocimagic.errors import (
     ContainerNotFound,
     ImageNotFound,
@@ -297,51 +297,6 @@ def test_values_of_verbs(session):
     assert isinstance(document, InspectDocument)
     assert document.kind == "mixed"
     assert execute(["tag", "a", "b"], session) is None
-
-
-class TestBuild:
-    def asked(self, argv, session):
-        execute(["build", *argv], session)
-        return session.engine().calls[-1][1]
-
-    def test_directory(self, session, tmp_path):
-        (tmp_path / "Dockerfile").write_text("FROM scratch\n")
-        line = "-t web:1 -t web --build-arg A=1 --build-arg LANG --build-arg NOPE --label x=y"
-        given = self.asked(
-            [*line.split(), "--target", "last", "--no-cache", "--pull", "."], session
-        )
-        assert given.dockerfile == "FROM scratch\n"
-        assert given.context == str(tmp_path)
-        assert given.tags == ("web:1", "web")
-        assert given.build_args == {"A": "1", "LANG": "C.UTF-8"}
-        assert (given.target, given.no_cache, given.pull) == ("last", True, True)
-
-    def test_dash_has_no_context(self, session):
-        session.stdin = b"FROM scratch\n"
-        given = self.asked(["-"], session)
-        assert (given.dockerfile, given.context) == ("FROM scratch\n", None)
-
-    def test_file_from_stdin_with_context(self, session, tmp_path):
-        session.stdin = b"FROM scratch\n"
-        given = self.asked(["-f", "-", "."], session)
-        assert (given.dockerfile, given.context) == ("FROM scratch\n", str(tmp_path))
-
-    def test_file_starts_at_the_current_directory(self, session, tmp_path):
-        (tmp_path / "sub").mkdir()
-        (tmp_path / "my.Dockerfile").write_text("FROM a\n")
-        given = self.asked(["-f", "my.Dockerfile", "sub"], session)
-        assert (given.dockerfile, given.dockerfile_name) == ("FROM a\n", "my.Dockerfile")
-
-    @pytest.mark.parametrize("raw", [b"\xff\xfe", b"#" * ((4 << 20) + 1)])
-    def test_not_text(self, raw, session):
-        session.stdin = raw
-        with pytest.raises(InvalidOption):
-            self.asked(["-"], session)
-
-    def test_quiet(self, session):
-        session.stdin = b"FROM scratch\n"
-        value = execute(["build", "-q", "--rm", "--progress=plain", "-"], session)
-        assert value == Names((str(samples.build_result().image_id),))
 
 
 def test_docker_words():
