@@ -69,14 +69,14 @@ class AdoptableImage:
 
     Attributes:
         image_id: as it is called there.
-        names: familiar references; none for some.
+        tags: familiar references; none for some.
         size_bytes: of its files, as that engine counts.
         created: None when it does not say.
         is_here: it is in this store, too.
     """
 
     image_id: Digest
-    names: tuple[str, ...]
+    tags: tuple[str, ...]
     size_bytes: int
     created: datetime | None
     is_here: bool

@@ -26,7 +26,7 @@ from ocimagic.spec.codec import decode
 from ocimagic.transfer.neighbour import BEGIN_S, MAX_LIST_BYTES, PIECE_BYTES, Pace, parse_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from ocimagic.spec.digest import Digest
     from ocimagic.transfer.neighbour import Check, ImageThere
@@ -67,7 +67,7 @@ class Daemon:
                     raise self._nonsense(f"its list of images is over {MAX_LIST_BYTES} bytes")
         return parse_list(bytes(many), self.shown)
 
-    def archive(self, image_ids: Sequence[Digest]) -> Iterator[bytes]:
+    def archive(self, image_ids: Sequence[Digest]) -> Generator[bytes]:
         """Yield an archive of some images; see ``Neighbour``."""
         query = urlencode([("names", str(each)) for each in image_ids])
         pace = Pace(BEGIN_S, self._check)

@@ -144,7 +144,11 @@ class Loader:
             for each in stored:
                 # What leans on lower layers can be unpacked only now.
                 self._unpacker.ensure(layers_of(each))
-        kept = [Kept(each, image.names, self._replaced(image.names, each)) for image, each in pairs]
+        return self.publish([(each, image.names) for image, each in pairs])
+
+    def publish(self, images: Sequence[tuple[StoredImage, Sequence[Reference]]]) -> list[Kept]:
+        """Give images that are here their names, all of them or none."""
+        kept = [Kept(each, tuple(names), self._replaced(names, each)) for each, names in images]
         self._store.sync()
         self._store.images.add_all(
             [

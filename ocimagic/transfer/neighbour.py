@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -66,7 +66,7 @@ class Neighbour(Protocol):
         """
         ...
 
-    def archive(self, image_ids: Sequence[Digest]) -> Iterator[bytes]:
+    def archive(self, image_ids: Sequence[Digest]) -> Generator[bytes]:
         """Yield an archive of some images, as it comes; to be closed by whoever asked.
 
         Raises:
@@ -141,7 +141,7 @@ def _image(fields: Fields) -> ImageThere:
         image_id=Digest.parse(said if ":" in said else f"sha256:{said}"),
         names=tuple(_tags(names)),
         size_bytes=fields.number("Size", 0),
-        created=_moment(fields.number("Created", 0)),
+        created=_moment(fields.integer("Created", 0, least=-(1 << 63))),
     )
 
 
@@ -158,6 +158,7 @@ def _tags(texts: Iterable[str]) -> Iterator[Reference]:
 
 def _moment(seconds: int) -> datetime | None:
     try:
-        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+        # Below zero is Go's year 1: the image does not say.
+        return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
     except (ValueError, OverflowError, OSError):
         return None

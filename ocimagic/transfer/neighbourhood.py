@@ -116,9 +116,7 @@ def _podman_places(environment: Mapping[str, str]) -> Iterator[Place]:
     yield Place("podman", program) if program else Place("podman", "program", missing)
 
 
-def _sockets(
-    kind: str, system: tuple[str, ...], environment: Mapping[str, str]
-) -> Iterator[Place]:
+def _sockets(kind: str, system: tuple[str, ...], environment: Mapping[str, str]) -> Iterator[Place]:
     """Yield the usual sockets; podman of an account comes before that of the machine."""
     own = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     paths = [SYSTEM / each for each in system]
@@ -174,13 +172,10 @@ def _nobody(
     source: str | None, tried: list[tuple[Place, NeighbourUnreachable]]
 ) -> NeighbourUnreachable:
     """Say of each place what was wrong with it."""
-    said = "\n".join(f"{place.shown}: {err.why or err.what}" for place, err in tried)
     hints = [err.hint for _, err in tried if err.hint]
     usual = "start it, or name another: --from docker, podman, unix:///PATH or tcp://HOST:PORT"
     return NeighbourUnreachable(
-        f"{source or 'neither docker nor podman'} can be asked for images"
-        if source is None
-        else f"{source} cannot be asked for images",
-        why=said,
+        f"{source} cannot be asked for images" if source else "neither docker nor podman is here",
+        why="\n".join(f"{place.shown}: {err.why or err.what}" for place, err in tried),
         hint=hints[0] if hints else usual,
     )

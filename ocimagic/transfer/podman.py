@@ -17,7 +17,7 @@ from ocimagic.errors import ImageNotFound, NeighbourError, NeighbourUnreachable
 from ocimagic.transfer.neighbour import BEGIN_S, MAX_LIST_BYTES, PIECE_BYTES, Pace, parse_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from ocimagic.spec.digest import Digest
     from ocimagic.transfer.neighbour import Check, ImageThere
@@ -53,12 +53,12 @@ class Podman:
                 )
         return parse_list(bytes(raw), self.shown)
 
-    def archive(self, image_ids: Sequence[Digest]) -> Iterator[bytes]:
+    def archive(self, image_ids: Sequence[Digest]) -> Generator[bytes]:
         """Yield an archive of some images; see ``Neighbour``."""
         words = ["save", "--quiet", "--format", "docker-archive", "--multi-image-archive"]
         yield from self._output([*words, *(each.hex for each in image_ids)], BEGIN_S)
 
-    def _output(self, words: Sequence[str], begin_s: float) -> Iterator[bytes]:
+    def _output(self, words: Sequence[str], begin_s: float) -> Generator[bytes]:
         """Yield what the program writes; its exit code counts, too."""
         pace = Pace(begin_s, self._check)
         with self._running(words) as (process, errors):
