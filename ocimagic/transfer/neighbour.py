@@ -128,7 +128,7 @@ def parse_list(raw: bytes, shown: str) -> list[ImageThere]:
     except (InvalidDocument, InvalidDigest) as err:
         raise NeighbourError(
             f"{shown} does not list its images",
-            why=err.why or err.what,
+            why=": ".join(filter(None, (err.what, err.why))),
             hint="is it docker or podman that answers there?",
         ) from err
     return list(found.values())

@@ -275,7 +275,7 @@ def test_what_goes_between_list_and_archive_is_told_in_docker_s_words(
         subprocess.run([*docker.command, "import", "-", "gone:1"], stdin=nothing, check=True,
                        capture_output=True)  # fmt: skip
     monkeypatch.setattr(Daemon, "images", gone)
-    with pytest.raises(NeighbourError, match="refuses\n.*no such file"):
+    with pytest.raises(NeighbourError, match=r"refuses\n.*no such file"):
         engine.images.adopt("gone:1", source=docker.address)
     assert here(engine) == {}
 
@@ -287,7 +287,7 @@ def test_a_podman_that_fails_says_why(make_engine, tmp_path):
     engine = make_engine(
         CONTAINERS_STORAGE_CONF=str(conf), PATH=os.environ["PATH"], XDG_RUNTIME_DIR=str(tmp_path)
     )
-    with pytest.raises(NeighbourError, match="podman .* refuses") as caught:
+    with pytest.raises(NeighbourError, match=r"podman .* refuses") as caught:
         engine.images.adoptable("podman")
     assert caught.value.why
 
