@@ -114,10 +114,9 @@ def test_the_list_is_a_table_under_who_has_it():
 
 
 def test_what_came_and_what_did_not_have_to():
-    short = WEB.image_id.short
+    short, old = WEB.image_id.short, samples.digest("old")
     wanted = [
-        f"The image web:1 already exists, renaming the old one with ID {samples.digest('old')} "
-        "to empty string",
+        f"The image web:1 already exists, renaming the old one with ID {old} to empty string",
         f"Adopted image: web:1, web:2 ({short})",
         f"Here already: {HELLO.image_id}",
         "1 image, 2MB in 0.50s from podman (/usr/bin/podman)",
