@@ -23,7 +23,7 @@ from ocimagic.errors import (
 )
 from ocimagic.registry.upload import AGENT
 from ocimagic.spec.codec import decode
-from ocimagic.transfer.neighbour import BEGIN_S, MAX_LIST_BYTES, PIECE_BYTES, Pace, parse_list
+from ocimagic.transfer.neighbour import BEGIN_S, MAX_LIST_BYTES, PIECE_BYTES, Waiting, parse_list
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -58,8 +58,8 @@ class Daemon:
 
     def images(self) -> list[ImageThere]:
         """List its images; see ``Neighbour``."""
-        pace = Pace(_LIST_S, self._check)
-        with self._answer("/images/json", pace) as answer:
+        waiting = Waiting(_LIST_S, self._check)
+        with self._answer("/images/json", waiting) as answer:
             many = bytearray()
             while raw := self._piece(answer):
                 many += raw
@@ -70,15 +70,14 @@ class Daemon:
     def archive(self, image_ids: Sequence[Digest]) -> Generator[bytes]:
         """Yield an archive of some images; see ``Neighbour``."""
         query = urlencode([("names", str(each)) for each in image_ids])
-        pace = Pace(BEGIN_S, self._check)
-        with self._answer(f"/images/get?{query}", pace) as answer:
-            pace.begun()
+        waiting = Waiting(BEGIN_S, self._check)
+        with self._answer(f"/images/get?{query}", waiting) as answer:
             while piece := self._piece(answer):
-                pace.came(len(piece))
+                waiting.came(len(piece))
                 yield piece
 
     @contextmanager
-    def _answer(self, path: str, pace: Pace) -> Iterator[HTTPResponse]:
+    def _answer(self, path: str, waiting: Waiting) -> Iterator[HTTPResponse]:
         """Ask, and give the answer if it is a good one; the connection serves once."""
         with self._connected() as connection:
             try:
@@ -86,7 +85,7 @@ class Daemon:
                     f"GET {path} HTTP/1.1\r\nHost: docker\r\nUser-Agent: {AGENT}\r\n"
                     "Accept-Encoding: identity\r\nConnection: close\r\n\r\n".encode("ascii")
                 )
-                line = cast("socket.socket", _Line(connection, pace))
+                line = cast("socket.socket", _Line(connection, waiting))
                 answer = HTTPResponse(line, method="GET")
                 answer.begin()
             except (HTTPException, OSError, ValueError) as err:
@@ -177,28 +176,28 @@ class Daemon:
 
 
 class _Line:
-    """What ``HTTPResponse`` wants of a socket: a file to read from, at our pace.
+    """What ``HTTPResponse`` wants of a socket: a file to read from, with our patience.
 
     The socket is closed by whoever opened it.
     """
 
-    def __init__(self, connection: socket.socket, pace: Pace) -> None:
-        self._reader = _Reader(connection, pace)
+    def __init__(self, connection: socket.socket, waiting: Waiting) -> None:
+        self._reader = _Reader(connection, waiting)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(self._reader, PIECE_BYTES)
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, connection: socket.socket, pace: Pace) -> None:
+    def __init__(self, connection: socket.socket, waiting: Waiting) -> None:
         self._connection = connection
-        self._pace = pace
+        self._waiting = waiting
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        self._pace.wait(self._connection.fileno())
+        self._waiting.wait(self._connection.fileno())
         return self._connection.recv_into(buffer)
 
 

@@ -76,7 +76,7 @@ class Neighbour(Protocol):
         ...
 
 
-class Pace:
+class Waiting:
     """How long an answer is waited for: for its beginning, between pieces, and in all.
 
     Args:
@@ -88,13 +88,13 @@ class Pace:
         self._check = check
         self._latest = time.monotonic() + begin_s
         self._idle_s = begin_s
-
-    def begun(self) -> None:
-        """Be strict from now on."""
-        self._latest, self._idle_s = time.monotonic() + IDLE_S, IDLE_S
+        self._has_begun = False
 
     def came(self, count: int) -> None:
-        """Allow more time for what follows, since something came."""
+        """Allow more time for what follows, since something came; but no long silence any more."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._latest, self._idle_s = time.monotonic() + IDLE_S, IDLE_S
         self._latest += count / LEAST_BYTES_PER_S
 
     def wait(self, descriptor: int) -> None:
@@ -103,11 +103,11 @@ class Pace:
         Raises:
             TimeoutError: nothing came for too long, or too little did.
         """
-        waiting = select.poll()
-        waiting.register(descriptor, select.POLLIN)
+        readable = select.poll()
+        readable.register(descriptor, select.POLLIN)
         until = min(self._latest, time.monotonic() + self._idle_s)
         self._check()
-        while not waiting.poll(max(0, min(_LOOK_S, until - time.monotonic())) * 1000):
+        while not readable.poll(max(0, min(_LOOK_S, until - time.monotonic())) * 1000):
             self._check()
             if time.monotonic() >= until:
                 raise TimeoutError

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from ocimagic.errors import ImageNotFound, NeighbourError, NeighbourUnreachable
-from ocimagic.transfer.neighbour import BEGIN_S, MAX_LIST_BYTES, PIECE_BYTES, Pace, parse_list
+from ocimagic.transfer.neighbour import BEGIN_S, MAX_LIST_BYTES, PIECE_BYTES, Waiting, parse_list
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -60,17 +60,16 @@ class Podman:
 
     def _output(self, words: Sequence[str], begin_s: float) -> Generator[bytes]:
         """Yield what the program writes; its exit code counts, too."""
-        pace = Pace(begin_s, self._check)
+        waiting = Waiting(begin_s, self._check)
         with self._running(words) as (process, errors):
             assert process.stdout is not None
             output = process.stdout.fileno()
             try:
-                pace.wait(output)
-                pace.begun()
+                waiting.wait(output)
                 while piece := os.read(output, PIECE_BYTES):
                     yield piece
-                    pace.came(len(piece))
-                    pace.wait(output)
+                    waiting.came(len(piece))
+                    waiting.wait(output)
                 process.wait(_END_S)
             except (TimeoutError, subprocess.TimeoutExpired) as err:
                 raise NeighbourError(
