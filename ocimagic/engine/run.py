@@ -117,7 +117,8 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
         runtime = find_runtime(options.runtime)
         image = containers.images.obtain(options, on_event)
         layers = containers.unpacker.ensure(layers_of(image))
-        store.sync()  # what a container stands on must be there after a power cut
+        if not options.remove:
+            store.sync()  # what a container stands on must be there after a power cut
         document = replace(
             _document(donors, image, container_id, layers, bare=place.bare), runtime=runtime
         )

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from lzma import LZMADecompressor
 
-_OUT_BYTES = 1 << 20
+# Small enough that the memory of one piece serves the next: the kernel clears what it gives anew.
+_OUT_BYTES = 1 << 18
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = tuple(bytes([low, 0x2A, 0x4D, 0x18]) for low in range(0x50, 0x60))
@@ -82,7 +83,7 @@ def _zstd_writer() -> Any:  # noqa: ANN401  its type has no name
 
 
 def decompressed(chunks: Iterable[bytes], *, max_bytes: int | None = None) -> Iterator[bytes]:
-    """Yield the plain bytes of a blob, about a mebibyte at a time.
+    """Yield the plain bytes of a blob, about a quarter of a mebibyte at a time.
 
     Args:
         chunks: the blob, cut anywhere.

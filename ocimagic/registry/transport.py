@@ -48,6 +48,7 @@ class Patience:
         tries: how often a request is sent before giving up.
         backoff_s: the first pause; each further one is twice as long.
         retry_after_s: the longest Retry-After that is waited for; a longer one ends the tries.
+        head_s: the status and headers of an answer.
         body_s: a whole manifest, token or list of tags.
         error_body_s: the body of an error.
     """
@@ -57,6 +58,7 @@ class Patience:
     tries: int = 3
     backoff_s: float = 0.5
     retry_after_s: float = 20.0
+    head_s: float = 90.0
     body_s: float = 120.0
     error_body_s: float = 5.0
 
@@ -247,18 +249,23 @@ class Transport:
     def _new_pool(self, proxy: str, verified: bool, kept: Certificates) -> PoolManager:
         import urllib3
 
+        from ocimagic.registry.heads import limit_heads
+
         context = _tls_context(self._ca_file) if verified else _unchecked_context()
         _load(context, kept)
         if not verified:
             # The user has listed this host, or it is this machine: told once is enough.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        if not proxy:
-            return urllib3.PoolManager(maxsize=_POOL_CONNECTIONS, ssl_context=context)
-        login = urllib3.util.parse_url(proxy).auth
-        headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
-        return urllib3.ProxyManager(
-            proxy, maxsize=_POOL_CONNECTIONS, ssl_context=context, proxy_headers=headers
-        )
+        if proxy:
+            login = urllib3.util.parse_url(proxy).auth
+            headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
+            manager: PoolManager = urllib3.ProxyManager(
+                proxy, maxsize=_POOL_CONNECTIONS, ssl_context=context, proxy_headers=headers
+            )
+        else:
+            manager = urllib3.PoolManager(maxsize=_POOL_CONNECTIONS, ssl_context=context)
+        limit_heads(manager, self.patience.head_s)
+        return manager
 
     def _pause_after(self, answer: Answer, backoff_s: float | None) -> float | None:
         """Return the seconds to wait before the next try, None when there is no point."""

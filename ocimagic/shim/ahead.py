@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_PIECES = 8
+_PIECES = 32  # 8 MiB of a layer
 
 
 def read_ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ocimagic.layers.apply import AppliedLayer
 
 _CHUNK = 1 << 20
+_BLOB_CHUNK = 1 << 17  # a decompressor copies what it has not used yet, again and again
 TOC_NAME = "toc"
 SIZE_NAME = "size"
 
@@ -162,7 +163,7 @@ def pack_changes(request: dict[str, object], out_fd: int) -> dict[str, object]:
 
 
 def _read(fd: int) -> Iterator[bytes]:
-    while chunk := os.read(fd, _CHUNK):
+    while chunk := os.read(fd, _BLOB_CHUNK):
         yield chunk
 
 

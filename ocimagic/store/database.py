@@ -13,8 +13,8 @@
     steps       cache key → document           build cache
     steps_use   (cache key, diff_id)           which layers a step keeps
 
-``boot_id`` marks a row whose files may still be in the page cache only: NULL once a syncfs
-came after them.  After a machine crash such a row is dropped and its files made anew or
+``boot_id`` marks a row whose files may still be in the page cache only: NULL once they
+were written out.  After a machine crash such a row is dropped and its files made anew or
 verified again.
 
 Any number of processes use it: WAL, short transactions, nobody is the leader.

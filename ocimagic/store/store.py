@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
-from ocimagic.home.disk import storage_errors
 from ocimagic.home.locks import locked, try_locked
 from ocimagic.store.blobs import BlobStore
 from ocimagic.store.containers import Containers
@@ -16,6 +14,7 @@ from ocimagic.store.layout import Layout
 from ocimagic.store.lists import ManifestLists
 from ocimagic.store.snapshots import Snapshots
 from ocimagic.store.steps import Steps
+from ocimagic.store.syncing import Syncing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,9 +37,11 @@ class Store:
         self.steps = Steps(self.database)
         self.layout = Layout(home, self.blobs, self.images)
         self.lists = ManifestLists(home)
+        self.syncing = Syncing(home, self.database, self.blobs)
 
     def close(self) -> None:
         """Close the database."""
+        self.syncing.close()
         self.database.close()
 
     @contextlib.contextmanager
@@ -56,31 +57,8 @@ class Store:
             yield held
 
     def sync(self) -> None:
-        """Make all that was written durable, once, before a name is given to it."""
-        # Only rows that are there before the sync begins may be stamped after it.
-        blobs = self.database.rows("SELECT digest FROM blobs WHERE boot_id IS NOT NULL")
-        snapshots = self.database.rows("SELECT key FROM snapshots WHERE boot_id IS NOT NULL")
-        if not blobs and not snapshots:
-            return
-        with storage_errors(self.home.data):
-            _sync_file_system(self.home)
-        with self.database.transaction() as cursor:
-            cursor.executemany("UPDATE blobs SET boot_id = NULL WHERE digest = ?", blobs)
-            cursor.executemany("UPDATE snapshots SET boot_id = NULL WHERE key = ?", snapshots)
-
-
-def _sync_file_system(home: Home) -> None:
-    try:
-        from ocimagic.linux.syscalls import syncfs
-    except ImportError:  # no Linux
-        if hasattr(os, "sync"):
-            os.sync()
-        return
-    fd = os.open(home.data, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        syncfs(fd)
-    finally:
-        os.close(fd)
+        """Make all that was written durable, once, before something is to stand on it."""
+        self.syncing.all()
 
 
 def _boot_id() -> str:

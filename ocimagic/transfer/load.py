@@ -149,7 +149,7 @@ class Loader:
     def publish(self, images: Sequence[tuple[StoredImage, Sequence[Reference]]]) -> list[Kept]:
         """Give images that are here their names, all of them or none."""
         kept = [Kept(each, tuple(names), self._replaced(names, each)) for each, names in images]
-        self._store.sync()
+        self._store.syncing.blobs()
         self._store.images.add_all(
             [
                 (each.image.manifest, [(name, each.image.manifest.digest) for name in each.names])
@@ -157,6 +157,7 @@ class Loader:
             ]
         )
         self._store.layout.publish()
+        self._store.syncing.soon()
         return kept
 
     def _known(self, image: ArchivedImage) -> StoredImage | None:

@@ -136,9 +136,10 @@ class _Pull:
         self._downloaded = 0
 
     def run(self, platform: Platform) -> Pulled:
-        target = self._client.resolve(self._place).digest
-        manifest = self._manifest(target, platform, 0)
-        image = self._describe(manifest)
+        with self._unpacker.starting():
+            target = self._client.resolve(self._place).digest
+            manifest = self._manifest(target, platform, 0)
+            image = self._describe(manifest)
         layers = layers_of(image)
         before = self._store.images.name(self._reference)
         known = before is not None and (before.target, before.manifest) == (target, manifest.digest)
@@ -148,10 +149,11 @@ class _Pull:
         sizes = tuple((layer.blob.digest, layer.blob.size) for layer in layers)
         self._on_event(TransferStarted(str(self._reference), target, sizes))
         self._fetch_layers(layers)
-        self._store.sync()
+        self._store.syncing.blobs()
         names = [(self._reference, target)]  # a name by digest alone is kept with its digest
         self._store.images.add(manifest, names)
         self._store.layout.publish()
+        self._store.syncing.soon()
         stored = self._store.images.load(manifest.digest)
         return Pulled(stored, target, self._place.registry, self._downloaded, up_to_date=False)
 

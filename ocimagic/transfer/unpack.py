@@ -10,7 +10,7 @@ import hashlib
 import os
 import queue
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import DigestMismatch, HostLacks, LayerRefused, OcimagicError
@@ -257,6 +257,21 @@ class Unpacker:
                 self._launcher = None
             self._checked = True
         return self._launcher
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Start the launcher, if need be, beside what the with-block does."""
+
+        def start() -> None:
+            with suppress(OcimagicError):  # said where it is needed
+                _ = self.launcher
+
+        thread = threading.Thread(target=start, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
 
     @property
     def rootless(self) -> bool:

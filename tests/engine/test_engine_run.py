@@ -20,7 +20,7 @@ from ocimagic.errors import (
     StartFailed,
 )
 from ocimagic.model.event import Output
-from ocimagic.model.options import VolumeMount
+from ocimagic.model.options import RunOptions, VolumeMount
 from ocimagic.model.state import Status
 
 
@@ -37,6 +37,24 @@ def run(shared):
 def sh(run, script, **options):
     result = run("sh", "-c", script, **options)
     return result.stdout.decode()
+
+
+def test_only_a_container_that_is_kept_waits_until_its_layers_are_on_the_disk(shared):
+    for thread in threading.enumerate():
+        if thread.name == "ocimagic-sync":  # of an earlier pull
+            thread.join()
+    database = shared.containers.store.database
+    here = "SELECT count(*) FROM snapshots WHERE boot_id IS NOT NULL"
+    with database.transaction() as cursor:
+        boot_id = shared.containers.store.snapshots._boot_id
+        cursor.execute("UPDATE snapshots SET boot_id = ?", (boot_id,))
+    [(waiting,)] = database.rows(here)
+    assert waiting
+    shared.containers.run("busybox", ["true"], network="none", remove=True)
+    assert database.rows(here) == [(waiting,)]
+    kept = shared.containers.create(RunOptions(image="busybox", command=("true",)))
+    assert database.rows(here) == [(0,)]
+    shared.containers.remove(kept.name)
 
 
 def test_output_and_exit_code_come_back(run):

@@ -1,5 +1,6 @@
 """What a registry may do to us, and that it gains nothing by it."""
 
+import ssl
 import threading
 import time
 
@@ -16,6 +17,7 @@ from ocimagic.errors import (
 )
 from ocimagic.registry.auth import Authenticator
 from ocimagic.registry.client import RegistryClient
+from ocimagic.registry.transport import Patience, Transport
 from ocimagic.spec import mediatype
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
@@ -193,6 +195,27 @@ def test_manifest_that_never_ends(scripted, client):
     server = scripted(lambda seen: Reply(headers=[("Content-Length", "1000000")], then=drip))
     with pytest.raises(RegistryAnswered, match="does not end"):
         client.manifest(named(server))
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_headers_that_never_end(scripted, tls, certificate):
+    """Never silent for long, and never done."""
+
+    def endless(connection, stop):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        drip(connection, stop)
+
+    context = None
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+    server = scripted(lambda seen: Reply(then=endless, raw=b""), tls=context)
+    patience = Patience(read_s=5.0, head_s=0.3, tries=1)
+    with Transport(patience=patience) as transport:
+        start = time.monotonic()
+        with pytest.raises(RegistryUnreachable, match="nothing came for too long"):
+            RegistryClient(transport).manifest(named(server))
+        assert time.monotonic() - start < 3
 
 
 def test_manifest_that_is_packed(scripted, client, image):

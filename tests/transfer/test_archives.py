@@ -415,7 +415,7 @@ from ocimagic import Engine
 from ocimagic.store.blobs import BlobStore
 from ocimagic.store.images import Images
 from ocimagic.store.layout import Layout
-from ocimagic.store.store import Store
+from ocimagic.store.syncing import Syncing
 from ocimagic.transfer.unpack import Unpacking
 root, archive, place = sys.argv[1:]
 kind, name = place.split(".")
@@ -431,7 +431,7 @@ Engine(root, environment={}).images.load(archive)
         ("BlobStore.adopt_file", False),
         ("BlobStore.put", False),
         ("Unpacking.keep", False),
-        ("Store.sync", False),
+        ("Syncing.blobs", False),
         ("Images.add_all", False),
         ("Layout.publish", True),
     ],
