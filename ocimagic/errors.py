@@ -27,6 +27,8 @@ Docker API answers.
     ├── RegistryError                     125  502
     │   ├── RegistryUnreachable  RegistryAnswered
     │   └── Unauthorized  RateLimited
+    ├── NeighbourError                    125  502   a dockerd or podman that refuses or babbles
+    │   └── NeighbourUnreachable          or that cannot be asked at all
     ├── StorageError                      125  500
     │   └── DiskFull
     ├── HostLacks                         125  501   this machine cannot give it
@@ -307,6 +309,16 @@ class Unauthorized(RegistryError):
 
 class RateLimited(RegistryError):
     """The registry counts pulls and this address has none left (HTTP 429)."""
+
+
+class NeighbourError(OcimagicError):
+    """A dockerd or podman refused, or answered nonsense."""
+
+    http_status = 502
+
+
+class NeighbourUnreachable(NeighbourError):
+    """No dockerd and no podman could be asked."""
 
 
 class StorageError(OcimagicError):

@@ -12,6 +12,7 @@ from ocimagic.cli.build_options import build_options
 from ocimagic.cli.container_looking import row_template
 from ocimagic.cli.disk import prune_images
 from ocimagic.cli.filters import keep_images
+from ocimagic.cli.image_adopt import adopt
 from ocimagic.cli.image_bootstrap import bootstrap
 from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Noun, Verb
@@ -269,6 +270,7 @@ image = Noun(
         prune_images,
         build,
         bootstrap,
+        adopt,
         *image_archive.VERBS,
         *image_remote.VERBS,
     ],

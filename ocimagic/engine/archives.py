@@ -86,7 +86,7 @@ class Archives(Exchange):
                 chosen,
                 write,
                 archive_format=format,
-                check=_checker("save", cancelled),
+                check=checker("save", cancelled),
             )
         tags = tuple(name.familiar for each in chosen for name in each.names)
         ids = tuple(dict.fromkeys(each.image_id for each in chosen))
@@ -112,13 +112,13 @@ class Archives(Exchange):
             ArchiveRefused, LayerRefused, InvalidDocument: malformed, incomplete or hostile.
             DigestMismatch, SizeMismatch: something in it is not what it is said to be.
         """
-        loader = Loader(self._store, self._unpacker, on_event, _checker("load", cancelled))
+        loader = Loader(self._store, self._unpacker, on_event, checker("load", cancelled))
         wanted = platform or host_platform()
         if isinstance(source, str | os.PathLike) and (Path(source) / LAYOUT).is_file():
             kept = loader.load_directory(Path(source), wanted)
         else:
             kept = loader.load(_pieces(source), wanted)
-        return Loaded(images=tuple(_loaded(each) for each in kept))
+        return Loaded(images=tuple(loaded_image(each) for each in kept))
 
     def import_(
         self,
@@ -153,7 +153,7 @@ class Archives(Exchange):
             platform=platform,
             comment=options.message or f"Imported from {shown_url(url) if url else '-'}",
         )
-        check = _checker("import", cancelled)
+        check = checker("import", cancelled)
         loader = Loader(self._store, self._unpacker, ignore, check)
         pieces = self._fetched(url, on_event, cancelled) if url else _pieces(source)
         try:
@@ -233,7 +233,8 @@ class Archives(Exchange):
         ]
 
 
-def _loaded(kept: Kept) -> LoadedImage:
+def loaded_image(kept: Kept) -> LoadedImage:
+    """Say of an image that came what it is called now."""
     return LoadedImage(
         image_id=kept.image.image_id,
         tags=tuple(name.familiar for name in kept.names),
@@ -241,7 +242,9 @@ def _loaded(kept: Kept) -> LoadedImage:
     )
 
 
-def _checker(verb: str, cancelled: threading.Event | None) -> Callable[[], None]:
+def checker(verb: str, cancelled: threading.Event | None) -> Callable[[], None]:
+    """Return what raises when the user stopped a verb."""
+
     def check() -> None:
         if cancelled is not None and cancelled.is_set():
             raise Cancelled(f"{verb} stopped", hint="nothing of it was kept")

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ocimagic.engine.archives import Archives
+from ocimagic.engine.adopt import Adoption
 from ocimagic.engine.lineage import base_layers, title, users_of
 from ocimagic.engine.remote import Remote
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ocimagic.store.images import StoredImage
 
 
-class Images(Remote, Archives):
+class Images(Remote, Adoption):
     """Verbs on images; ``name`` is a reference or an image ID, whole or its first digits."""
 
     containers: Containers

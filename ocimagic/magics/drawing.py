@@ -25,6 +25,7 @@ _SUMMED_UP = (
     result.BuildResult,
     report.Bootstrapped,
     archive.Loaded,
+    archive.Adopted,
 )
 _MAYBE_SHOWN = (*_SUMMED_UP, values.LogText, values.Names, Listing)
 _TREES = (result.ImageDetails, result.ContainerDetails, values.InspectDocument)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption, nearest
+from ocimagic.model.archive import AdoptableImage, LoadedImage
 from ocimagic.model.report import Bootstrapped, Committed, ContainerStats, ExecResult
 from ocimagic.model.result import (
     BuildResult,
@@ -238,7 +239,7 @@ def word_of(value: object) -> str:
     match value:
         case ImageSummary():
             return str(value.image_id) if "<none>" in value.name else value.name
-        case ImageDetails() | BuildResult() | Bootstrapped():
+        case ImageDetails() | BuildResult() | Bootstrapped() | LoadedImage() | AdoptableImage():
             return value.tags[0] if value.tags else str(value.image_id)
         case PullResult() | PushResult():
             return value.reference

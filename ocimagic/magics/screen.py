@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.magics.listing import Listing
-from ocimagic.model.archive import Loaded
+from ocimagic.model.archive import Adopted, Loaded
 from ocimagic.model.event import (
     ENDED,
     LayerProgress,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     Bundle = dict[str, str]
 
+_SUMMED_UP = PullResult | PushResult | BuildResult | Bootstrapped | Loaded | Adopted
 INTERVAL_S = 0.1  # JupyterLab redraws a whole output; more often only makes it stutter
 
 
@@ -91,7 +92,7 @@ class CellScreen:
         self._streams.end()
         if self._live.shows(value):
             return True
-        summed_up = isinstance(value, PullResult | PushResult | BuildResult | Bootstrapped | Loaded)
+        summed_up = isinstance(value, _SUMMED_UP)
         return self._progress.end(draw(value) if summed_up else None) and summed_up
 
 

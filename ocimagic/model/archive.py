@@ -1,4 +1,4 @@
-"""What archives of images come to: the results of save, load and import."""
+"""What archives of images come to: the results of save, load, import and adopt."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ocimagic.spec.digest import Digest
 
 ArchiveFormat = Literal["docker", "oci"]  # docker's is an OCI layout as well
@@ -59,3 +61,58 @@ class Imported:
     image_id: Digest
     reference: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptableImage:
+    """An image that another engine on this machine has.
+
+    Attributes:
+        image_id: as it is called there.
+        tags: familiar references; none for some.
+        size_bytes: of its files, as that engine counts.
+        created: None when it does not say.
+        is_here: it is in this store, too.
+    """
+
+    image_id: Digest
+    tags: tuple[str, ...]
+    size_bytes: int
+    created: datetime | None
+    is_here: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoptable:
+    """What ``image adopt`` could bring.
+
+    Attributes:
+        source: which engine has it, and where that was asked.
+        images: in its own order.
+    """
+
+    source: str
+    images: tuple[AdoptableImage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """What ``image adopt`` did.
+
+    Attributes:
+        source: which engine gave it, and where that was asked.
+        loaded: images that came.
+        known: images that were here already; they have the names now.
+        received_bytes: of the archive that came; 0 when nothing had to.
+    """
+
+    source: str
+    loaded: Loaded
+    known: tuple[LoadedImage, ...]
+    received_bytes: int
+    seconds: float
+
+    @property
+    def images(self) -> tuple[LoadedImage, ...]:
+        """Return all that were asked for."""
+        return (*self.loaded.images, *self.known)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ocimagic.model.accounts import Accounts
-    from ocimagic.model.archive import ArchiveFormat, Imported, Loaded, Saved
+    from ocimagic.model.archive import Adoptable, Adopted, ArchiveFormat, Imported, Loaded, Saved
     from ocimagic.model.containers import ContainersAPI
     from ocimagic.model.distribution import (
         CopyResult,
@@ -219,6 +219,24 @@ class ImagesAPI(Protocol):
         cancelled: threading.Event | None = None,
     ) -> Imported:
         """Make an image of one layer: the tar of a root."""
+        ...
+
+    def adoptable(
+        self, source: str | None = None, *, cancelled: threading.Event | None = None
+    ) -> Adoptable:
+        """List the images that a dockerd or podman has."""
+        ...
+
+    def adopt(
+        self,
+        names: Sequence[str] = (),
+        *,
+        source: str | None = None,
+        all: bool = False,  # noqa: A002  docker's word
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> Adopted:
+        """Bring images of a dockerd or podman here, all of them or none."""
         ...
 
 

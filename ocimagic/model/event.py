@@ -37,7 +37,7 @@ class TransferStarted:
     Attributes:
         digest: of what is pulled; None for a push, whose manifest comes last, and a load.
         layers: digest and size in bytes, bottom first: as they are where they come from.
-        verb: ``pulling``, ``pushing``, ``copying``, ``importing`` or
+        verb: ``pulling``, ``pushing``, ``copying``, ``importing``, ``adopting`` or
             ``loading``.
     """
 

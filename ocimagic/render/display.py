@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ocimagic.errors import OcimagicError
 from ocimagic.model import accounts, archive, distribution, isolation, report, result
+from ocimagic.render import adoption, doctor, html, table, text
 from ocimagic.render import distribution as distributed
-from ocimagic.render import doctor, html, table, text
 from ocimagic.render import report as reports
 from ocimagic.render.error import error_html, error_text
 from ocimagic.render.escape import visible
@@ -238,6 +238,11 @@ _ONE: dict[type, _Drawing] = {
         lambda value, _: "\n".join(reports.loaded_lines(value)),
         lambda value, _: html.preformatted("\n".join(reports.loaded_lines(value))),
     ),
+    archive.Adoptable: _Drawing(
+        adoption.adoptable_text,
+        lambda value, now: html.table_html(adoption.adoptable_table(value, now)),
+    ),
+    archive.Adopted: _said(adoption.adopted_text),
     archive.Imported: _said(lambda value: str(value.image_id), reports.imported_sentence),
     report.ExecResult: _Drawing(
         lambda value, _: reports.exec_sentence(value),

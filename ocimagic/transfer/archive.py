@@ -56,12 +56,14 @@ class ArchivedImage:
 
     Attributes:
         layers: bottom first, as many as the manifest has.
+        target: what the archive's index points at: this manifest, or an index that names it.
     """
 
     manifest: Manifest
     config: ImageConfig
     layers: tuple[SpooledFile, ...]
     names: tuple[Reference, ...]
+    target: Digest | None = None
 
 
 def images_of(spool: Spool, platform: Platform) -> list[ArchivedImage]:
@@ -163,7 +165,8 @@ def _layout_image(
     manifest.require_image(names[0].familiar if names else f"image {manifest.digest.short}")
     raw = _blob(spool, manifest.config, "config").read("config", MAX_CONFIG_BYTES)
     layers = tuple(_blob(spool, layer, "layer") for layer in manifest.layers)
-    return _checked(ArchivedImage(manifest, ImageConfig.parse(raw), layers, names))
+    config = ImageConfig.parse(raw)
+    return _checked(ArchivedImage(manifest, config, layers, names, entry.digest))
 
 
 def _manifest(spool: Spool, entry: Descriptor, platform: Platform, depth: int) -> Manifest:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import LayerRefused
+from ocimagic.errors import ArchiveRefused, LayerRefused
 from ocimagic.layers.compress import decompressed_archive
 from ocimagic.model.event import LayerPhase, LayerProgress, OnEvent, TransferStarted
 from ocimagic.spec import mediatype
@@ -25,7 +25,7 @@ from ocimagic.transfer.layer import Layer, chunks_of, layers_of, most_unpacked
 from ocimagic.transfer.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ocimagic.spec.config import ContainerConfig
@@ -86,12 +86,19 @@ class Loader:
         self._on_event = on_event
         self._check = check
 
-    def load(self, chunks: Iterable[bytes], platform: Platform) -> list[Kept]:
+    def load(
+        self,
+        chunks: Iterable[bytes],
+        platform: Platform,
+        wanted: Mapping[Digest, Sequence[Reference]] | None = None,
+    ) -> list[Kept]:
         """Load all images of an archive that are for a platform, or none.
 
         Args:
             chunks: a docker or OCI archive, compressed or not.
             platform: chosen where an image has several.
+            wanted: the images it has to hold and no others, by image ID or by the digest of
+                their manifest or index, each with the names it gets instead of the archive's.
 
         Raises:
             ArchiveRefused, InvalidDocument: it is malformed, incomplete or hostile.
@@ -100,7 +107,8 @@ class Loader:
         """
         with self._store.in_use(), Spool(self._store, self._check) as spool:
             spool.read_tar(_plain(chunks))
-            return self._keep(images_of(spool, platform))
+            found = images_of(spool, platform)
+            return self._keep(found if wanted is None else _renamed(found, wanted))
 
     def load_directory(self, directory: Path, platform: Platform) -> list[Kept]:
         """Load all images of an OCI layout in a directory, or none; it stays as it is.
@@ -136,7 +144,11 @@ class Loader:
             for each in stored:
                 # What leans on lower layers can be unpacked only now.
                 self._unpacker.ensure(layers_of(each))
-        kept = [Kept(each, image.names, self._replaced(image.names, each)) for image, each in pairs]
+        return self.publish([(each, image.names) for image, each in pairs])
+
+    def publish(self, images: Sequence[tuple[StoredImage, Sequence[Reference]]]) -> list[Kept]:
+        """Give images that are here their names, all of them or none."""
+        kept = [Kept(each, tuple(names), self._replaced(names, each)) for each, names in images]
         self._store.syncing.blobs()
         self._store.images.add_all(
             [
@@ -215,6 +227,24 @@ class Loader:
     def _tell(self, layer: Layer, phase: LayerPhase, done: int) -> None:
         size = layer.blob.size
         self._on_event(LayerProgress(layer.blob.digest, phase, done, size))
+
+
+def _renamed(
+    images: Sequence[ArchivedImage], wanted: Mapping[Digest, Sequence[Reference]]
+) -> list[ArchivedImage]:
+    """Give the wanted images the wanted names, and refuse an archive of anything else."""
+    found = []
+    missing = set(wanted)
+    for image in images:
+        known = (image.config.image_id, image.manifest.digest, image.target)
+        said = next((each for each in known if each in wanted), None)
+        if said is None:
+            raise ArchiveRefused("", f"image {image.config.image_id} in it was not asked for")
+        missing.discard(said)
+        found.append(replace(image, names=tuple(wanted[said])))
+    if missing:
+        raise ArchiveRefused("", f"image {min(missing)} is not in it")
+    return found
 
 
 def _root_image(root: RootImage, layer: SpooledFile) -> ArchivedImage:

@@ -1,52 +1,19 @@
 """The real docker, podman and skopeo read what we save, and we what they save."""
 
 import json
-import os
-import shutil
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import zstandard
 from archives import docker_files, named, oci_files, tarred
+from peers import Peer, need
 from rootfs import MadeImage, tar_of
 
 from ocimagic import Engine
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
-NETNS = f"ocimagic-save-{os.getpid()}"
-TIMEOUT_S = 30
 SAY = ["/bin/busybox", "cat", "/which"]
-
-
-class Peer:
-    """A command line over a store of its own."""
-
-    def __init__(self, *command):
-        self.command = list(map(str, command))
-
-    def __call__(self, *words, check=True):
-        done = subprocess.run(
-            [*self.command, *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert not check or done.returncode == 0, f"{words}: {done.stderr}"
-        return done.stdout
-
-    def ids(self):
-        """Return the image IDs here by name."""
-        lines = self("images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
-        return {
-            name.rpartition("/")[2]: found for name, found in map(str.split, lines.splitlines())
-        }
-
-
-def need(*programs):
-    missing = [each for each in programs if not shutil.which(each)]
-    if missing:
-        pytest.skip(f"{' '.join(missing)} not installed")
 
 
 @pytest.fixture(scope="module")
@@ -74,50 +41,6 @@ def ours(busybox_layer, busybox_image, tmp_path_factory):
     engine.ids = {row.name: row.image_id for row in engine.images.list()}
     yield engine
     engine.close()
-
-
-@pytest.fixture(scope="module")
-def docker(tmp_path_factory):
-    """A dockerd of our own, in a network namespace where it can delete nobody's bridge."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    need("dockerd", "docker", "ip")
-    room = tmp_path_factory.mktemp("docker")
-    subprocess.run(["ip", "netns", "add", NETNS], check=True)
-    words = [
-        "nsenter", f"--net=/run/netns/{NETNS}", "dockerd", "--data-root", room / "data",
-        "--exec-root", room / "exec", "--host", f"unix://{room}/socket", "--bridge", "none",
-        "--pidfile", room / "pid", "--iptables=false", "--log-level", "error",
-    ]  # fmt: skip
-    peer = Peer("docker", "--host", f"unix://{room}/socket")
-    with (room / "log").open("wb") as log:
-        daemon = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + TIMEOUT_S
-        while not peer("version", "--format", "{{.Server.Version}}", check=False).strip():
-            assert daemon.poll() is None, (room / "log").read_text()[-2000:]
-            assert time.monotonic() < deadline, "dockerd does not answer"
-            time.sleep(0.1)
-        yield peer
-    finally:
-        daemon.terminate()
-        daemon.wait(TIMEOUT_S)
-        subprocess.run(["ip", "netns", "del", NETNS], check=True)
-        _unmount(room / "exec/netns/default")
-
-
-@pytest.fixture(scope="module")
-def podman(tmp_path_factory):
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    need("podman")
-    room = tmp_path_factory.mktemp("podman")
-    yield Peer("podman", "--root", room / "root", "--runroot", room / "run", "--log-level", "error")
-    _unmount(room / "root/overlay")
-
-
-def _unmount(path):
-    subprocess.run(["umount", "-l", path], capture_output=True, check=False)
 
 
 @pytest.fixture
