@@ -6,6 +6,7 @@ out of the one before; at last commit.  A step that was done before is not done 
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.build.base import BaseImage, Bases, Pull
 from ocimagic.build.bench import Bench, check
-from ocimagic.build.cache import Made, StepCache, cache_key, now
+from ocimagic.build.cache import Made, Slot, StepCache, cache_key, now
 from ocimagic.build.commit import commit
 from ocimagic.build.config_steps import applied
 from ocimagic.build.content import HashCache
@@ -350,6 +351,10 @@ class _Build:
             line=source.start_line,
         )
         self.bench.on_event(started)
+        place = (
+            f"{started.stage} {len([each for each in self.steps if each.stage == started.stage])}"
+        )
+        self.bench.cache.begin(Slot(self._series, place, started.text))
         return started, time.monotonic()
 
     def _end(self, begun: tuple[StepStarted, float], *, cached: bool, made: Made | None) -> None:
@@ -364,10 +369,19 @@ class _Build:
             seconds=time.monotonic() - at,
             layer=layer.diff_id if layer else None,
             size_bytes=layer.tar_bytes if layer else 0,
+            why="" if cached else self.bench.cache.why(),
         )
         self.steps.append(step)
-        done = StepDone(step.number, step.cached, step.seconds, step.layer, step.size_bytes)
+        done = StepDone(
+            step.number, step.cached, step.seconds, step.layer, step.size_bytes, step.why
+        )
         self.bench.on_event(done)
+
+    @property
+    def _series(self) -> str:
+        """Tell builds of this Dockerfile from those of others."""
+        options = self.bench.options
+        return json.dumps([options.tags[:1], options.context, options.dockerfile_name])
 
 
 def _with_path(config: ContainerConfig) -> ContainerConfig:

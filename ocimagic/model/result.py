@@ -249,6 +249,7 @@ class BuildStep:
     seconds: float
     layer: Digest | None
     size_bytes: int
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
