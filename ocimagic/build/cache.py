@@ -96,10 +96,11 @@ class StepCache:
         self._enabled = enabled
         self._slot: Slot | None = None
         self._missed: Key | None = None
+        self._anew = not enabled
 
-    def begin(self, slot: Slot) -> None:
-        """Say which instruction the next look-ups are for."""
-        self._slot, self._missed = slot, None
+    def begin(self, slot: Slot, *, anew: bool = False) -> None:
+        """Say which instruction the next look-ups are for, and if they are to find nothing."""
+        self._slot, self._missed, self._anew = slot, None, anew or not self._enabled
 
     def why(self) -> str:
         """Say why the instruction was not found, and remember what it was made of.
@@ -114,7 +115,7 @@ class StepCache:
         there = self._store.steps.last(by_place)
         document = {"kind": key.kind, "parts": key.parts, "text": slot.text}
         self._store.steps.put_last((by_text, by_place), document)
-        if not self._enabled:
+        if self._anew:
             return NO_CACHE
         if last is not None and last["kind"] == key.kind:
             return explain(_parts(last), _parts(document))
@@ -130,7 +131,7 @@ class StepCache:
         return found
 
     def _find(self, key: Digest) -> Made | None:
-        document = self._store.steps.find(key) if self._enabled else None
+        document = None if self._anew else self._store.steps.find(key)
         if document is None:
             return None
         created = datetime.fromisoformat(str(document["created"]))

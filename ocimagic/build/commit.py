@@ -50,14 +50,15 @@ def commit(bench: Bench, state: StageState, tags: Sequence[Reference]) -> Commit
     ).encoded()
     blob = Descriptor(mediatype.OCI_CONFIG, config.image_id, len(config.raw))
     layers = [layer.blob for layer in state.layers]
-    manifest = Manifest.build(blob, layers, _annotations(state))
+    manifest = Manifest.build(blob, layers, _annotations(state) | dict(bench.options.annotations))
     if not _is_published(bench, manifest, tags):
         store = bench.store
         store.blobs.put(config.raw)
         store.blobs.put(manifest.raw)
-        store.sync()
+        store.syncing.blobs()
         store.images.add(manifest, [(tag, manifest.digest) for tag in tags])
         store.layout.publish()
+        store.syncing.soon()
     records = [bench.store.images.layer(layer.diff_id) for layer in state.layers]
     return Committed(manifest, sum(each.unpacked_bytes for each in records if each))
 

@@ -75,7 +75,7 @@ def run_step(
         HostLacks: no container can run here.
         Cancelled: the container was stopped.
     """
-    network = _network(bench, run)
+    network, hosts = _network(bench, run), bench.options.extra_hosts
     mounts = RunMounts(bench, state, run, layers_of) if run.mounts else None
     key = cache_key(
         "run",
@@ -88,6 +88,8 @@ def run_step(
         network=network.value,
         platform=str(state.platform),
         **({"mounts": mounts.key} if mounts else {}),
+        **({"security": run.security} if run.security != "sandbox" else {}),
+        **({"hosts": sorted(name for name, _ in hosts)} if hosts else {}),
     )
     found = bench.cache.find(key)
     if found:
@@ -205,8 +207,8 @@ class _Sandbox:
         box.mkdir(mode=0o700)
         rootless = self.bench.unpacker.rootless
         own_network = self.network is NetworkMode.NONE
-        files = write_host_files(box, HOSTNAME, own_network=own_network)
         options = self._options(box)
+        files = write_host_files(box, HOSTNAME, own_network=own_network, options=options)
         copies = self.bench.unpacker.copies
         if copies:
             files = (*files, *((each.target, each.source) for each in options.volumes))
@@ -251,6 +253,10 @@ class _Sandbox:
             env=(*env, *self.prepared.env),
             volumes=volumes,
             tmpfs=tuple(self.prepared.tmpfs),
+            extra_hosts=self.bench.options.extra_hosts,
+            shm_size_bytes=self.bench.options.shm_size_bytes,
+            ulimits=self.bench.options.ulimits,
+            privileged=self.run.security == "insecure",
             network=self.network,
             remove=True,
         )

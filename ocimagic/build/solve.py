@@ -22,6 +22,7 @@ from ocimagic.build.context import Context
 from ocimagic.build.copy import copy_step
 from ocimagic.build.history import created_by
 from ocimagic.build.limits import refuse_unbuilt
+from ocimagic.build.output import write_output
 from ocimagic.build.state import Origin, StageState
 from ocimagic.build.workdir import workdir_step
 from ocimagic.dockerfile import instructions as ins
@@ -30,9 +31,9 @@ from ocimagic.dockerfile.parse import parse, parse_triggers
 from ocimagic.dockerfile.plan import PlatformArgs, plan
 from ocimagic.dockerfile.resolve import ImageBase, ScratchBase, StageBase
 from ocimagic.dockerfile.scope import Scope
-from ocimagic.errors import BuildFailed, InvalidReference
+from ocimagic.errors import BuildFailed, InvalidReference, StepFailed
 from ocimagic.model.event import Notice, OnEvent, StepDone, StepStarted, ignore
-from ocimagic.model.result import BuildResult, BuildStep
+from ocimagic.model.result import BuildChecked, BuildResult, BuildStep, BuildWarning
 from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig
 from ocimagic.spec.platform import host_platform
 from ocimagic.spec.reference import Reference
@@ -96,6 +97,8 @@ class Builder:
                 state = job.run()
                 bench.check_cancelled()
                 done = commit(bench, state, tags)
+                for output in options.outputs:
+                    write_output(bench, state, done.manifest, tags, output)
             finally:
                 hashes.close()
         return BuildResult(
@@ -106,6 +109,19 @@ class Builder:
             seconds=time.monotonic() - began,
             size_bytes=done.size_bytes,
             warnings=warnings,
+        )
+
+    def check(self, options: BuildOptions) -> BuildChecked:
+        """Look for what is probably not meant; nothing is built.
+
+        Raises:
+            DockerfileError: it cannot be understood.
+        """
+        return BuildChecked(
+            warnings=tuple(
+                BuildWarning(rule=each.rule, message=each.message, line=each.line, url=each.url)
+                for each in lint(parse(options.dockerfile))
+            )
         )
 
     def _bench(
@@ -189,7 +205,7 @@ class _Build:
         while True:
             planned = self._plan()
             for stage in planned.stages:
-                refuse_unbuilt(stage.instructions)
+                refuse_unbuilt(stage.instructions, self.bench.options)
             waiting = [stage for stage in planned.stages if stage.index not in fired]
             texts: Sequence[str] = ()
             for stage in waiting:
@@ -247,9 +263,13 @@ class _Build:
         for instruction in stage.instructions:
             started = self._begin(stage, instruction.source)
             expanded = state.scope.expanded(instruction)
-            refuse_unbuilt([expanded])
+            refuse_unbuilt([expanded], self.bench.options)
             after = applied(state, expanded)
-            made, cached = self._perform(stage, state, after, expanded, bases)
+            try:
+                made, cached = self._perform(stage, state, after, expanded, bases)
+            except StepFailed as err:
+                self._keep_for_a_look(state, err)
+                raise
             text = created_by(state, expanded)
             layer = made.layer if made else None
             if made and layer:
@@ -258,6 +278,14 @@ class _Build:
                 state = after.with_line(text)
             self._end(started, cached=cached, made=made)
         return state
+
+    def _keep_for_a_look(self, state: StageState, failure: StepFailed) -> None:
+        """Make an image of what a step was to work on, so that one can try it by hand."""
+        if state.layers:
+            image_id = commit(self.bench, state, ()).manifest.config.digest
+            failure.image_id = image_id
+            hint = f"{failure.hint}; " if failure.hint else ""
+            failure.hint = f"{hint}look inside: %container_run -it --rm {image_id.short} sh"
 
     def _from(self, planned: Plan, stage: PlannedStage, bases: Bases) -> tuple[StageState, bool]:
         """Return the state right after FROM, and whether nothing had to be pulled."""
@@ -354,7 +382,8 @@ class _Build:
         place = (
             f"{started.stage} {len([each for each in self.steps if each.stage == started.stage])}"
         )
-        self.bench.cache.begin(Slot(self._series, place, started.text))
+        is_anew = started.stage in self.bench.options.no_cache_of
+        self.bench.cache.begin(Slot(self._series, place, started.text), anew=is_anew)
         return started, time.monotonic()
 
     def _end(self, begun: tuple[StepStarted, float], *, cached: bool, made: Made | None) -> None:

@@ -13,6 +13,7 @@ from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.request import BootstrapOptions
 from ocimagic.model.result import (
+    BuildChecked,
     BuildResult,
     HistoryLine,
     ImageDetails,
@@ -66,6 +67,16 @@ class Images(Remote, Adoption):
 
         builder = Builder(self._store, self._unpacker, self._pull)
         return builder.build(options, on_event=on_event, cancelled=cancelled)
+
+    def check(self, options: BuildOptions) -> BuildChecked:
+        """Look in a Dockerfile for what is probably not meant; nothing is built.
+
+        Raises:
+            DockerfileError: it cannot be understood; line and column say where.
+        """
+        from ocimagic.build.solve import Builder
+
+        return Builder(self._store, self._unpacker, self._pull).check(options)
 
     def assemble(self, name: str = "ocimagic/base") -> ImageDetails:
         """Make a base image of this machine's own programs, for want of a registry.

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from ocimagic.model.request import BootstrapOptions, ImportOptions
     from ocimagic.model.result import (
+        BuildChecked,
         BuildResult,
         HistoryLine,
         ImageDetails,
@@ -176,6 +177,10 @@ class ImagesAPI(Protocol):
         cancelled: threading.Event | None = None,
     ) -> BuildResult:
         """Build an image from a Dockerfile."""
+        ...
+
+    def check(self, options: BuildOptions) -> BuildChecked:
+        """Look in a Dockerfile for what is probably not meant."""
         ...
 
     def bootstrap(

@@ -210,6 +210,10 @@ _ONE: dict[type, _Drawing] = {
     ),
     result.LoggedIn: _said(text.login_text),
     result.LoggedOut: _said(text.logout_text),
+    result.BuildChecked: _Drawing(
+        lambda value, _: text.checked_text(value),
+        lambda value, _: html.preformatted(text.checked_text(value)),
+    ),
     result.BuildResult: _Drawing(
         lambda value, _: text.build_text(value), lambda value, _: html.build_html(value)
     ),
