@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
-import hashlib
 import json
 import os
 import shutil
@@ -180,9 +178,9 @@ def run_bundle(bundle: Path) -> None:
 
 
 @contextlib.contextmanager
-def registry(scratch: Path) -> Iterator[str]:
-    """Start Debian's registry with a Debian root and a busybox in it; yields host:port."""
-    for needed in ("docker-registry", "skopeo", "mmdebstrap", "busybox"):
+def registry(scratch: Path) -> Iterator[Registry]:
+    """Start Debian's registry, with nothing in it."""
+    for needed in ("docker-registry", "skopeo"):
         if not find(needed):
             raise SystemExit(f"the bench needs {needed}: apt-get install {PACKAGES[needed]}")
     with socket.socket() as probe:
@@ -200,24 +198,41 @@ def registry(scratch: Path) -> Iterator[str]:
     command = [find("docker-registry"), "serve", str(base / "config.yml")]
     with (base / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=clean)
-    host = f"127.0.0.1:{port}"
     try:
-        for name, tar in (("debian", debian(base)), ("busybox", busybox_root(base))):
-            layout(base / name, tar)
-            source = f"oci:{base / name}:latest"
-            command = [
-                "skopeo",
-                "copy",
-                "-q",
-                "--preserve-digests",
-                "--dest-tls-verify=false",
-                source,
-            ]
-            subprocess.run([*command, f"docker://{host}/{name}:latest"], check=True)
-        yield host
+        await_port(port)
+        yield Registry(f"127.0.0.1:{port}", server.pid)
     finally:
         server.terminate()
         server.wait(10)
+
+
+def await_port(port: int, patience_s: float = 10.0) -> None:
+    """Wait until somebody listens on a port of this machine."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry that runs: its host:port and its process."""
+
+    host: str
+    pid: int
+
+    def push(self, layout: Path, name: str) -> str:
+        """Push the image of an OCI layout; return its name there."""
+        command = ["skopeo", "copy", "-q", "--preserve-digests", "--dest-tls-verify=false"]
+        target = f"docker://{self.host}/{name}:latest"
+        subprocess.run([*command, f"oci:{layout}:latest", target], check=True)
+        return f"{self.host}/{name}"
 
 
 def debian(base: Path) -> bytes:
@@ -226,6 +241,8 @@ def debian(base: Path) -> bytes:
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / "debian.tar"
     if not path.exists():
+        if not find("mmdebstrap"):
+            raise SystemExit("the bench needs mmdebstrap: apt-get install mmdebstrap")
         print("making a Debian root with mmdebstrap")
         command = ["mmdebstrap", "--variant=minbase", "--quiet", "bookworm", str(base / "d.tar")]
         subprocess.run(command, check=True)
@@ -242,37 +259,3 @@ def busybox_root(base: Path) -> bytes:
         (root / "bin" / name).symlink_to("busybox")
     command = ["tar", "-C", str(root), "--owner=0", "--group=0", "-cf", "-", "."]
     return subprocess.run(command, capture_output=True, check=True).stdout
-
-
-def layout(path: Path, tar: bytes) -> None:
-    """Write an OCI image layout with one gzip layer."""
-    blobs = path / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-
-    def put(content: bytes) -> tuple[str, int]:
-        name = hashlib.sha256(content).hexdigest()
-        (blobs / name).write_bytes(content)
-        return f"sha256:{name}", len(content)
-
-    def described(media: str, content: bytes) -> dict[str, object]:
-        digest, size = put(content)
-        kind = f"application/vnd.oci.image.{media}"
-        return {"mediaType": kind, "digest": digest, "size": size}
-
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    config = {
-        "os": "linux",
-        "architecture": machine,
-        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]},
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(tar).hexdigest()]},
-    }
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": described("config.v1+json", json.dumps(config).encode()),
-        "layers": [described("layer.v1.tar+gzip", gzip.compress(tar, 6, mtime=0))],
-    }
-    entry = described("manifest.v1+json", json.dumps(manifest).encode())
-    entry["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
-    (path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
-    (path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
