@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
-CLIENTS, PROCESSES, ROUNDS = 50, 2, 3
+CLIENTS, PROCESSES, ROUNDS = 50, 2, 2
 IMAGE_MB, LAYERS = 100, 4
 CHUNK = 1 << 20
 NAME = "served"
@@ -45,11 +45,13 @@ class Served:
 
     Attributes:
         bytes_per_s: that reached the clients.
-        cpu_s: of the server's process for all of them.
+        cpu_s: of processor time of the server's process.
+        seconds: until the last client had its image.
     """
 
     bytes_per_s: float
     cpu_s: float
+    seconds: float
 
 
 def serving_figures(
@@ -69,7 +71,7 @@ def serving_figures(
         found: dict[str, dict[str, list[Served]]] = {}
         for turn in range(rounds + 1):
             for who, each in servers.items():
-                for what in ("serve", "serve, hashed"):
+                for what in ("serve", "serve hashed"):
                     peers.settle()
                     got = pull_at_once(each, clients, is_hashed=what != "serve")
                     if turn:
@@ -81,6 +83,7 @@ def _median(several: list[Served]) -> Served:
     return Served(
         statistics.median(each.bytes_per_s for each in several),
         statistics.median(each.cpu_s for each in several),
+        statistics.median(each.seconds for each in several),
     )
 
 
@@ -119,7 +122,7 @@ def pull_at_once(server: peers.Registry, clients: int, *, is_hashed: bool) -> Se
     for here, process in pipes:
         here.close()
         process.join()
-    return Served(sum(sizes) / took, cpu_s(server.pid) - before)
+    return Served(sum(sizes) / took, cpu_s(server.pid) - before, took)
 
 
 def _be_clients(host: str, count: int, is_hashed: bool, told: Connection) -> None:
@@ -169,6 +172,15 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def lines(figures: dict[str, dict[str, Served]]) -> list[str]:
+    """Say how they did."""
+    return [
+        f"{what:14} {who}: {got.bytes_per_s / 1e6:.0f} MB/s, {got.cpu_s:.2f} s of processor time"
+        for what, by in figures.items()
+        for who, got in by.items()
+    ]
+
+
 def main() -> None:
     """Print a line per registry."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -179,9 +191,7 @@ def main() -> None:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
         theirs = stack.enter_context(peers.registry(scratch))
         figures = serving_figures(scratch, theirs, asked.clients, asked.rounds)
-    for what, by in figures.items():
-        for who, got in by.items():
-            print(f"{what:14} {who:16} {got.bytes_per_s / 1e6:6.0f} MB/s  {got.cpu_s:5.2f} s CPU")
+    print("\n".join(lines(figures)))
 
 
 if __name__ == "__main__":
