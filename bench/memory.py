@@ -13,7 +13,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import resource
 import tarfile
 import tempfile
 import zlib
@@ -29,6 +28,7 @@ from ocimagic.spec.digest import Digest
 from ocimagic.spec.manifest import Manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
 MIB = 1 << 20
@@ -99,17 +99,16 @@ def os_architecture() -> str:
 
 
 def pull(scratch: Path, snapshotter: str, told: Connection) -> None:
-    """Pull one image; tell the peaks of this process before and after, and of its children."""
+    """Pull one image; tell the peaks of this process before and after."""
     environment = {"HOME": str(scratch), "OCIMAGIC_SNAPSHOTTER": snapshotter}
     with Engine(scratch / f"root-{os.getpid()}", environment=environment) as engine:
         engine.images.list()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_bytes("self")
         reference = told.recv()
         engine.images.pull(reference)
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        told.send((before, peak_bytes("self")))
+        told.recv()
         engine.images.remove(reference)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    told.send((before, after, children))
 
 
 def rises(scratch: Path) -> dict[str, float]:
@@ -120,20 +119,56 @@ def rises(scratch: Path) -> dict[str, float]:
     host = ours.recv()
     found = {}
     for way, snapshotter in (("by itself", ""), ("overlay", "overlay")):
-        peaks = {}
-        for name in ("small", "large"):
-            here, there = SPAWN.Pipe()
-            puller = SPAWN.Process(target=pull, args=(scratch, snapshotter, there))
-            puller.start()
-            here.send(f"{host}/{name}")
-            peaks[name] = here.recv()
-            puller.join()
-        before, after, children = peaks["large"]
-        found[f"engine {way}"] = (after - before) * 1024.0
-        found[f"worker {way}"] = (children - peaks["small"][2]) * 1024.0
+        _, small = peaks(scratch, snapshotter, f"{host}/small")
+        engine, large = peaks(scratch, snapshotter, f"{host}/large")
+        found[f"engine {way}"] = float(engine)
+        found[f"worker {way}"] = float(large - small)
     ours.send(None)
     server.join()
     return found
+
+
+def peaks(scratch: Path, snapshotter: str, image: str) -> tuple[int, int]:
+    """Pull in a fresh process: how far its peak rose, and the peak of what it began, in bytes."""
+    here, there = SPAWN.Pipe()
+    puller = SPAWN.Process(target=pull, args=(scratch, snapshotter, there))
+    puller.start()
+    there.close()
+    here.send(image)
+    worker = 0
+    while not here.poll(0.01):
+        worker = max([worker, *map(peak_bytes, descendants(puller.pid or 0))])
+    before, after = here.recv()
+    assert worker, "none of the engine's own processes was seen"
+    here.send(None)
+    puller.join()
+    return after - before, worker
+
+
+def peak_bytes(pid: int | str) -> int:
+    """Return the most memory that a process has had, 0 when it is gone.
+
+    ``ru_maxrss`` would not do: a process inherits it from whoever began it.
+    Source: proc(5), status; fs/exec.c, setmax_mm_hiwater_rss.
+    """
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    peak = next((line for line in text.splitlines() if line.startswith("VmHWM:")), "VmHWM: 0 kB")
+    return int(peak.split()[1]) << 10
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Yield the processes that a process began, and those that these did."""
+    for entry in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            begun = entry.read_text().split()
+        except OSError:
+            continue
+        for each in map(int, begun):
+            yield each
+            yield from descendants(each)
 
 
 def main() -> int:

@@ -27,6 +27,7 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "busybox": "busybox-static",
     "gcc": "gcc libc6-dev",
+    "curl": "curl",
 }
 Clocks = dict[str, float]  # seconds by the name of a clock
 RLIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
