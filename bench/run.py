@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,7 +47,7 @@ def main() -> int:
     asked = options.parse_args()
     with ExitStack() as stack:
         scratch = Path(asked.scratch or tempfile.mkdtemp(prefix="ocimagic-bench-", dir="/var/tmp"))
-        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        stack.callback(peers.clear, scratch)
         bench = Bench(scratch, asked.runs, asked.pulls, stack)
         results = bench.run()
         weights = bench.memory()
