@@ -195,6 +195,7 @@ class Images(Remote, Adoption):
         image = self._store.images.find(name)
         annotations = image.manifest.annotations
         targets = {f"{each.reference.familiar_name}@{each.target}": None for each in image.names}
+        sizes = self._store.images.layer_sizes()
         return ImageDetails(
             image_id=image.image_id,
             tags=tuple(n.reference.familiar for n in image.names if n.reference.tag),
@@ -202,7 +203,7 @@ class Images(Remote, Adoption):
             config=image.config,
             manifest=image.manifest,
             layers=self._layers_of(image),
-            size_bytes=self._size(image),
+            size_bytes=sum(sizes.get(each, 0) for each in image.config.diff_ids),
             base_name=annotations.get(BASE_NAME, ""),
             base_digest=annotations.get(BASE_DIGEST, ""),
         )
@@ -274,8 +275,9 @@ class Images(Remote, Adoption):
         return replace(accounts_of(tocs, made_by[: len(tocs)]), image=title(image, name))
 
     def _layers_of(self, image: StoredImage) -> tuple[LayerInfo, ...]:
-        everything = self._store.images.all()
-        return self._layers(image, everything, users_of(set(image.config.diff_ids), everything, {}))
+        wanted = set(image.config.diff_ids)
+        related = self._store.images.sharing(wanted)
+        return self._layers(image, related, users_of(wanted, related, {}))
 
     def _layers(
         self,
@@ -283,8 +285,11 @@ class Images(Remote, Adoption):
         everything: Sequence[StoredImage],
         users: Mapping[Digest, Mapping[Digest, str]],
     ) -> tuple[LayerInfo, ...]:
-        """List an image's layers; ``users`` says what they are shared with."""
-        base = base_layers(image, everything)
+        """List an image's layers; ``users`` says what they are shared with.
+
+        ``everything`` holds all images that have a layer of it.
+        """
+        base, sizes = base_layers(image, everything), self._store.images.layer_sizes()
         made_by = [each.created_by for each in image.config.history if not each.empty_layer]
         made_by += [""] * (len(image.config.diff_ids) - len(made_by))
         return tuple(
@@ -293,7 +298,7 @@ class Images(Remote, Adoption):
                 chain_id=chain_id,
                 digest=blob.digest,
                 media_type=blob.media_type,
-                size_bytes=self._layer_bytes(diff_id),
+                size_bytes=sizes.get(diff_id, 0),
                 blob_bytes=blob.size,
                 created_by=created_by,
                 from_base=number < base,
