@@ -54,7 +54,7 @@ def copy_step(
         DockerfileError: a source that is not there, or does not fit where it should go.
         BuildFailed: a source that cannot be read.
     """
-    definition = _definition(state, instruction)
+    definition = _definition(state, instruction) | bench.dated
     # The file system of another stage has a name already: equal name, equal files.
     quick = None
     if layers is not None:
@@ -170,7 +170,7 @@ class _CopyJob:
         destination = placement.resolve(in_workdir(self.state, instruction.destination))
         for each in selected:
             self._place(each, placement, destination)
-        with LayerFile(self.bench.store) as layer:
+        with LayerFile(self.bench.store, self.bench.options.timestamp) as layer:
             for entry in placement.take():
                 layer.add(entry)
             self._write_files(layer)

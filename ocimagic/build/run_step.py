@@ -87,6 +87,7 @@ def run_step(
         cwd=state.config.working_dir,
         network=network.value,
         platform=str(state.platform),
+        **bench.dated,
         **({"mounts": mounts.key} if mounts else {}),
         **({"security": run.security} if run.security != "sandbox" else {}),
         **({"hosts": sorted(name for name, _ in hosts)} if hosts else {}),
@@ -250,7 +251,7 @@ class _Sandbox:
             image="",
             command=argv(self.state, command),
             entrypoint=(),
-            env=(*env, *self.prepared.env),
+            env=(*self._dated(), *env, *self.prepared.env),
             volumes=volumes,
             tmpfs=tuple(self.prepared.tmpfs),
             extra_hosts=self.bench.options.extra_hosts,
@@ -260,6 +261,14 @@ class _Sandbox:
             network=self.network,
             remove=True,
         )
+
+    def _dated(self) -> tuple[str, ...]:
+        """Return what tells programs which time to write, where the clock's is not wanted.
+
+        Source: reproducible-builds.org, "SOURCE_DATE_EPOCH".
+        """
+        stamp = self.bench.options.timestamp
+        return () if stamp is None else (f"SOURCE_DATE_EPOCH={stamp}",)
 
     def _execute(self, launcher: Launcher, place: Path, run_directory: Path) -> None:
         """Start the container and see it to its end.
@@ -387,7 +396,7 @@ class _Sandbox:
             "op": "diff",
             "upper": str(place / "fs"),
             "userxattr": self.bench.unpacker.rootless,
-            "clamp_mtime": None,
+            "clamp_mtime": self.bench.options.timestamp,
             "toc": toc,
         }
 

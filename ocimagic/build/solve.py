@@ -31,7 +31,7 @@ from ocimagic.dockerfile.parse import parse, parse_triggers
 from ocimagic.dockerfile.plan import PlatformArgs, plan
 from ocimagic.dockerfile.resolve import ImageBase, ScratchBase, StageBase
 from ocimagic.dockerfile.scope import Scope
-from ocimagic.errors import BuildFailed, InvalidReference, StepFailed
+from ocimagic.errors import BuildFailed, InvalidOption, InvalidReference, StepFailed
 from ocimagic.model.event import Notice, OnEvent, StepDone, StepStarted, ignore
 from ocimagic.model.result import BuildChecked, BuildResult, BuildStep, BuildWarning
 from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from ocimagic.transfer.unpack import Unpacker
 
 _HASHES = "hashes.sqlite"
+SOURCE_DATE_EPOCH = "SOURCE_DATE_EPOCH"
+_MOST_DIGITS = 11  # what a tar can say
 
 
 class Builder:
@@ -86,6 +88,7 @@ class Builder:
             OcimagicError: a base that cannot be pulled, a full disk.
         """
         began = time.monotonic()
+        options = _dated(options)
         tags = [_tag(text) for text in options.tags]
         dockerfile = parse(options.dockerfile)
         warnings = _warnings(dockerfile, on_event)
@@ -133,7 +136,9 @@ class Builder:
     ) -> Bench:
         context = None
         if options.context is not None:
-            context = Context(options.context, options.dockerfile_name, hashes)
+            context = Context(
+                options.context, options.dockerfile_name, hashes, mtime=options.timestamp
+            )
         return Bench(
             store=self._store,
             unpacker=self._unpacker,
@@ -144,6 +149,22 @@ class Builder:
             on_event=on_event,
             cancelled=cancelled,
         )
+
+
+def _dated(options: BuildOptions) -> BuildOptions:
+    """Take the time from the build argument that other builders know, if it is not said.
+
+    Raises:
+        InvalidOption: it is no number of seconds.
+    """
+    said = options.build_args.get(SOURCE_DATE_EPOCH)
+    if options.timestamp is not None or not said:
+        return options
+    if not said.isascii() or not said.isdigit() or len(said) > _MOST_DIGITS:
+        raise InvalidOption(
+            f"{SOURCE_DATE_EPOCH}={said!r} is not a time", hint="write seconds since 1970"
+        )
+    return replace(options, timestamp=int(said))
 
 
 def _tag(text: str) -> Reference:

@@ -44,7 +44,7 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
         dockerfile_name=name,
         context=None if context == "-" else _directory(session, context),
         tags=given["tags"],
-        build_args=_build_args(session, given["build_arg"]),
+        build_args=_dated(session) | _build_args(session, given["build_arg"]),
         labels=pairs("--label", given["label"]),
         target=given["target"],
         platform=platform(given["platform"]),
@@ -59,6 +59,7 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
         shm_size_bytes=given["shm_size"],
         ulimits=ulimits(given["ulimit"]),
         allow=_allowed(given["allow"]),
+        timestamp=given["timestamp"],
         outputs=tuple(_output(session, text) for text in given["output"]),
     )
 
@@ -190,6 +191,12 @@ def _agent(session: Session, text: str) -> tuple[str, str]:
             hint="a key is not taken by itself: ssh-add it to an agent",
         )
     return name, path
+
+
+def _dated(session: Session) -> dict[str, str]:
+    """Take SOURCE_DATE_EPOCH from the environment, as buildx does."""
+    said = session.env.get("SOURCE_DATE_EPOCH")
+    return {"SOURCE_DATE_EPOCH": said} if said else {}
 
 
 def _annotations(texts: Iterable[str]) -> dict[str, str]:

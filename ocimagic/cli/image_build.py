@@ -62,6 +62,12 @@ if TYPE_CHECKING:
     metavar="DIR|type=TYPE,dest=PATH",
     help="Write the result there too: type=local, tar, oci or docker",
 )
+@click.option(
+    "--timestamp",
+    type=click.IntRange(0, 0o77777777777),
+    metavar="SECONDS",
+    help="Nothing in the image is later: equal input makes an equal image (not in docker)",
+)
 @click.option("--push", is_flag=True, help="Push the result under its names")
 @click.option("--iidfile", metavar="FILE", help="Write the image ID to a file")
 @click.option("--metadata-file", metavar="FILE", help="Write what was built to a file, as JSON")

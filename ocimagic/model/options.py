@@ -262,6 +262,8 @@ class BuildOptions:
         ulimits: for RUN.
         allow: what RUN may ask for that is not safe: ``security.insecure``.
         outputs: where else the result goes.
+        timestamp: seconds since 1970 that nothing in the image is later than, whenever it is
+            built: the same Dockerfile, context and base then make the same image everywhere.
     """
 
     dockerfile: str
@@ -284,3 +286,4 @@ class BuildOptions:
     ulimits: tuple[Ulimit, ...] = ()
     allow: tuple[str, ...] = ()
     outputs: tuple[BuildOutput, ...] = ()
+    timestamp: int | None = None
