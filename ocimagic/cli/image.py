@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ocimagic.cli.session import Session
     from ocimagic.cli.values import InspectDocument
     from ocimagic.model.accounts import Accounts
+    from ocimagic.model.difference import ImageDiff
     from ocimagic.model.report import Verified
     from ocimagic.model.result import LayerReport, PullResult, PushResult, Removed
 
@@ -192,6 +193,15 @@ def waste(session: Session, name: str) -> Accounts:
     return session.engine().images.waste(name)
 
 
+@verb("diff", takes="image", usage="IMAGE IMAGE")
+@click.argument("first", metavar="IMAGE")
+@click.argument("second", metavar="IMAGE")
+@click.pass_obj
+def diff(session: Session, first: str, second: str) -> ImageDiff:
+    """Show why two images are not the same, down to files and their attributes (not in docker)."""
+    return session.engine().images.diff(first, second)
+
+
 @verb("verify", takes="image", cancellable=True, usage="[IMAGE...]")
 @click.argument("names", nargs=-1, metavar="IMAGE...")
 @click.pass_obj
@@ -231,6 +241,7 @@ image = Noun(
         history,
         layers,
         waste,
+        diff,
         verify,
         tag,
         rm,

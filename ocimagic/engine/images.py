@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ocimagic.engine.adopt import Adoption
+from ocimagic.engine.comparing import Comparing
 from ocimagic.engine.lineage import base_layers, title, users_of
 from ocimagic.engine.remote import Remote
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
@@ -33,14 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ocimagic.engine.containers import Containers
-    from ocimagic.model.accounts import Accounts
     from ocimagic.model.distribution import ImageTree
     from ocimagic.model.options import BuildOptions
     from ocimagic.model.report import Bootstrapped, Verified
     from ocimagic.store.images import StoredImage
 
 
-class Images(Remote, Adoption):
+class Images(Remote, Comparing):
     """Verbs on images; ``name`` is a reference or an image ID, whole or its first digits."""
 
     containers: Containers
@@ -256,23 +254,6 @@ class Images(Remote, Adoption):
             total_bytes=sum(layer.size_bytes for _, layers in shown for layer in layers),
             stored_bytes=sum(each.values()),
         )
-
-    def waste(self, name: str) -> Accounts:
-        """Say what each layer of an image adds, changes, deletes, and whose bytes it wastes.
-
-        Raises:
-            ImageNotFound: there is none of this name.
-            BlobNotFound: a layer is gone.
-        """
-        from ocimagic.layers.accounting import accounts_of
-        from ocimagic.layers.toc import toc_from_bytes
-        from ocimagic.transfer.layer import layers_of
-
-        with self._store.in_use():
-            image = self._store.images.find(name)
-            tocs = [toc_from_bytes(self._unpacker.toc(layer)) for layer in layers_of(image)]
-        made_by = [each.created_by for each in image.config.history if not each.empty_layer]
-        return replace(accounts_of(tocs, made_by[: len(tocs)]), image=title(image, name))
 
     def _layers_of(self, image: StoredImage) -> tuple[LayerInfo, ...]:
         wanted = set(image.config.diff_ids)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _SUMMED_UP = (
     result.PullResult,
     result.PushResult,
-    result.BuildChecked,
     result.BuildResult,
     report.Bootstrapped,
     archive.Loaded,

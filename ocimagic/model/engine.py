@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ocimagic.model.accounts import Accounts
     from ocimagic.model.archive import Adoptable, Adopted, ArchiveFormat, Imported, Loaded, Saved
     from ocimagic.model.containers import ContainersAPI
+    from ocimagic.model.difference import ImageDiff
     from ocimagic.model.distribution import (
         CopyResult,
         ImageTree,
@@ -150,6 +151,10 @@ class ImagesAPI(Protocol):
 
     def waste(self, name: str) -> Accounts:
         """Say what each layer of an image adds, changes, deletes, and whose bytes it wastes."""
+        ...
+
+    def diff(self, first: str, second: str) -> ImageDiff:
+        """Say why two images are not the same, down to the file and its attribute."""
         ...
 
     def verify(
