@@ -16,6 +16,7 @@ from ocimagic.build.owner import owner
 from ocimagic.build.placement import Placement
 from ocimagic.build.selection import Selected, described, exclusions, select
 from ocimagic.build.tree import kind_word
+from ocimagic.dockerfile.chmod import Chmod
 from ocimagic.dockerfile.instructions import Add, Copy
 from ocimagic.errors import LayerRefused
 from ocimagic.layers.tarheader import Entry, Kind
@@ -185,9 +186,11 @@ class _CopyJob:
     def _now_ns(self) -> int:
         return int(self.bench.began.timestamp()) * 1_000_000_000
 
-    @property
-    def _mode(self) -> int | None:
-        return None if self.instruction.chmod is None else int(self.instruction.chmod, 8)
+    def _mode(self, mode: int, *, is_directory: bool = False) -> int:
+        """Return what --chmod makes of a mode."""
+        if self.instruction.chmod is None:
+            return mode
+        return Chmod.parse(self.instruction.chmod).applied(mode, is_directory=is_directory)
 
     def _place(self, selected: Selected, placement: Placement, destination: str) -> None:
         if self._is_archive(selected.file):
@@ -196,8 +199,7 @@ class _CopyJob:
             placement.directory(destination)
         elif selected.file.kind is Kind.DIR:
             placement.parents(destination)
-            new_mode = 0o755 if self._mode is None else self._mode
-            placement.directory(destination, new_mode=new_mode)
+            placement.directory(destination, new_mode=self._mode(0o755, is_directory=True))
             for name, file in selected.inside:
                 self._put(f"{destination}/{name}".lstrip("/"), file, placement)
         else:
@@ -220,7 +222,9 @@ class _CopyJob:
         return destination
 
     def _put(self, path: str, file: File, placement: Placement) -> None:
-        mode = file.mode if self._mode is None or file.kind is Kind.SYMLINK else self._mode
+        mode = file.mode
+        if file.kind is not Kind.SYMLINK:
+            mode = self._mode(mode, is_directory=file.kind is Kind.DIR)
         uid, gid = self.chown or (file.uid, file.gid)
         entry = Entry(path, file.kind, mode, uid, gid, file.mtime_ns, file.size, file.linkname)
         placement.put(entry)
@@ -251,7 +255,7 @@ class _CopyJob:
             data = heredoc.content.encode()
             uid, gid = self.chown or (0, 0)
             path = self._file_path(heredoc.name, placement, destination)
-            mode = _HEREDOC_MODE if self._mode is None else self._mode
+            mode = self._mode(_HEREDOC_MODE)
             entry = Entry(path, Kind.FILE, mode, uid, gid, self._now_ns, len(data))
             placement.put(entry)
             for each in placement.take():

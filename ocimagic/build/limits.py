@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from ocimagic.dockerfile.source import SourceRange
 
-_SYMBOLIC_HINT = "write the mode as a number, such as --chmod=755"
-
 
 def refuse_unbuilt(instructions: Iterable[ins.Instruction]) -> None:
     """Check that each instruction is one we can do.
@@ -52,8 +50,6 @@ def _of_files(files: ins.Copy | ins.Add) -> Iterator[tuple[str, str, str]]:
         yield "--link", "--link", "leave it out: only the cache works otherwise"
     if isinstance(files, ins.Copy) and files.parents:
         yield "--parents", "--parents", "name the destination directory in full"
-    if files.chmod is not None and not files.chmod.isdigit() and "$" not in files.chmod:
-        yield f"--chmod={files.chmod}", f"--chmod={files.chmod}", _SYMBOLIC_HINT
     if isinstance(files, ins.Add):
         for source in files.sources:
             if is_git(source):

@@ -104,6 +104,27 @@ def test_chown_and_chmod(tree):
     assert listing["d"] == ("d", 0o755, (7, 7))
 
 
+def test_symbolic_chmod(tree):
+    (tree.context / "d" / "one").chmod(0o711)
+    (tree.context / "d" / "sub").chmod(0o700)
+    (tree.context / "d" / "sub" / "two").chmod(0o602)
+    os.symlink("one", tree.context / "d" / "link")
+    text = (
+        "FROM scratch\nARG M=u=rwX,go=rX\nCOPY --chmod=$M d /x\nCOPY --chmod=a+x,o-r <<EOF /h\n"
+        "EOF\nADD --chmod=go= f /f\n"
+    )
+    listing = tree.listing(tree.build(text))
+    assert {path: oct(mode) for path, (_, mode, _) in listing.items() if path != "x/link"} == {
+        "x": "0o755",
+        "x/one": "0o755",
+        "x/sub": "0o755",
+        "x/sub/two": "0o644",
+        "h": "0o751",
+        "f": "0o600",
+    }
+    assert listing["x/link"][0] == "l"
+
+
 def test_existing_directories_stay_as_they_are(tree):
     listing = tree.listing(tree.build(f"{TREE}COPY f /dir/f\nCOPY d /dir\n"))
     assert listing["dir"] == ("d", 0o700, (5, 6))
@@ -176,6 +197,8 @@ ERRORS = [
     ("COPY f nope /x/", '"nope": not found', 5, 8),
     ("COPY --chown=nobody:x f /x", "can't find uid for user nobody", 5, 14),
     ("COPY --chown=1:nobody f /x", "can't find gid for group nobody", 5, 14),
+    ("COPY --chmod=u+rw,go f /x", "invalid chmod parameter: 'u+rw,go'", 5, 14),
+    ("ARG M=u=q\nCOPY --chmod=$M f /x", "invalid chmod parameter: 'u=q'", 6, 6),
     ("COPY [z-a /x", "syntax error in pattern", 5, 6),
     ("COPY --from=0 f /x", "circular dependency", 5, None),
     ("COPY f/x /x", '"f/x": not found', 5, 6),
