@@ -48,8 +48,6 @@ def _of_run(run: ins.Run) -> Iterator[tuple[str, str, str]]:
 def _of_files(files: ins.Copy | ins.Add) -> Iterator[tuple[str, str, str]]:
     if files.link:
         yield "--link", "--link", "leave it out: only the cache works otherwise"
-    if isinstance(files, ins.Copy) and files.parents:
-        yield "--parents", "--parents", "name the destination directory in full"
     if isinstance(files, ins.Add):
         for source in files.sources:
             if is_git(source):
