@@ -78,7 +78,7 @@ def _definition(state: StageState, instruction: Copy | Add) -> dict[str, object]
     """Return what of the instruction itself decides what comes of it."""
     heredocs = [[each.name, each.content] for each in instruction.heredocs]
     return {
-        "below": state.chain_id,
+        "below": None if _stands_alone(instruction) else state.chain_id,
         "destination": in_workdir(state, instruction.destination),
         "into": names_directory(instruction.destination),
         "chown": instruction.chown,
@@ -89,6 +89,14 @@ def _definition(state: StageState, instruction: Copy | Add) -> dict[str, object]
         "unpack": isinstance(instruction, Add) and instruction.unpack is not False,
         "parents": isinstance(instruction, Copy) and instruction.parents,
     }
+
+
+def _stands_alone(instruction: Copy | Add) -> bool:
+    """Say whether the layer is made as if there were nothing below.
+
+    BuildKit does --link only where there is no --chmod.
+    """
+    return instruction.link and instruction.chmod is None
 
 
 def names_directory(destination: str) -> bool:
@@ -113,9 +121,10 @@ class _CopyJob:
         selected = [(each, source) for source in sources for each in source.selected()]
         if not selected and not instruction.heredocs:
             return None
-        below = self.bench.files(self.state.layers)
+        is_alone = _stands_alone(instruction)
+        below = self.bench.files(() if is_alone else self.state.layers)
         if instruction.chown is not None:
-            self.chown = owner(instruction.chown, below, instruction.source)
+            self.chown = owner(instruction.chown, below, instruction.source, is_alone=is_alone)
         files = [file for each, _ in selected for _, file in (("", each.file), *each.inside)]
         placement = Placement(
             below.merged,

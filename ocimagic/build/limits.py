@@ -34,8 +34,8 @@ def _lacking(instruction: ins.Instruction) -> Iterator[tuple[str, str, str]]:
     match instruction:
         case ins.Run():
             yield from _of_run(instruction)
-        case ins.Copy() | ins.Add():
-            yield from _of_files(instruction)
+        case ins.Add():
+            yield from _of_add(instruction)
 
 
 def _of_run(run: ins.Run) -> Iterator[tuple[str, str, str]]:
@@ -45,16 +45,13 @@ def _of_run(run: ins.Run) -> Iterator[tuple[str, str, str]]:
         yield "--device", f"--device={run.devices[0]}", "leave it out"
 
 
-def _of_files(files: ins.Copy | ins.Add) -> Iterator[tuple[str, str, str]]:
-    if files.link:
-        yield "--link", "--link", "leave it out: only the cache works otherwise"
-    if isinstance(files, ins.Add):
-        for source in files.sources:
-            if is_git(source):
-                yield "of a git repository", source, "clone it into the build context"
-            if is_url(source):
-                hint = f"fetch it in the image: RUN wget {source}, or put it into the context"
-                yield "of a URL", source, hint
+def _of_add(add: ins.Add) -> Iterator[tuple[str, str, str]]:
+    for source in add.sources:
+        if is_git(source):
+            yield "of a git repository", source, "clone it into the build context"
+        if is_url(source):
+            hint = f"fetch it in the image: RUN wget {source}, or put it into the context"
+            yield "of a URL", source, hint
 
 
 def frame(source: SourceRange, at: str = "") -> str:

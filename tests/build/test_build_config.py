@@ -183,7 +183,6 @@ def test_workdir_on_a_file(place):
 
 UNBUILT = [
     "RUN --security=insecure true",
-    "COPY --link f /f",
     "ADD https://example.invalid/x /x",
     "ADD https://example.invalid/x.git /x",
 ]

@@ -2,6 +2,13 @@
 
 import os
 
+import pytest
+
+from ocimagic.errors import DockerfileError
+from ocimagic.layers.toc import independent, toc_from_bytes
+from ocimagic.model.event import StepDone
+from ocimagic.transfer.layer import layers_of
+
 
 def test_chown_and_chmod(tree):
     text = "FROM scratch\nCOPY --chown=3:4 --chmod=0640 f /new/f\nCOPY --chown=7 d /d\n"
@@ -80,3 +87,76 @@ def test_parents_see_dockerignore_and_names_with_marks(tree):
     tree.write("!n/[x", "2")
     listing = tree.listing(tree.build("FROM scratch\nCOPY --parents d m/!b* !n /\n"))
     assert set(listing) == {"d", "d/one", "d/sub", "m", "m/!bang", "!n", "!n/[x"}
+
+
+# -- --link ------------------------------------------------------------------------
+
+
+LINKED = "COPY --link --chown=3:4 d /a/b/c\nADD --link f /todir/f\nCOPY --link <<x /h/\nhi\nx\n"
+
+
+def test_a_link_layer_is_the_same_on_any_base(tree):
+    first = tree.build(f"{tree.head}{LINKED}")
+    second = tree.build(f"FROM scratch\nCOPY g /other\n{LINKED}")
+    assert [step.cached for step in second.steps[-3:]] == [True, True, True]
+    layers = [step.layer for step in first.steps[-3:]]
+    assert layers == [step.layer for step in second.steps[-3:]]
+    tree.write("d/one", "changed")
+    third = tree.build(f"{tree.head}{LINKED}")
+    assert [step.cached for step in third.steps[-3:]] == [False, True, True]
+
+
+def test_a_link_layer_stands_alone(tree):
+    result = tree.build(f"{tree.head}{LINKED}")
+    image = tree.engine._store.images.load(result.digest)
+    unpacker = tree.engine.images._unpacker
+    tocs = [toc_from_bytes(unpacker.toc(each)) for each in layers_of(image)]
+    assert all(independent(toc) for toc in tocs)
+    linked = [{e.path: (e.mode, e.uid, e.gid) for e in toc} for toc in tocs[-3:]]
+    assert linked[0] == {
+        "a": (0o755, 3, 4),
+        "a/b": (0o755, 3, 4),
+        "a/b/c": (0o755, 3, 4),
+        "a/b/c/one": (0o644, 3, 4),
+        "a/b/c/sub": (0o755, 3, 4),
+        "a/b/c/sub/two": (0o644, 3, 4),
+    }
+    assert linked[1] == {"todir": (0o755, 0, 0), "todir/f": (0o644, 0, 0)}
+    assert linked[2] == {"h": (0o755, 0, 0), "h/x": (0o644, 0, 0)}
+
+
+def test_link_does_not_follow_the_images_links(tree):
+    listing = tree.listing(tree.build(f"{tree.head}COPY --link f /todir/f\nCOPY --link f /dir\n"))
+    assert listing["todir"][0] == "d"
+    assert "todir/f" in listing
+    assert "dir/f" not in listing
+    assert listing["dir"] == ("f", 0o644, (0, 0))
+
+
+def test_link_with_chmod_is_not_linked(tree):
+    """As with BuildKit: what is below is seen again."""
+    listing = tree.listing(tree.build(f"{tree.head}COPY --link --chmod=600 f /todir\n"))
+    assert listing["todir"][0] == "l"
+    assert listing["dir/f"] == ("f", 0o600, (0, 0))
+
+
+def test_link_knows_no_names_of_the_image(place, base):
+    place.write("f", "f")
+    with pytest.raises(DockerfileError, match="can't find uid for user app") as caught:
+        place.build("FROM base\nCOPY --link --chown=app f /f\n")
+    assert "--link" in caught.value.why
+    assert (caught.value.line, caught.value.column) == (2, 21)
+
+
+def test_run_on_link_layers(runs):
+    """The kernel's overlay and our tables agree on what is there."""
+    runs.write("d/one", "1")
+    text = (
+        "FROM base\nRUN ln -s tmp way\nCOPY --link d /way/\nCOPY --link --parents d /a/./x/\n"
+        "RUN test ! -L way && cat way/one a/x/d/one && test ! -e tmp/one && "
+        "stat -c %a.%u a way bin > modes && cat modes\n"
+    )
+    result = runs.build(text)
+    assert runs.text(result, "modes").split() == ["755.0", "755.0", "755.0"]
+    runs.build(text.replace("RUN ln", "RUN echo 2 > /new && ln"))
+    assert [event.cached for event in runs.of(StepDone)] == [True, False, True, True, False]
