@@ -5,6 +5,7 @@ Source: facts/build.md sections 1.2 and 1.4.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from ocimagic.build.config_steps import in_workdir
 from ocimagic.build.layer_file import LayerFile
 from ocimagic.build.owner import owner
 from ocimagic.build.placement import Placement
-from ocimagic.build.sources import Source, sources_of
+from ocimagic.build.sources import Source, names_directory, sources_of
 from ocimagic.dockerfile.chmod import Chmod
 from ocimagic.dockerfile.instructions import Add, Copy
 from ocimagic.errors import LayerRefused
@@ -62,13 +63,13 @@ def copy_step(
         if found := bench.cache.find(quick):
             return found, True
     tree = bench.context if layers is None else bench.files(layers)
-    sources = sources_of(bench, instruction, tree)
-    key = cache_key("copy", **definition, files=[each.key() for each in sources])
-    made = found = bench.cache.find(key)
-    if made is None:
-        job = _CopyJob(bench, state, instruction)
-        made = Made(job.layer(sources), now())
-        bench.cache.remember(key, made)
+    with ExitStack() as held:
+        sources = sources_of(bench, instruction, tree, held)
+        key = cache_key("copy", **definition, files=[each.key() for each in sources])
+        made = found = bench.cache.find(key)
+        if made is None:
+            made = Made(_CopyJob(bench, state, instruction).layer(sources), now())
+            bench.cache.remember(key, made)
     if quick:
         bench.cache.remember(quick, made)
     return made, found is not None
@@ -86,7 +87,7 @@ def _definition(state: StageState, instruction: Copy | Add) -> dict[str, object]
         "exclude": instruction.exclude,
         "sources": len(instruction.sources),
         "heredocs": heredocs,
-        "unpack": isinstance(instruction, Add) and instruction.unpack is not False,
+        "unpack": instruction.unpack if isinstance(instruction, Add) else False,
         "parents": isinstance(instruction, Copy) and instruction.parents,
     }
 
@@ -97,11 +98,6 @@ def _stands_alone(instruction: Copy | Add) -> bool:
     BuildKit does --link only where there is no --chmod.
     """
     return instruction.link and instruction.chmod is None
-
-
-def names_directory(destination: str) -> bool:
-    """Say whether a destination is a directory by the way it is written."""
-    return destination.endswith("/") or destination.rpartition("/")[2] in ("", ".", "..")
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile import instructions as ins
-from ocimagic.dockerfile.values import is_git, is_url
+from ocimagic.dockerfile.values import is_git
 from ocimagic.errors import NotBuiltYet
 
 if TYPE_CHECKING:
@@ -49,9 +49,6 @@ def _of_add(add: ins.Add) -> Iterator[tuple[str, str, str]]:
     for source in add.sources:
         if is_git(source):
             yield "of a git repository", source, "clone it into the build context"
-        if is_url(source):
-            hint = f"fetch it in the image: RUN wget {source}, or put it into the context"
-            yield "of a URL", source, hint
 
 
 def frame(source: SourceRange, at: str = "") -> str:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 from ocimagic.build.selection import Selected, described, exclusions, select, select_parents
 from ocimagic.build.tree import kind_word
 from ocimagic.dockerfile.instructions import Add, Copy
+from ocimagic.dockerfile.values import is_url
 from ocimagic.layers.tarheader import Kind
 from ocimagic.model.event import Notice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import ExitStack
 
     from ocimagic.build.bench import Bench
     from ocimagic.build.tree import Tree
@@ -62,20 +64,39 @@ class LocalFiles:
         return self.found
 
 
-def sources_of(bench: Bench, instruction: Copy | Add, tree: Tree | None) -> list[Source]:
-    """Find all sources.
+def sources_of(
+    bench: Bench, instruction: Copy | Add, tree: Tree | None, held: ExitStack
+) -> list[Source]:
+    """Find all sources; those that are elsewhere are not asked for yet.
 
     Args:
         bench: of this build.
         instruction: expanded.
         tree: where paths are looked up; None if there is no such place.
+        held: takes away what the sources leave.
 
     Raises:
         DockerfileError: one is not there, or cannot be in a layer.
     """
-    if not instruction.sources:
-        return []
-    return [_local(bench, instruction, pattern, tree) for pattern in instruction.sources]
+    return [_source(bench, instruction, text, tree, held) for text in instruction.sources]
+
+
+def names_directory(destination: str) -> bool:
+    """Say whether a destination is a directory by the way it is written."""
+    return destination.endswith("/") or destination.rpartition("/")[2] in ("", ".", "..")
+
+
+def _source(
+    bench: Bench, instruction: Copy | Add, text: str, tree: Tree | None, held: ExitStack
+) -> Source:
+    if isinstance(instruction, Add) and is_url(text):
+        from ocimagic.build.fetched import FetchedFile
+
+        needs_name = names_directory(instruction.destination)
+        fetched = FetchedFile(bench, instruction, text, needs_name)
+        held.callback(fetched.close)
+        return fetched
+    return _local(bench, instruction, text, tree)
 
 
 def _local(bench: Bench, instruction: Copy | Add, pattern: str, tree: Tree | None) -> LocalFiles:
