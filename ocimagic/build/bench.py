@@ -12,7 +12,7 @@ from ocimagic.layers.mergedtree import MergedTree
 from ocimagic.layers.toc import toc_from_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from ocimagic.build.cache import StepCache
@@ -45,6 +45,7 @@ class Bench:
         cancelled: looked at before each step and while a RUN runs.
         tocs: tables of contents by diff_id, as far as they were needed.
         web: gives connections without logins, for what ADD fetches.
+        environment: PATH and proxies, for git.
     """
 
     store: Store
@@ -58,6 +59,7 @@ class Bench:
     tocs: dict[str, Sequence[TocEntry]] = field(default_factory=dict)
     trees: dict[str, ImageFiles] = field(default_factory=dict)
     web: Callable[[], Transport] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def check_cancelled(self) -> None:
         """Raise if the user wants no more of it.

@@ -49,7 +49,8 @@ class Context:
 
     Args:
         directory: an existing directory.
-        dockerfile_name: ``NAME.dockerignore`` beside it wins over ``.dockerignore``.
+        dockerfile_name: ``NAME.dockerignore`` beside it wins over ``.dockerignore``; None is
+            for a directory in which neither counts.
         hashes: knows the content of files that did not change.
 
     Raises:
@@ -57,7 +58,7 @@ class Context:
         BadInput: its .dockerignore cannot be understood.
     """
 
-    def __init__(self, directory: str, dockerfile_name: str, hashes: HashCache) -> None:
+    def __init__(self, directory: str, dockerfile_name: str | None, hashes: HashCache) -> None:
         self.directory = os.path.realpath(directory)
         if not os.path.isdir(self.directory):
             raise BuildFailed(
@@ -66,7 +67,8 @@ class Context:
             )
         self._hashes = hashes
         self.ignore_name, self._ignore = IGNORE_NAME, IgnoreRules()
-        self._read_ignore(os.path.basename(dockerfile_name))
+        if dockerfile_name is not None:
+            self._read_ignore(os.path.basename(dockerfile_name))
 
     def find(self, path: str) -> File | None:
         """Look up a path; see ``Tree.find``.  What .dockerignore excludes is not there."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile import instructions as ins
-from ocimagic.dockerfile.values import is_git
 from ocimagic.errors import NotBuiltYet
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ def _lacking(instruction: ins.Instruction) -> Iterator[tuple[str, str, str]]:
     match instruction:
         case ins.Run():
             yield from _of_run(instruction)
-        case ins.Add():
-            yield from _of_add(instruction)
 
 
 def _of_run(run: ins.Run) -> Iterator[tuple[str, str, str]]:
@@ -43,12 +40,6 @@ def _of_run(run: ins.Run) -> Iterator[tuple[str, str, str]]:
         yield "--security=insecure", "--security=insecure", "leave it out"
     if run.devices:
         yield "--device", f"--device={run.devices[0]}", "leave it out"
-
-
-def _of_add(add: ins.Add) -> Iterator[tuple[str, str, str]]:
-    for source in add.sources:
-        if is_git(source):
-            yield "of a git repository", source, "clone it into the build context"
 
 
 def frame(source: SourceRange, at: str = "") -> str:

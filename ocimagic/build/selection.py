@@ -97,6 +97,11 @@ def select_parents(
     return [each for each in below if each.inside]
 
 
+def whole(tree: Tree, top: File, exclude: IgnoreRules) -> Selected:
+    """Find all below a directory."""
+    return _matching(tree, top, None, exclude)
+
+
 def exclusions(patterns: Sequence[str], source: SourceRange) -> IgnoreRules:
     """Read the values of ``--exclude``.
 
@@ -202,4 +207,4 @@ def _names(tree: Tree, pattern: str) -> Iterator[str]:
 
 
 def _inside(tree: Tree, file: File, exclude: IgnoreRules) -> tuple[tuple[str, File], ...]:
-    return _matching(tree, file, None, exclude).inside if file.kind is Kind.DIR else ()
+    return whole(tree, file, exclude).inside if file.kind is Kind.DIR else ()

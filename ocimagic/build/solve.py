@@ -39,7 +39,7 @@ from ocimagic.transfer.layer import layers_of
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ocimagic.dockerfile.parse import Dockerfile
     from ocimagic.dockerfile.plan import Plan
@@ -62,15 +62,22 @@ class Builder:
         unpacker: makes layers ready for RUN; its launcher starts the containers.
         pull: brings an image here.
         web: gives connections without logins, for what ADD fetches.
+        environment: PATH and proxies, for git.
     """
 
     def __init__(
-        self, store: Store, unpacker: Unpacker, pull: Pull, web: Callable[[], Transport]
+        self,
+        store: Store,
+        unpacker: Unpacker,
+        pull: Pull,
+        web: Callable[[], Transport],
+        environment: Mapping[str, str],
     ) -> None:
         self._store = store
         self._unpacker = unpacker
         self._pull = pull
         self._web = web
+        self._environment = environment
 
     def build(
         self,
@@ -132,6 +139,7 @@ class Builder:
             on_event=on_event,
             cancelled=cancelled,
             web=self._web,
+            environment=self._environment,
         )
 
 

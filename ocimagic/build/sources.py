@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from ocimagic.build.selection import Selected, described, exclusions, select, select_parents
 from ocimagic.build.tree import kind_word
 from ocimagic.dockerfile.instructions import Add, Copy
-from ocimagic.dockerfile.values import is_url
+from ocimagic.dockerfile.values import is_git, is_url
 from ocimagic.layers.tarheader import Kind
 from ocimagic.model.event import Notice
 
@@ -89,6 +89,12 @@ def names_directory(destination: str) -> bool:
 def _source(
     bench: Bench, instruction: Copy | Add, text: str, tree: Tree | None, held: ExitStack
 ) -> Source:
+    if isinstance(instruction, Add) and is_git(text):
+        from ocimagic.build.git_source import GitFiles
+
+        files = GitFiles(bench, instruction, text)
+        held.callback(files.close)
+        return files
     if isinstance(instruction, Add) and is_url(text):
         from ocimagic.build.fetched import FetchedFile
 

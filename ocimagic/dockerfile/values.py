@@ -97,7 +97,7 @@ def is_url(source: str) -> bool:
 
 def is_git(source: str) -> bool:
     """Tell whether a source of ADD is cloned by git."""
-    remote = source.partition("#")[0]
+    remote = source.partition("#")[0].partition("?")[0]
     return bool(_GIT.match(source)) or (is_url(source) and remote.endswith(".git"))
 
 

@@ -64,7 +64,7 @@ class Images(Remote, Adoption):
         """
         from ocimagic.build.solve import Builder
 
-        builder = Builder(self._store, self._unpacker, self._pull, self.web)
+        builder = Builder(self._store, self._unpacker, self._pull, self.web, self._environment)
         return builder.build(options, on_event=on_event, cancelled=cancelled)
 
     def assemble(self, name: str = "ocimagic/base") -> ImageDetails:
