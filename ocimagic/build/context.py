@@ -34,6 +34,8 @@ _KINDS = {
     stat.S_IFCHR: Kind.CHAR,
     stat.S_IFBLK: Kind.BLOCK,
     stat.S_IFIFO: Kind.FIFO,
+    # It means nothing without its process; BuildKit makes an empty file of it.
+    stat.S_IFSOCK: Kind.FILE,
 }
 _OPEN = (
     os.O_RDONLY
@@ -165,7 +167,7 @@ class Context:
         try:
             told = os.lstat(self._at(path))
             kind = _KINDS.get(stat.S_IFMT(told.st_mode))
-            if kind is None:  # a socket means nothing without its process
+            if kind is None:
                 return None
             link = os.readlink(self._at(path)) if kind is Kind.SYMLINK else ""
         except ValueError:  # a NUL byte
@@ -241,6 +243,8 @@ class ContextReader:
         self._file = file
 
     def __iter__(self) -> Iterator[bytes]:
+        if not self._file.size:  # a socket, perhaps, and that cannot be opened
+            return
         fd = self._context.open_file(self._file)
         left = self._file.size
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ocimagic.build.bench import Bench
     from ocimagic.build.tree import Tree
 
-_COPIED = (Kind.FILE, Kind.DIR, Kind.SYMLINK)
+_COPIED = (Kind.FILE, Kind.DIR, Kind.SYMLINK, Kind.FIFO)
 
 
 class Source(Protocol):
@@ -128,7 +128,7 @@ def _local(bench: Bench, instruction: Copy | Add, pattern: str, tree: Tree | Non
                 raise source.error(
                     f"cannot copy {kind_word(file.kind)}: {file.path}",
                     at=pattern,
-                    why="only files, directories and links can be in a layer made by COPY",
+                    why="only files, directories, links and named pipes can be copied",
                     hint="remove it, or exclude it in .dockerignore",
                 )
     may_unpack = isinstance(instruction, Add) and instruction.unpack is not False

@@ -56,6 +56,7 @@ CASES = [
     ("linked source file", "COPY tofile /x", {"x"}),
     ("linked source keeps its name", "COPY tofile /x/", {"x", "x/tofile"}),
     ("linked source directory", "COPY tod /x", {"x", "x/one", "x/sub", "x/sub/two"}),
+    ("wildcard follows links", "COPY to* /x/", {"x", "x/tofile", "x/one", "x/sub", "x/sub/two"}),
     ("parents", "COPY --parents d/sub/two /x", {"x", "x/d", "x/d/sub", "x/d/sub/two"}),
     (
         "parents of a directory",
