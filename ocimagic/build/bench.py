@@ -12,7 +12,7 @@ from ocimagic.layers.mergedtree import MergedTree
 from ocimagic.layers.toc import toc_from_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from ocimagic.build.cache import StepCache
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ocimagic.layers.toc import TocEntry
     from ocimagic.model.event import OnEvent
     from ocimagic.model.options import BuildOptions
+    from ocimagic.registry.transport import Transport
     from ocimagic.store.store import Store
     from ocimagic.transfer.layer import Layer
     from ocimagic.transfer.unpack import Unpacker
@@ -43,6 +44,8 @@ class Bench:
         began: when the build did; new files that have no time of their own get it.
         cancelled: looked at before each step and while a RUN runs.
         tocs: tables of contents by diff_id, as far as they were needed.
+        web: gives connections without logins, for what ADD fetches.
+        environment: PATH and proxies, for git.
     """
 
     store: Store
@@ -55,6 +58,8 @@ class Bench:
     cancelled: threading.Event | None
     tocs: dict[str, Sequence[TocEntry]] = field(default_factory=dict)
     trees: dict[str, ImageFiles] = field(default_factory=dict)
+    web: Callable[[], Transport] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dated(self) -> dict[str, int]:

@@ -35,6 +35,8 @@ _KINDS = {
     stat.S_IFCHR: Kind.CHAR,
     stat.S_IFBLK: Kind.BLOCK,
     stat.S_IFIFO: Kind.FIFO,
+    # It means nothing without its process; BuildKit makes an empty file of it.
+    stat.S_IFSOCK: Kind.FILE,
 }
 _OPEN = (
     os.O_RDONLY
@@ -50,7 +52,8 @@ class Context:
 
     Args:
         directory: an existing directory.
-        dockerfile_name: ``NAME.dockerignore`` beside it wins over ``.dockerignore``.
+        dockerfile_name: ``NAME.dockerignore`` beside it wins over ``.dockerignore``; None is
+            for a directory in which neither counts.
         hashes: knows the content of files that did not change.
         mtime: seconds since 1970 that all files are said to be from; then their modes are
             0755 or 0644 too, as git has them, for what a umask and a checkout left differs
@@ -62,7 +65,12 @@ class Context:
     """
 
     def __init__(
-        self, directory: str, dockerfile_name: str, hashes: HashCache, *, mtime: int | None = None
+        self,
+        directory: str,
+        dockerfile_name: str | None,
+        hashes: HashCache,
+        *,
+        mtime: int | None = None,
     ) -> None:
         self.directory = os.path.realpath(directory)
         if not os.path.isdir(self.directory):
@@ -73,7 +81,8 @@ class Context:
         self._hashes = hashes
         self._mtime_ns = None if mtime is None else mtime * 1_000_000_000
         self.ignore_name, self._ignore = IGNORE_NAME, IgnoreRules()
-        self._read_ignore(os.path.basename(dockerfile_name))
+        if dockerfile_name is not None:
+            self._read_ignore(os.path.basename(dockerfile_name))
 
     def find(self, path: str) -> File | None:
         """Look up a path; see ``Tree.find``.  What .dockerignore excludes is not there."""
@@ -170,7 +179,7 @@ class Context:
         try:
             told = os.lstat(self._at(path))
             kind = _KINDS.get(stat.S_IFMT(told.st_mode))
-            if kind is None:  # a socket means nothing without its process
+            if kind is None:
                 return None
             link = os.readlink(self._at(path)) if kind is Kind.SYMLINK else ""
         except ValueError:  # a NUL byte
@@ -250,6 +259,8 @@ class ContextReader:
         self._file = file
 
     def __iter__(self) -> Iterator[bytes]:
+        if not self._file.size:  # a socket, perhaps, and that cannot be opened
+            return
         fd = self._context.open_file(self._file)
         left = self._file.size
         try:

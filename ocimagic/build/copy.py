@@ -5,6 +5,7 @@ Source: facts/build.md sections 1.2 and 1.4.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,24 +15,24 @@ from ocimagic.build.config_steps import in_workdir
 from ocimagic.build.layer_file import LayerFile
 from ocimagic.build.owner import owner
 from ocimagic.build.placement import Placement
-from ocimagic.build.selection import Selected, described, exclusions, select
-from ocimagic.build.tree import kind_word
+from ocimagic.build.sources import Source, names_directory, sources_of
+from ocimagic.dockerfile.chmod import Chmod
 from ocimagic.dockerfile.instructions import Add, Copy
 from ocimagic.errors import LayerRefused
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.model.event import Notice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ocimagic.build.bench import Bench
+    from ocimagic.build.selection import Selected
     from ocimagic.build.state import StageState
     from ocimagic.build.tree import File, Tree
     from ocimagic.store.images import LayerRecord
     from ocimagic.transfer.layer import Layer
 
 _HEREDOC_MODE = 0o644
-_COPIED = (Kind.FILE, Kind.DIR, Kind.SYMLINK)
 _LEAST_LIMIT = 1 << 30
 _RATIO_LIMIT = 100
 
@@ -62,13 +63,13 @@ def copy_step(
         if found := bench.cache.find(quick):
             return found, True
     tree = bench.context if layers is None else bench.files(layers)
-    selected = _selected(bench, instruction, tree)
-    key = cache_key("copy", **definition, files=described(tree, selected))
-    made = found = bench.cache.find(key)
-    if made is None:
-        job = _CopyJob(bench, state, instruction, tree)
-        made = Made(job.layer(selected), now())
-        bench.cache.remember(key, made)
+    with ExitStack() as held:
+        sources = sources_of(bench, instruction, tree, held)
+        key = cache_key("copy", **definition, files=[each.key() for each in sources])
+        made = found = bench.cache.find(key)
+        if made is None:
+            made = Made(_CopyJob(bench, state, instruction).layer(sources), now())
+            bench.cache.remember(key, made)
     if quick:
         bench.cache.remember(quick, made)
     return made, found is not None
@@ -78,66 +79,25 @@ def _definition(state: StageState, instruction: Copy | Add) -> dict[str, object]
     """Return what of the instruction itself decides what comes of it."""
     heredocs = [[each.name, each.content] for each in instruction.heredocs]
     return {
-        "below": state.chain_id,
+        "below": None if _stands_alone(instruction) else state.chain_id,
         "destination": in_workdir(state, instruction.destination),
-        "into": _names_directory(instruction.destination),
+        "into": names_directory(instruction.destination),
         "chown": instruction.chown,
         "chmod": instruction.chmod,
         "exclude": instruction.exclude,
         "sources": len(instruction.sources),
         "heredocs": heredocs,
-        "unpack": isinstance(instruction, Add) and instruction.unpack is not False,
+        "unpack": instruction.unpack if isinstance(instruction, Add) else False,
+        "parents": isinstance(instruction, Copy) and instruction.parents,
     }
 
 
-def _names_directory(destination: str) -> bool:
-    return destination.endswith("/") or destination.rpartition("/")[2] in ("", ".", "..")
+def _stands_alone(instruction: Copy | Add) -> bool:
+    """Say whether the layer is made as if there were nothing below.
 
-
-def _selected(bench: Bench, instruction: Copy | Add, tree: Tree | None) -> list[Selected]:
-    """Find all sources.
-
-    Raises:
-        DockerfileError: one is not there.
+    BuildKit does --link only where there is no --chmod.
     """
-    source = instruction.source
-    if not instruction.sources:
-        return []
-    if tree is None:
-        raise source.error(
-            "this build has no context to copy from",
-            at=instruction.sources[0],
-            hint="give the build a directory, or write the file here: COPY <<EOF /path",
-        )
-    exclude = exclusions(instruction.exclude, source)
-    found: list[Selected] = []
-    for pattern in instruction.sources:
-        some = select(tree, pattern, exclude, source)
-        if some is None:
-            raise _missing(bench, instruction, pattern, tree)
-        if not some:
-            text = f"{instruction.keyword} {pattern} matches no file: nothing is copied"
-            bench.on_event(Notice(text, source.start_line))
-        found += some
-    for each in found:
-        for file in (each.file, *(inside for _, inside in each.inside)):
-            if file.kind not in _COPIED:
-                raise source.error(
-                    f"cannot copy {kind_word(file.kind)}: {file.path}",
-                    at=instruction.sources[0] if len(instruction.sources) == 1 else "",
-                    why="only files, directories and links can be in a layer made by COPY",
-                    hint="remove it, or exclude it in .dockerignore",
-                )
-    return found
-
-
-def _missing(bench: Bench, instruction: Copy | Add, pattern: str, tree: Tree) -> Exception:
-    if tree is bench.context and bench.context is not None:
-        why, hint = bench.context.missing(pattern)
-    else:
-        why = f"there is no such file in {getattr(instruction, 'from_stage', None)}"
-        hint = "a path after --from is looked up from the root of that stage or image"
-    return instruction.source.error(f'"{pattern}": not found', at=pattern, why=why, hint=hint)
+    return instruction.link and instruction.chmod is None
 
 
 @dataclass(slots=True)
@@ -147,36 +107,37 @@ class _CopyJob:
     bench: Bench
     state: StageState
     instruction: Copy | Add
-    tree: Tree | None
     chown: tuple[int, int] | None = None
-    files: dict[str, tuple[Entry, File]] = field(default_factory=dict)
-    archives: list[File] = field(default_factory=list)
+    files: dict[str, tuple[Entry, File, Tree]] = field(default_factory=dict)
+    archives: list[tuple[File, Tree]] = field(default_factory=list)
 
-    def layer(self, selected: Sequence[Selected]) -> LayerRecord | None:
+    def layer(self, sources: Sequence[Source]) -> LayerRecord | None:
         """Write the layer; None if there was nothing to copy."""
         instruction = self.instruction
+        selected = [(each, source) for source in sources for each in source.selected()]
         if not selected and not instruction.heredocs:
             return None
-        below = self.bench.files(self.state.layers)
+        is_alone = _stands_alone(instruction)
+        below = self.bench.files(() if is_alone else self.state.layers)
         if instruction.chown is not None:
-            self.chown = owner(instruction.chown, below, instruction.source)
-        times = [file.mtime_ns for each in selected for _, file in (("", each.file), *each.inside)]
+            self.chown = owner(instruction.chown, below, instruction.source, is_alone=is_alone)
+        files = [file for each, _ in selected for _, file in (("", each.file), *each.inside)]
         placement = Placement(
             below.merged,
             instruction.source,
             owner=self.chown or (0, 0),
-            mtime_ns=max(times, default=self._now_ns),
+            mtime_ns=max((file.mtime_ns for file in files), default=self._now_ns),
         )
         destination = placement.resolve(in_workdir(self.state, instruction.destination))
-        for each in selected:
-            self._place(each, placement, destination)
+        for each, source in selected:
+            self._place(each, source, placement, destination)
         with LayerFile(self.bench.store, self.bench.options.timestamp) as layer:
             for entry in placement.take():
                 layer.add(entry)
             self._write_files(layer)
             self._write_heredocs(layer, placement, destination)
-            for file in self.archives:
-                self._unpack(file, layer, placement, destination)
+            for file, tree in self.archives:
+                self._unpack(file, tree, layer, placement, destination)
             record = layer.finish()
         self.bench.tocs[record.diff_id] = layer.toc
         return record
@@ -185,48 +146,55 @@ class _CopyJob:
     def _now_ns(self) -> int:
         return int(self.bench.began.timestamp()) * 1_000_000_000
 
-    @property
-    def _mode(self) -> int | None:
-        return None if self.instruction.chmod is None else int(self.instruction.chmod, 8)
+    def _mode(self, mode: int, *, is_directory: bool = False) -> int:
+        """Return what --chmod makes of a mode."""
+        if self.instruction.chmod is None:
+            return mode
+        return Chmod.parse(self.instruction.chmod).applied(mode, is_directory=is_directory)
 
-    def _place(self, selected: Selected, placement: Placement, destination: str) -> None:
-        if self._is_archive(selected.file):
-            self.archives.append(selected.file)
+    def _place(
+        self, selected: Selected, source: Source, placement: Placement, destination: str
+    ) -> None:
+        file, tree = selected.file, source.tree()
+        if source.may_unpack and file.kind is Kind.FILE and archive.is_archive(_bytes(file, tree)):
+            self.archives.append((file, tree))
             placement.parents(destination)
             placement.directory(destination)
-        elif selected.file.kind is Kind.DIR:
+        elif file.kind is Kind.DIR:
             placement.parents(destination)
-            new_mode = 0o755 if self._mode is None else self._mode
-            placement.directory(destination, new_mode=new_mode)
-            for name, file in selected.inside:
-                self._put(f"{destination}/{name}".lstrip("/"), file, placement)
+            placement.directory(destination)  # BuildKit's --chmod does not reach it
+            for name, inside in selected.inside:
+                path = f"{destination}/{name}".lstrip("/")
+                if name in selected.passed:
+                    placement.directory(path, new=self._entry(path, inside))
+                else:
+                    self._put(path, inside, tree, placement)
         else:
             path = self._file_path(selected.name, placement, destination)
             if path in self.files:
                 self._warn_twice(path)
-            self._put(path, selected.file, placement)
-
-    def _is_archive(self, file: File) -> bool:
-        instruction = self.instruction
-        if not isinstance(instruction, Add) or instruction.unpack is False:
-            return False
-        return file.kind is Kind.FILE and archive.is_archive(self._bytes_of(file))
+            self._put(path, file, tree, placement)
 
     def _file_path(self, name: str, placement: Placement, destination: str) -> str:
         """Decide whether the destination is the file's directory or its new name."""
-        into = _names_directory(self.instruction.destination)
+        into = names_directory(self.instruction.destination)
         if into or not destination or placement.kind(destination) is Kind.DIR:
             return f"{destination}/{name}".lstrip("/")
         return destination
 
-    def _put(self, path: str, file: File, placement: Placement) -> None:
-        mode = file.mode if self._mode is None or file.kind is Kind.SYMLINK else self._mode
-        uid, gid = self.chown or (file.uid, file.gid)
-        entry = Entry(path, file.kind, mode, uid, gid, file.mtime_ns, file.size, file.linkname)
+    def _put(self, path: str, file: File, tree: Tree, placement: Placement) -> None:
+        entry = self._entry(path, file)
         placement.put(entry)
         self.files.pop(path, None)
         if file.kind is Kind.FILE:
-            self.files[path] = (entry, file)
+            self.files[path] = (entry, file, tree)
+
+    def _entry(self, path: str, file: File) -> Entry:
+        mode = file.mode
+        if file.kind is not Kind.SYMLINK:
+            mode = self._mode(mode, is_directory=file.kind is Kind.DIR)
+        uid, gid = self.chown or (file.uid, file.gid)
+        return Entry(path, file.kind, mode, uid, gid, file.mtime_ns, file.size, file.linkname)
 
     def _warn_twice(self, path: str) -> None:
         text = f"several sources become the one file /{path}, the last one wins"
@@ -234,34 +202,36 @@ class _CopyJob:
         self.bench.on_event(Notice(text + hint, self.instruction.source.start_line))
 
     def _write_files(self, layer: LayerFile) -> None:
-        if not self.files:
-            return
-        assert self.tree is not None
-        wanted = list(self.files.values())
-        for content in self.tree.contents([file for _, file in wanted]):
-            self.bench.check_cancelled()
-            entry = wanted[content.number][0]
-            try:
-                layer.add(entry._replace(xattrs=content.xattrs), content.chunks)
-            except LayerRefused as err:
-                raise self._refused(entry.name, err) from err
+        by_tree: dict[int, list[tuple[Entry, File, Tree]]] = {}
+        for wanted in self.files.values():
+            by_tree.setdefault(id(wanted[2]), []).append(wanted)
+        for files in by_tree.values():
+            for content in files[0][2].contents([file for _, file, _ in files]):
+                self.bench.check_cancelled()
+                entry = files[content.number][0]
+                try:
+                    layer.add(entry._replace(xattrs=content.xattrs), content.chunks)
+                except LayerRefused as err:
+                    raise self._refused(entry.name, err) from err
 
     def _write_heredocs(self, layer: LayerFile, placement: Placement, destination: str) -> None:
         for heredoc in self.instruction.heredocs:
             data = heredoc.content.encode()
             uid, gid = self.chown or (0, 0)
             path = self._file_path(heredoc.name, placement, destination)
-            mode = _HEREDOC_MODE if self._mode is None else self._mode
+            mode = self._mode(_HEREDOC_MODE)
             entry = Entry(path, Kind.FILE, mode, uid, gid, self._now_ns, len(data))
             placement.put(entry)
             for each in placement.take():
                 layer.add(each)
             layer.add(entry, [data])
 
-    def _unpack(self, file: File, layer: LayerFile, placement: Placement, destination: str) -> None:
+    def _unpack(
+        self, file: File, tree: Tree, layer: LayerFile, placement: Placement, destination: str
+    ) -> None:
         try:
             archive.extract(
-                self._bytes_of(file),
+                _bytes(file, tree),
                 layer,
                 placement,
                 destination,
@@ -272,11 +242,11 @@ class _CopyJob:
         except LayerRefused as err:
             raise self._refused(file.path, err) from err
 
-    def _bytes_of(self, file: File) -> Iterable[bytes]:
-        assert self.tree is not None
-        return (bytes(chunk) for each in self.tree.contents([file]) for chunk in each.chunks)
-
     def _refused(self, name: str, err: LayerRefused) -> Exception:
         return self.instruction.source.error(
             f"cannot put {name} into a layer", why=err.why, hint="remove it, or exclude it"
         )
+
+
+def _bytes(file: File, tree: Tree) -> Iterator[bytes]:
+    return (bytes(chunk) for each in tree.contents([file]) for chunk in each.chunks)

@@ -67,7 +67,8 @@ def _run(state: StageState, run: ins.Run) -> str:
 
 
 def _copy(copy: ins.Copy | ins.Add) -> str:
-    flags = [f"--{name}={value}" for name, value in _flags(copy) if value]
+    flags = ["--parents"] if isinstance(copy, ins.Copy) and copy.parents else []
+    flags += [f"--{name}={value}" for name, value in _flags(copy) if value]
     heredocs = (f"<<{each.name}" for each in copy.heredocs)
     words = [copy.keyword, *flags, *copy.sources, *heredocs, copy.destination]
     return " ".join(words) + _MARK

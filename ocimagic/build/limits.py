@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile import instructions as ins
-from ocimagic.dockerfile.values import is_git, is_url
 from ocimagic.errors import NotBuiltYet
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from ocimagic.model.options import BuildOptions
 
 INSECURE = "security.insecure"
-_SYMBOLIC_HINT = "write the mode as a number, such as --chmod=755"
 
 
 def refuse_unbuilt(instructions: Iterable[ins.Instruction], options: BuildOptions) -> None:
@@ -51,29 +49,11 @@ def _lacking(instruction: ins.Instruction) -> Iterator[tuple[str, str, str]]:
     match instruction:
         case ins.Run():
             yield from _of_run(instruction)
-        case ins.Copy() | ins.Add():
-            yield from _of_files(instruction)
 
 
 def _of_run(run: ins.Run) -> Iterator[tuple[str, str, str]]:
     if run.devices:
         yield "--device", f"--device={run.devices[0]}", "leave it out"
-
-
-def _of_files(files: ins.Copy | ins.Add) -> Iterator[tuple[str, str, str]]:
-    if files.link:
-        yield "--link", "--link", "leave it out: only the cache works otherwise"
-    if isinstance(files, ins.Copy) and files.parents:
-        yield "--parents", "--parents", "name the destination directory in full"
-    if files.chmod is not None and not files.chmod.isdigit() and "$" not in files.chmod:
-        yield f"--chmod={files.chmod}", f"--chmod={files.chmod}", _SYMBOLIC_HINT
-    if isinstance(files, ins.Add):
-        for source in files.sources:
-            if is_git(source):
-                yield "of a git repository", source, "clone it into the build context"
-            if is_url(source):
-                hint = f"fetch it in the image: RUN wget {source}, or put it into the context"
-                yield "of a URL", source, hint
 
 
 def frame(source: SourceRange, at: str = "") -> str:

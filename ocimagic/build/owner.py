@@ -18,10 +18,18 @@ _MAX_BYTES = 1 << 20
 _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 
-def owner(text: str, files: ImageFiles, source: SourceRange) -> tuple[int, int]:
+def owner(
+    text: str, files: ImageFiles, source: SourceRange, *, is_alone: bool = False
+) -> tuple[int, int]:
     """Return uid and gid for ``user[:group]``, each a name or a number.
 
     A number alone is the gid as well; a name alone brings its primary group.
+
+    Args:
+        text: as written.
+        files: where names are looked up.
+        source: for errors.
+        is_alone: ``files`` are none, since --link sees nothing of the image.
 
     Raises:
         DockerfileError: a name that the image does not have.
@@ -30,7 +38,7 @@ def owner(text: str, files: ImageFiles, source: SourceRange) -> tuple[int, int]:
     rows = {} if _NUMBER.fullmatch(user) else _rows(files, "etc/passwd")
     found = rows.get(user)
     if found is None and user and not _NUMBER.fullmatch(user):
-        raise _unknown("uid for user", user, "/etc/passwd", text, source)
+        raise _unknown("uid for user", user, "/etc/passwd", text, source, is_alone)
     uid = _number(found[0] if found else user or "0", text, source)
     if not colon:
         return uid, int(found[1]) if found else uid
@@ -38,7 +46,7 @@ def owner(text: str, files: ImageFiles, source: SourceRange) -> tuple[int, int]:
         return uid, _number(group, text, source)
     groups = _rows(files, "etc/group")
     if group not in groups:
-        raise _unknown("gid for group", group, "/etc/group", text, source)
+        raise _unknown("gid for group", group, "/etc/group", text, source, is_alone)
     return uid, int(groups[group][0])
 
 
@@ -59,11 +67,17 @@ def _number(text: str, whole: str, source: SourceRange) -> int:
     return int(text)
 
 
-def _unknown(what: str, name: str, path: str, whole: str, source: SourceRange) -> Exception:
+def _unknown(
+    what: str, name: str, path: str, whole: str, source: SourceRange, is_alone: bool
+) -> Exception:
     return source.error(
         f"can't find {what} {name}",
         at=whole,
         last=True,
-        why=f"{path} of this stage has no such name",
-        hint="make it first with RUN adduser, or give a number",
+        why="--link sees no file of the image, so it knows no names"
+        if is_alone
+        else f"{path} of this stage has no such name",
+        hint="give a number, or leave --link out"
+        if is_alone
+        else "make it first with RUN adduser, or give a number",
     )

@@ -91,8 +91,12 @@ class Placement:
             self.directory(path[:at])
             at = path.find("/", at + 1)
 
-    def directory(self, path: str, *, new_mode: int = 0o755) -> None:
+    def directory(self, path: str, *, new: Entry | None = None) -> None:
         """Have a resolved directory written as it is, or made.
+
+        Args:
+            path: of the directory.
+            new: what to make if there is none; otherwise one of mode 0755.
 
         Raises:
             DockerfileError: something else is there.
@@ -106,7 +110,7 @@ class Placement:
         if self.kind(path) is not None:
             raise self.not_a_directory(path)
         uid, gid = self.owner
-        self._put(Entry(path, Kind.DIR, new_mode, uid, gid, self._mtime_ns))
+        self._put(new or Entry(path, Kind.DIR, 0o755, uid, gid, self._mtime_ns))
 
     def put(self, entry: Entry, *, replace: bool = False) -> None:
         """Have a directory, link or file placed, its parents first.

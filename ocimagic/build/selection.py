@@ -27,11 +27,14 @@ class Selected(NamedTuple):
         file: what it is, top-level links followed.
         inside: for a directory all below it that is copied, parents first, each with its
             path from the directory.
+        passed: paths of directories of ``inside`` that only lead to what is copied; where the
+            image has them already, they stay as they are.
     """
 
     name: str
     file: File
     inside: tuple[tuple[str, File], ...] = ()
+    passed: frozenset[str] = frozenset()
 
 
 def select(
@@ -51,11 +54,52 @@ def select(
     found = [(name, tree.find(name)) for name in names]
     if not has_wildcard(pattern) and found[0][1] is None:
         return None
+    # A pattern of --exclude starts at the directory that is copied, so it is never about the
+    # directory itself; a file that is a source is in its own directory.
     return [
-        Selected(name.rpartition("/")[2], file, _inside(tree, name, file, exclude))
+        Selected(name.rpartition("/")[2], file, _inside(tree, file, exclude))
         for name, file in found
-        if file is not None and not exclude.excludes(name or ".")
+        if file is not None
+        and (file.kind is Kind.DIR or not exclude.excludes(name.rpartition("/")[2]))
     ]
+
+
+def select_parents(
+    tree: Tree, pattern: str, exclude: IgnoreRules, source: SourceRange
+) -> list[Selected] | None:
+    """Find what one source of ``COPY --parents`` means; None if it is plain and not there.
+
+    What is before the first ``/./`` is not kept: each directory it means is one Selected, and
+    the rest is looked for below it, by the rules of .dockerignore, so that ``**`` is any depth.
+
+    Raises:
+        DockerfileError: a malformed pattern.
+    """
+    pivot, found, wanted = pattern.partition("/./")
+    if not found:
+        pivot, wanted = "", pattern
+    wanted = _plain(wanted)
+    is_plain = not has_wildcard(pivot) and not has_wildcard(wanted)
+    if is_plain and tree.find(f"{_plain(pivot)}/{wanted}") is None:
+        return None
+    try:
+        # A "!" would bring back; here it is a name like any other.
+        rules = IgnoreRules.of((f"\\{wanted}" if wanted.startswith("!") else wanted,))
+        names = list(_names(tree, pivot)) if has_wildcard(pivot) else [_plain(pivot)]
+    except BadInput as err:
+        raise source.error(err.what, at=pattern, hint=err.hint) from None
+    tops = [(name, tree.find(name)) for name in names]
+    below = [
+        _matching(tree, file, rules if wanted else None, exclude)
+        for _, file in tops
+        if file is not None and file.kind is Kind.DIR
+    ]
+    return [each for each in below if each.inside]
+
+
+def whole(tree: Tree, top: File, exclude: IgnoreRules) -> Selected:
+    """Find all below a directory."""
+    return _matching(tree, top, None, exclude)
 
 
 def exclusions(patterns: Sequence[str], source: SourceRange) -> IgnoreRules:
@@ -81,16 +125,58 @@ def described(tree: Tree | None, selected: Sequence[Selected]) -> list[object]:
     files = [file for file in (*tops, *inside) if file.kind is Kind.FILE]
     digests = dict(zip(map(id, files), tree.digests(files) if tree else (), strict=True))
 
-    def line(file: File, name: str) -> list[object]:
+    def line(file: File, name: str, *, is_passed: bool = False) -> list[object]:
         content = digests.get(id(file), file.linkname)
-        return [name, file.kind, file.mode, file.uid, file.gid, content]
+        told = [name, file.kind, file.mode, file.uid, file.gid, content]
+        return [*told, "passed"] if is_passed else told
 
     return [
-        [line(file, name) for name, file in each.inside]
+        [line(file, name, is_passed=name in each.passed) for name, file in each.inside]
         if each.file.kind is Kind.DIR
         else line(each.file, each.name)
         for each in selected
     ]
+
+
+def _matching(tree: Tree, top: File, include: IgnoreRules | None, exclude: IgnoreRules) -> Selected:
+    """Find all below a directory that a pattern means, and the directories on the way there.
+
+    Args:
+        tree: where.
+        top: the directory; ``--exclude`` is matched from there, too.
+        include: the pattern, which means all below what it matches; None is everything.
+        exclude: what is left out.
+    """
+    found: list[tuple[str, File]] = []
+    passed: set[str] = set()
+    way: list[tuple[str, File]] = []  # directories above that nothing was found in yet
+    pending = [(each.name, each) for each in reversed(tree.children(top))]
+    while pending:
+        path, file = pending.pop()
+        while way and not path.startswith(f"{way[-1][0]}/"):
+            way.pop()
+        left_out = exclude.excludes(path)
+        if (include is None or include.excludes(path)) and not left_out:
+            found += way
+            passed.update(each for each, _ in way)
+            way = []
+            found.append((path, file))
+        elif file.kind is Kind.DIR:
+            way.append((path, file))
+        if file.kind is Kind.DIR and _worth_a_look(path, include, exclude, left_out=left_out):
+            children = reversed(tree.children(file))
+            pending += [(f"{path}/{child.name}", child) for child in children]
+    return Selected("", top, tuple(found), frozenset(passed))
+
+
+def _worth_a_look(
+    path: str, include: IgnoreRules | None, exclude: IgnoreRules, *, left_out: bool
+) -> bool:
+    if left_out and not exclude.may_reinclude_below(path):
+        return False
+    if include is None or include.excludes(path):
+        return True
+    return any(rule.may_match_below(path) for rule in include.rules)
 
 
 def _plain(path: str) -> str:
@@ -120,21 +206,5 @@ def _names(tree: Tree, pattern: str) -> Iterator[str]:
     yield from found
 
 
-def _inside(
-    tree: Tree, name: str, file: File, exclude: IgnoreRules
-) -> tuple[tuple[str, File], ...]:
-    if file.kind is not Kind.DIR:
-        return ()
-    found: list[tuple[str, File]] = []
-    # Patterns of --exclude are matched from the tree's top, as the sources are written.
-    pending = [(each.name, each) for each in reversed(tree.children(file))]
-    while pending:
-        relative, each = pending.pop()
-        full = f"{name}/{relative}" if name else relative
-        excluded = bool(exclude.rules) and exclude.excludes(full)
-        if not excluded:
-            found.append((relative, each))
-        if each.kind is Kind.DIR and (not excluded or exclude.may_reinclude_below(full)):
-            children = reversed(tree.children(each))
-            pending += [(f"{relative}/{child.name}", child) for child in children]
-    return tuple(found)
+def _inside(tree: Tree, file: File, exclude: IgnoreRules) -> tuple[tuple[str, File], ...]:
+    return whole(tree, file, exclude).inside if file.kind is Kind.DIR else ()

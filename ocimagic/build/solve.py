@@ -41,13 +41,14 @@ from ocimagic.transfer.layer import layers_of
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ocimagic.dockerfile.parse import Dockerfile
     from ocimagic.dockerfile.plan import Plan
     from ocimagic.dockerfile.resolve import Base, PlannedStage
     from ocimagic.dockerfile.source import SourceRange
     from ocimagic.model.options import BuildOptions
+    from ocimagic.registry.transport import Transport
     from ocimagic.store.store import Store
     from ocimagic.transfer.layer import Layer
     from ocimagic.transfer.unpack import Unpacker
@@ -64,12 +65,23 @@ class Builder:
         store: where images and the cache are.
         unpacker: makes layers ready for RUN; its launcher starts the containers.
         pull: brings an image here.
+        web: gives connections without logins, for what ADD fetches.
+        environment: PATH and proxies, for git.
     """
 
-    def __init__(self, store: Store, unpacker: Unpacker, pull: Pull) -> None:
+    def __init__(
+        self,
+        store: Store,
+        unpacker: Unpacker,
+        pull: Pull,
+        web: Callable[[], Transport],
+        environment: Mapping[str, str],
+    ) -> None:
         self._store = store
         self._unpacker = unpacker
         self._pull = pull
+        self._web = web
+        self._environment = environment
 
     def build(
         self,
@@ -148,6 +160,8 @@ class Builder:
             began=now(),
             on_event=on_event,
             cancelled=cancelled,
+            web=self._web,
+            environment=self._environment,
         )
 
 

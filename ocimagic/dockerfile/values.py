@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import nearest
+from ocimagic.dockerfile.chmod import Chmod
+from ocimagic.errors import BadInput, nearest
 
 if TYPE_CHECKING:
     from ocimagic.dockerfile.instructions import Add, Copy
@@ -28,8 +29,6 @@ _SIGNALS = frozenset({
 })
 # fmt: on
 _REAL_TIME = re.compile(r"RTMIN\+([1-9]|1[0-5])|RTMAX-([1-9]|1[0-4])", re.ASCII)
-_OCTAL = re.compile(r"[0-7]{1,5}", re.ASCII)
-_SYMBOLIC = re.compile(r"[ugoa]*([-+=]([rwxXst]*|[ugo]))+", re.ASCII)
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _GIT = re.compile(r"(git|ssh)://|[\w.-]+@[\w.-]+:", re.IGNORECASE | re.ASCII)
 
@@ -81,14 +80,14 @@ def check_signal(name: str, source: SourceRange) -> None:
 
 def check_chmod(mode: str | None, source: SourceRange) -> None:
     """Raise DockerfileError unless ``mode`` is None, octal up to 07777 or symbolic."""
-    if mode is None or "$" in mode or all(map(_SYMBOLIC.fullmatch, mode.split(","))):
+    if mode is None or "$" in mode:
         return
-    if not (_OCTAL.fullmatch(mode) and int(mode, 8) <= 0o7777):
-        raise source.error(
-            f"invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777",
-            at=mode,
-            hint="such as --chmod=644 or --chmod=u=rwX,go=rX",
-        )
+    try:
+        Chmod.parse(mode)
+    except BadInput as err:
+        # Behind a variable, the value itself is not in the line.
+        at = mode if mode and mode in source.text else "--chmod"
+        raise source.error(err.what, at=at, why=err.why, hint=err.hint) from None
 
 
 def is_url(source: str) -> bool:
@@ -98,7 +97,7 @@ def is_url(source: str) -> bool:
 
 def is_git(source: str) -> bool:
     """Tell whether a source of ADD is cloned by git."""
-    remote = source.partition("#")[0]
+    remote = source.partition("#")[0].partition("?")[0]
     return bool(_GIT.match(source)) or (is_url(source) and remote.endswith(".git"))
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
 
+    from ocimagic.build.solve import Builder
     from ocimagic.engine.containers import Containers
     from ocimagic.model.distribution import ImageTree
     from ocimagic.model.options import BuildOptions
@@ -61,10 +62,7 @@ class Images(Remote, Comparing):
             BuildFailed: any other reason, such as a context that cannot be read.
             NotBuiltYet: an instruction of a later version; nothing was executed.
         """
-        from ocimagic.build.solve import Builder
-
-        builder = Builder(self._store, self._unpacker, self._pull)
-        return builder.build(options, on_event=on_event, cancelled=cancelled)
+        return self._builder().build(options, on_event=on_event, cancelled=cancelled)
 
     def check(self, options: BuildOptions) -> BuildChecked:
         """Look in a Dockerfile for what is probably not meant; nothing is built.
@@ -72,9 +70,12 @@ class Images(Remote, Comparing):
         Raises:
             DockerfileError: it cannot be understood; line and column say where.
         """
+        return self._builder().check(options)
+
+    def _builder(self) -> Builder:
         from ocimagic.build.solve import Builder
 
-        return Builder(self._store, self._unpacker, self._pull).check(options)
+        return Builder(self._store, self._unpacker, self._pull, self.web, self._environment)
 
     def assemble(self, name: str = "ocimagic/base") -> ImageDetails:
         """Make a base image of this machine's own programs, for want of a registry.

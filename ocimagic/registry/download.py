@@ -38,6 +38,8 @@ class Download:
     Attributes:
         done_bytes: how many have come.
         total_bytes: how many there will be, 0 while that is not known.
+        etag: what the server calls this version of the file; "" while it has not said so.
+        modified: its Last-Modified, in the same way.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class Download:
         self._validator = ""
         self.done_bytes = 0
         self.total_bytes = 0
+        self.etag = ""
+        self.modified = ""
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the bytes; a connection that breaks is opened again where the server can go on.
@@ -104,6 +108,6 @@ class Download:
             )
         length = answer.header("content-length")
         self.total_bytes = int(length) if re.fullmatch(r"[0-9]{1,19}", length) else 0
-        etag = answer.header("etag")
-        if answer.header("accept-ranges").lower() == "bytes" and not etag.startswith("W/"):
-            self._validator = etag or answer.header("last-modified")
+        self.etag, self.modified = answer.header("etag"), answer.header("last-modified")
+        if answer.header("accept-ranges").lower() == "bytes" and not self.etag.startswith("W/"):
+            self._validator = self.etag or self.modified

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tarfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ class Workplace:
     engine: Engine
     context: Path
     events: list = field(default_factory=list)
+    head: str = ""
+    before: set = field(default_factory=set)
 
     def build(self, dockerfile, *tags, context=True, cancelled=None, listen=None, **options):
         self.events.clear()
@@ -125,6 +128,34 @@ def fresh(tmp_path):
         found = Workplace(engine, context)
         yield found
         assert found.leftovers() == []
+
+
+# An image that has: a directory, a file, links to both, and a dangling one.
+TREE = """FROM scratch
+COPY --parents --chmod=700 --chown=5:6 tree/./dir /
+COPY tree/file /file
+ADD links.tar /
+"""
+
+FILES = {"f": "f", "g": "g", "d/one": "1", "d/sub/two": "2", "e/three": "3"}
+
+
+@pytest.fixture
+def tree(place):
+    for name, content in FILES.items():
+        place.write(name, content)
+    place.write("tree/dir/old", "old")
+    place.write("tree/file", "file")
+    os.symlink("f", place.context / "tofile")
+    os.symlink("/d", place.context / "tod")
+    with tarfile.open(place.context / "links.tar", "w") as tar:
+        for name, target in (("todir", "dir"), ("tofile", "/file"), ("dangling", "made")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            tar.addfile(info)
+    place.head = TREE
+    place.before = set(place.listing(place.build(TREE)))
+    return place
 
 
 def make_base(workplace, scratch):

@@ -139,21 +139,49 @@ def test_link_loop(place):
         place.build("FROM scratch\nCOPY a /x\n")
 
 
-def test_special_files(place):
-    place.write("d/file", "x")
+def bound(path):
+    """Make a socket; its whole path may be too long for the kernel."""
     with socket.socket(socket.AF_UNIX) as door:
         here = os.getcwd()
-        os.chdir(place.context / "d")
+        os.chdir(path.parent)
         try:
-            door.bind("sock")
+            door.bind(path.name)
         finally:
             os.chdir(here)
-        assert {"d", "d/file"} == build_all(place)
-    os.mkfifo(place.context / "d" / "fifo")
-    with pytest.raises(DockerfileError, match="a named pipe: d/fifo"):
-        place.build(ALL)
+
+
+def test_a_socket_becomes_an_empty_file(place):
+    place.write("d/file", "x")
+    bound(place.context / "d" / "sock")
+    (place.context / "d" / "sock").chmod(0o640)
+    for text in ("COPY d /d", "COPY d/sock /d/", "ADD d/s* /d/", "COPY --parents d/sock /"):
+        result = place.build(f"FROM scratch\n{text}\n")
+        assert place.listing(result)["d/sock"] == ("f", 0o640, (0, 0))
+        assert place.text(result, "d/sock") == ""
+
+
+def test_a_named_pipe_stays_one_and_is_never_opened(place):
+    """Opening it would wait for a writer."""
+    (place.context / "d").mkdir()
+    os.mkfifo(place.context / "d" / "fifo", 0o600)
+    for text in ("COPY --chmod=a+r d /d", "ADD --chmod=644 d/fifo /d/"):
+        result = place.build(f"FROM scratch AS a\n{text}\nFROM scratch\nCOPY --from=a /d /x\n")
+        assert place.listing(result)["x/fifo"] == ("p", 0o644, (0, 0))
     place.write(".dockerignore", "d/fifo\n.dockerignore")
-    assert {"d", "d/file"} == build_all(place)
+    assert {"d"} == build_all(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device")
+def test_a_device_is_refused(place):
+    os.mknod(place.context / "null", 0o20666, os.makedev(1, 3))
+    with pytest.raises(DockerfileError, match="a character device: null") as caught:
+        place.build(ALL)
+    assert caught.value.line == 2
+
+
+def test_a_named_pipe_in_a_container(runs):
+    os.mkfifo(runs.context / "fifo")
+    runs.build("FROM base\nCOPY fifo /\nRUN test -p /fifo\n")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
