@@ -5,6 +5,7 @@ Source: facts/build.md section 1.2 (FROM).
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,8 +28,6 @@ from ocimagic.spec.platform import Platform, candidates, host_platform
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:
-    import threading
-
     from ocimagic.build.bench import Bench
     from ocimagic.dockerfile.resolve import ImageBase
     from ocimagic.dockerfile.source import SourceRange
@@ -72,6 +71,7 @@ class Bases:
         self._bench = bench
         self._pull = pull
         self._stages = stages
+        self._lock = threading.Lock()
         self._found: dict[tuple[str, str | None], BaseImage] = {}
 
     def image(self, base: ImageBase, source: SourceRange) -> BaseImage:
@@ -82,9 +82,10 @@ class Bases:
             OcimagicError: the registry's answer, with the line of the Dockerfile.
         """
         key = (base.reference, base.platform)
-        if key not in self._found:
-            self._found[key] = self._obtain(base, source)
-        return self._found[key]
+        with self._lock:  # several stages may ask at once
+            if key not in self._found:
+                self._found[key] = self._obtain(base, source)
+            return self._found[key]
 
     def _obtain(self, base: ImageBase, source: SourceRange) -> BaseImage:
         platform = self._platform(base, source)

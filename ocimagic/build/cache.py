@@ -98,6 +98,10 @@ class StepCache:
         self._missed: Key | None = None
         self._anew = not enabled
 
+    def beside(self) -> StepCache:
+        """Return the same cache for a stage that runs beside others."""
+        return StepCache(self._store, enabled=self._enabled)
+
     def begin(self, slot: Slot, *, anew: bool = False) -> None:
         """Say which instruction the next look-ups are for, and if they are to find nothing."""
         self._slot, self._missed, self._anew = slot, None, anew or not self._enabled

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ class HashCache:
     def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
         self._path = path
         self._check = check
+        self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
     def digests(self, files: Sequence[tuple[tuple[int, ...], Iterable[bytes]]]) -> list[str]:
@@ -60,7 +62,9 @@ class HashCache:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = sqlite3.connect(self._path, isolation_level=None, timeout=1.0)
+            self._connection = sqlite3.connect(
+                self._path, isolation_level=None, timeout=1.0, check_same_thread=False
+            )
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=OFF")
             self._connection.execute(_SCHEMA)
@@ -69,7 +73,7 @@ class HashCache:
     def _known(self, key: str) -> str | None:
         if os.name != "posix":  # ctime is the time of creation there
             return None
-        with contextlib.suppress(sqlite3.Error):
+        with self._lock, contextlib.suppress(sqlite3.Error):
             query = "SELECT sha256 FROM files WHERE identity = ?"
             row = self._open().execute(query, (key,)).fetchone()
             return str(row[0]) if row else None
@@ -77,7 +81,8 @@ class HashCache:
 
     def _learn(self, learned: Sequence[tuple[str, str]]) -> None:
         if learned and os.name == "posix":
-            with contextlib.suppress(sqlite3.Error):  # without it files are only read again
+            # Without it files are only read again.
+            with self._lock, contextlib.suppress(sqlite3.Error):
                 connection = self._open()
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?)", learned)

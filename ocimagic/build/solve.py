@@ -6,51 +6,43 @@ out of the one before; at last commit.  A step that was done before is not done 
 
 from __future__ import annotations
 
-import json
+import threading
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ocimagic.build.base import BaseImage, Bases, Pull
+from ocimagic.build.base import Bases, Pull
 from ocimagic.build.bench import Bench, check
-from ocimagic.build.cache import Made, Slot, StepCache, cache_key, now
+from ocimagic.build.cache import StepCache, now
 from ocimagic.build.commit import commit
-from ocimagic.build.config_steps import applied
 from ocimagic.build.content import HashCache
 from ocimagic.build.context import Context
-from ocimagic.build.copy import copy_step
-from ocimagic.build.history import created_by
 from ocimagic.build.limits import refuse_unbuilt
 from ocimagic.build.output import write_output
-from ocimagic.build.state import Origin, StageState
-from ocimagic.build.workdir import workdir_step
+from ocimagic.build.stage import StageRun
+from ocimagic.build.together import Stop, run_together
 from ocimagic.dockerfile import instructions as ins
 from ocimagic.dockerfile.lint import CheckOptions, lint
 from ocimagic.dockerfile.parse import parse, parse_triggers
 from ocimagic.dockerfile.plan import PlatformArgs, plan
-from ocimagic.dockerfile.resolve import ImageBase, ScratchBase, StageBase
-from ocimagic.dockerfile.scope import Scope
-from ocimagic.errors import BuildFailed, InvalidOption, InvalidReference, StepFailed
-from ocimagic.model.event import Notice, OnEvent, StepDone, StepStarted, ignore
+from ocimagic.dockerfile.resolve import ImageBase, StageBase
+from ocimagic.errors import BuildFailed, InvalidOption, InvalidReference
+from ocimagic.model.event import Event, Notice, OnEvent, ignore
 from ocimagic.model.result import BuildChecked, BuildResult, BuildStep, BuildWarning
-from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig
 from ocimagic.spec.platform import host_platform
 from ocimagic.spec.reference import Reference
-from ocimagic.transfer.layer import layers_of
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Mapping, Sequence
 
+    from ocimagic.build.state import StageState
     from ocimagic.dockerfile.parse import Dockerfile
     from ocimagic.dockerfile.plan import Plan
-    from ocimagic.dockerfile.resolve import Base, PlannedStage
-    from ocimagic.dockerfile.source import SourceRange
+    from ocimagic.dockerfile.resolve import PlannedStage
     from ocimagic.model.options import BuildOptions
     from ocimagic.registry.transport import Transport
     from ocimagic.store.store import Store
-    from ocimagic.transfer.layer import Layer
     from ocimagic.transfer.unpack import Unpacker
 
 _HASHES = "hashes.sqlite"
@@ -107,8 +99,9 @@ class Builder:
         hashes = HashCache(self._store.home.own / _HASHES, partial(check, cancelled))
         with self._store.in_use():
             try:
-                bench = self._bench(options, hashes, on_event, cancelled)
-                job = _Build(bench, self._pull, dockerfile)
+                stop = Stop(cancelled)
+                bench = self._bench(options, hashes, _in_turn(on_event), stop)
+                job = _Build(bench, self._pull, dockerfile, stop)
                 state = job.run()
                 bench.check_cancelled()
                 done = commit(bench, state, tags)
@@ -144,7 +137,7 @@ class Builder:
         options: BuildOptions,
         hashes: HashCache,
         on_event: OnEvent,
-        cancelled: threading.Event | None,
+        cancelled: threading.Event,
     ) -> Bench:
         context = None
         if options.context is not None:
@@ -181,6 +174,17 @@ def _dated(options: BuildOptions) -> BuildOptions:
     return replace(options, timestamp=int(said))
 
 
+def _in_turn(on_event: OnEvent) -> OnEvent:
+    """Let a listener hear of one event at a time, whichever stage it is of."""
+    lock = threading.Lock()
+
+    def tell(event: Event) -> None:
+        with lock:
+            on_event(event)
+
+    return tell
+
+
 def _tag(text: str) -> Reference:
     reference = Reference.parse(text)
     if reference.digest:
@@ -215,9 +219,9 @@ class _Build:
     bench: Bench
     pull: Pull
     dockerfile: Dockerfile
+    stop: Stop
     steps: list[BuildStep] = field(default_factory=list)
     states: dict[int, StageState] = field(default_factory=dict)
-    total: int = 0
 
     def run(self) -> StageState:
         """Build all stages the target needs and return the target's last state."""
@@ -227,9 +231,26 @@ class _Build:
         for name in planned.unused_build_args:
             text = f"build argument {name} is not used: no ARG {name} in the Dockerfile"
             self.bench.on_event(Notice(text))
-        self.total = sum(1 + len(stage.instructions) for stage in planned.stages)
-        for stage in planned.stages:
-            self.states[stage.index] = self._stage(planned, stage, bases)
+        lengths = [1 + len(stage.instructions) for stage in planned.stages]
+        first = dict(zip((each.index for each in planned.stages), _sums(lengths), strict=True))
+
+        def work(stage: PlannedStage) -> None:
+            run = StageRun(
+                # Each has its own place in the cache, and in the file.
+                bench=replace(self.bench, cache=self.bench.cache.beside()),
+                planned=planned,
+                stage=stage,
+                bases=bases,
+                states=self.states,
+                first=first[stage.index],
+                total=sum(lengths),
+            )
+            state = run.state()
+            self.steps += run.steps
+            self.states[stage.index] = state
+
+        run_together(planned.stages, work, self.stop)
+        self.steps.sort(key=lambda step: step.number)
         return self.states[planned.target.index]
 
     # -- what to do ------------------------------------------------------------
@@ -289,167 +310,7 @@ class _Build:
         stages[stage.index] = replace(old, instructions=fired + old.instructions)
         self.dockerfile = replace(self.dockerfile, stages=tuple(stages))
 
-    # -- doing it --------------------------------------------------------------
 
-    def _stage(self, planned: Plan, stage: PlannedStage, bases: Bases) -> StageState:
-        started = self._begin(stage, stage.source)
-        state, cached = self._from(planned, stage, bases)
-        self._end(started, cached=cached, made=None)
-        for instruction in stage.instructions:
-            started = self._begin(stage, instruction.source)
-            expanded = state.scope.expanded(instruction)
-            refuse_unbuilt([expanded], self.bench.options)
-            after = applied(state, expanded)
-            try:
-                made, cached = self._perform(stage, state, after, expanded, bases)
-            except StepFailed as err:
-                self._keep_for_a_look(state, err)
-                raise
-            text = created_by(state, expanded)
-            layer = made.layer if made else None
-            if made and layer:
-                state = after.with_layer(layer, made.created, text)
-            else:
-                state = after.with_line(text)
-            self._end(started, cached=cached, made=made)
-        return state
-
-    def _keep_for_a_look(self, state: StageState, failure: StepFailed) -> None:
-        """Make an image of what a step was to work on, so that one can try it by hand."""
-        if state.layers:
-            image_id = commit(self.bench, state, ()).manifest.config.digest
-            failure.image_id = image_id
-            hint = f"{failure.hint}; " if failure.hint else ""
-            failure.hint = f"{hint}look inside: %container_run -it --rm {image_id.short} sh"
-
-    def _from(self, planned: Plan, stage: PlannedStage, bases: Bases) -> tuple[StageState, bool]:
-        """Return the state right after FROM, and whether nothing had to be pulled."""
-        match stage.base:
-            case StageBase(index=index):
-                parent = self.states[index]
-                config = replace(parent.config, on_build=())
-                scope = Scope.of_stage(planned, env=config.env, parent=parent.scope)
-                return replace(parent, config=config, scope=scope, has_own_cmd=False), True
-            case ImageBase():
-                base = bases.image(stage.base, stage.source)
-                return self._on_image(planned, base), not base.pulled
-            case ScratchBase():
-                config = _with_path(ContainerConfig(working_dir="/"))
-                state = StageState(
-                    config=config,
-                    scope=Scope.of_stage(planned, env=config.env),
-                    platform=self.bench.options.platform or host_platform(),
-                    origin=Origin(),
-                )
-                return state, True
-
-    def _on_image(self, planned: Plan, base: BaseImage) -> StageState:
-        image = base.image
-        config = _with_path(replace(image.config.config, on_build=()))
-        return StageState(
-            config=config,
-            scope=Scope.of_stage(planned, env=config.env),
-            platform=image.config.platform,
-            origin=base.origin,
-            author=image.config.author,
-            layers=tuple(layers_of(image)),
-        )
-
-    def _perform(
-        self,
-        stage: PlannedStage,
-        before: StageState,
-        after: StageState,
-        instruction: ins.Instruction,
-        bases: Bases,
-    ) -> tuple[Made | None, bool]:
-        """Do what an instruction does to files; return what it made and whether it was cached."""
-        match instruction:
-            case ins.Run():
-                from ocimagic.build.run_step import run_step
-
-                def layers_of(name: str) -> Sequence[Layer]:
-                    return self._layers_of(stage.sources[name], instruction.source, bases)
-
-                return run_step(self.bench, before, instruction, len(self.steps) + 1, layers_of)
-            case ins.Copy(from_stage=str(name)):
-                layers = self._layers_of(stage.sources[name], instruction.source, bases)
-                return copy_step(self.bench, before, instruction, layers)
-            case ins.Copy() | ins.Add():
-                return copy_step(self.bench, before, instruction)
-            case ins.Workdir():
-                return workdir_step(self.bench, after, instruction.source)
-            case _:
-                return None, self._seen(before, after, instruction)
-
-    def _layers_of(self, base: Base, source: SourceRange, bases: Bases) -> Sequence[Layer]:
-        match base:
-            case StageBase(index=index):
-                return self.states[index].layers
-            case ImageBase():
-                return layers_of(bases.image(base, source).image)
-            case ScratchBase():
-                return ()
-
-    def _seen(self, before: StageState, after: StageState, instruction: ins.Instruction) -> bool:
-        """Say whether a line of the config was there in an earlier build, as files would be."""
-        key = cache_key(
-            "config",
-            below=after.chain_id,
-            config=after.config.to_json(),
-            text=created_by(before, instruction),
-        )
-        needs = [layer.diff_id for layer in after.layers]
-        return self.bench.cache.seen(key, needs, self.bench.began)
-
-    # -- telling ---------------------------------------------------------------
-
-    def _begin(self, stage: PlannedStage, source: SourceRange) -> tuple[StepStarted, float]:
-        self.bench.check_cancelled()
-        started = StepStarted(
-            number=len(self.steps) + 1,
-            total=self.total,
-            stage=stage.name or str(stage.index),
-            text=source.logical,
-            line=source.start_line,
-        )
-        self.bench.on_event(started)
-        place = (
-            f"{started.stage} {len([each for each in self.steps if each.stage == started.stage])}"
-        )
-        is_anew = started.stage in self.bench.options.no_cache_of
-        self.bench.cache.begin(Slot(self._series, place, started.text), anew=is_anew)
-        return started, time.monotonic()
-
-    def _end(self, begun: tuple[StepStarted, float], *, cached: bool, made: Made | None) -> None:
-        started, at = begun
-        layer = made.layer if made else None
-        step = BuildStep(
-            number=started.number,
-            stage=started.stage,
-            text=started.text,
-            line=started.line,
-            cached=cached,
-            seconds=time.monotonic() - at,
-            layer=layer.diff_id if layer else None,
-            size_bytes=layer.tar_bytes if layer else 0,
-            why="" if cached else self.bench.cache.why(),
-        )
-        self.steps.append(step)
-        done = StepDone(
-            step.number, step.cached, step.seconds, step.layer, step.size_bytes, step.why
-        )
-        self.bench.on_event(done)
-
-    @property
-    def _series(self) -> str:
-        """Tell builds of this Dockerfile from those of others."""
-        options = self.bench.options
-        return json.dumps([options.tags[:1], options.context, options.dockerfile_name])
-
-
-def _with_path(config: ContainerConfig) -> ContainerConfig:
-    """Give an image without PATH docker's."""
-    if "PATH" in config.environment():
-        return config
-    return replace(config, env=(*config.env, f"PATH={DEFAULT_PATH}"))
+def _sums(lengths: Sequence[int]) -> list[int]:
+    """Return where each begins when they follow one another, from 1."""
+    return [1 + sum(lengths[:number]) for number in range(len(lengths))]

@@ -1,0 +1,224 @@
+"""One stage of a build at work: instruction by instruction, each making a new state.
+
+Stages may run side by side: what they share is told in ``StageRun``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ocimagic.build.cache import Made, Slot, cache_key
+from ocimagic.build.commit import commit
+from ocimagic.build.config_steps import applied
+from ocimagic.build.copy import copy_step
+from ocimagic.build.history import created_by
+from ocimagic.build.limits import refuse_unbuilt
+from ocimagic.build.state import Origin, StageState
+from ocimagic.build.workdir import workdir_step
+from ocimagic.dockerfile import instructions as ins
+from ocimagic.dockerfile.resolve import ImageBase, ScratchBase, StageBase
+from ocimagic.dockerfile.scope import Scope
+from ocimagic.errors import StepFailed
+from ocimagic.model.event import StepDone, StepStarted
+from ocimagic.model.result import BuildStep
+from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig
+from ocimagic.spec.platform import host_platform
+from ocimagic.transfer.layer import layers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ocimagic.build.base import BaseImage, Bases
+    from ocimagic.build.bench import Bench
+    from ocimagic.dockerfile.plan import Plan
+    from ocimagic.dockerfile.resolve import Base, PlannedStage
+    from ocimagic.dockerfile.source import SourceRange
+    from ocimagic.transfer.layer import Layer
+
+
+@dataclass(slots=True, kw_only=True)
+class StageRun:
+    """One stage under way.
+
+    Attributes:
+        bench: of this build, with a cache of this stage.
+        states: of stages that are done, those this one needs among them.
+        first: number of its first step.
+        total: of all stages' steps.
+        steps: that are done.
+    """
+
+    bench: Bench
+    planned: Plan
+    stage: PlannedStage
+    bases: Bases
+    states: Mapping[int, StageState]
+    first: int
+    total: int
+    steps: list[BuildStep] = field(default_factory=list)
+
+    def state(self) -> StageState:
+        """Do all instructions and return what they come to."""
+        started = self._begin(self.stage.source)
+        state, cached = self._from()
+        self._end(started, cached=cached, made=None)
+        for instruction in self.stage.instructions:
+            started = self._begin(instruction.source)
+            expanded = state.scope.expanded(instruction)
+            refuse_unbuilt([expanded], self.bench.options)
+            after = applied(state, expanded)
+            try:
+                made, cached = self._perform(state, after, expanded)
+            except StepFailed as err:
+                self._keep_for_a_look(state, err)
+                raise
+            text = created_by(state, expanded)
+            layer = made.layer if made else None
+            if made and layer:
+                state = after.with_layer(layer, made.created, text)
+            else:
+                state = after.with_line(text)
+            self._end(started, cached=cached, made=made)
+        return state
+
+    def _keep_for_a_look(self, state: StageState, failure: StepFailed) -> None:
+        """Make an image of what a step was to work on, so that one can try it by hand."""
+        if state.layers:
+            image_id = commit(self.bench, state, ()).manifest.config.digest
+            failure.image_id = image_id
+            hint = f"{failure.hint}; " if failure.hint else ""
+            failure.hint = f"{hint}look inside: %container_run -it --rm {image_id.short} sh"
+
+    def _from(self) -> tuple[StageState, bool]:
+        """Return the state right after FROM, and whether nothing had to be pulled."""
+        planned = self.planned
+        match self.stage.base:
+            case StageBase(index=index):
+                parent = self.states[index]
+                config = replace(parent.config, on_build=())
+                scope = Scope.of_stage(planned, env=config.env, parent=parent.scope)
+                return replace(parent, config=config, scope=scope, has_own_cmd=False), True
+            case ImageBase() as asked:
+                base = self.bases.image(asked, self.stage.source)
+                return self._on_image(base), not base.pulled
+            case ScratchBase():
+                config = _with_path(ContainerConfig(working_dir="/"))
+                state = StageState(
+                    config=config,
+                    scope=Scope.of_stage(planned, env=config.env),
+                    platform=self.bench.options.platform or host_platform(),
+                    origin=Origin(),
+                )
+                return state, True
+
+    def _on_image(self, base: BaseImage) -> StageState:
+        image = base.image
+        config = _with_path(replace(image.config.config, on_build=()))
+        return StageState(
+            config=config,
+            scope=Scope.of_stage(self.planned, env=config.env),
+            platform=image.config.platform,
+            origin=base.origin,
+            author=image.config.author,
+            layers=tuple(layers_of(image)),
+        )
+
+    def _perform(
+        self, before: StageState, after: StageState, instruction: ins.Instruction
+    ) -> tuple[Made | None, bool]:
+        """Do what an instruction does to files; return what it made and whether it was cached."""
+        match instruction:
+            case ins.Run():
+                from ocimagic.build.run_step import run_step
+
+                def layers_of(name: str) -> Sequence[Layer]:
+                    return self._layers_of(self.stage.sources[name], instruction.source)
+
+                return run_step(self.bench, before, instruction, self._number, layers_of)
+            case ins.Copy(from_stage=str(name)):
+                layers = self._layers_of(self.stage.sources[name], instruction.source)
+                return copy_step(self.bench, before, instruction, layers)
+            case ins.Copy() | ins.Add():
+                return copy_step(self.bench, before, instruction)
+            case ins.Workdir():
+                return workdir_step(self.bench, after, instruction.source)
+            case _:
+                return None, self._seen(before, after, instruction)
+
+    def _layers_of(self, base: Base, source: SourceRange) -> Sequence[Layer]:
+        match base:
+            case StageBase(index=index):
+                return self.states[index].layers
+            case ImageBase():
+                return layers_of(self.bases.image(base, source).image)
+            case ScratchBase():
+                return ()
+
+    def _seen(self, before: StageState, after: StageState, instruction: ins.Instruction) -> bool:
+        """Say whether a line of the config was there in an earlier build, as files would be."""
+        key = cache_key(
+            "config",
+            below=after.chain_id,
+            config=after.config.to_json(),
+            text=created_by(before, instruction),
+        )
+        needs = [layer.diff_id for layer in after.layers]
+        return self.bench.cache.seen(key, needs, self.bench.began)
+
+    # -- telling ---------------------------------------------------------------
+
+    def _begin(self, source: SourceRange) -> tuple[StepStarted, float]:
+        self.bench.check_cancelled()
+        started = StepStarted(
+            number=self._number,
+            total=self.total,
+            stage=self.stage.name or str(self.stage.index),
+            text=source.logical,
+            line=source.start_line,
+        )
+        self.bench.on_event(started)
+        place = f"{started.stage} {len(self.steps)}"
+        is_anew = started.stage in self.bench.options.no_cache_of
+        self.bench.cache.begin(Slot(self._series, place, started.text), anew=is_anew)
+        return started, time.monotonic()
+
+    def _end(self, begun: tuple[StepStarted, float], *, cached: bool, made: Made | None) -> None:
+        started, at = begun
+        layer = made.layer if made else None
+        step = BuildStep(
+            number=started.number,
+            stage=started.stage,
+            text=started.text,
+            line=started.line,
+            cached=cached,
+            seconds=time.monotonic() - at,
+            layer=layer.diff_id if layer else None,
+            size_bytes=layer.tar_bytes if layer else 0,
+            why="" if cached else self.bench.cache.why(),
+        )
+        self.steps.append(step)
+        done = StepDone(
+            step.number, step.cached, step.seconds, step.layer, step.size_bytes, step.why
+        )
+        self.bench.on_event(done)
+
+    @property
+    def _number(self) -> int:
+        """Return the number of the step that is under way, or about to begin."""
+        return self.first + len(self.steps)
+
+    @property
+    def _series(self) -> str:
+        """Tell builds of this Dockerfile from those of others."""
+        options = self.bench.options
+        return json.dumps([options.tags[:1], options.context, options.dockerfile_name])
+
+
+def _with_path(config: ContainerConfig) -> ContainerConfig:
+    """Give an image without PATH docker's."""
+    if "PATH" in config.environment():
+        return config
+    return replace(config, env=(*config.env, f"PATH={DEFAULT_PATH}"))
