@@ -98,14 +98,16 @@ def keeper_memory(root: Path, image: str, others: list[peers.Peer]) -> dict[str,
     with Engine(root, environment={}) as engine:
         mine = engine.containers.run(image, SLEEP, network="none", detach=True, name="weighed")
         directory = Path(engine.containers.inspect("weighed").log_path).parent
-    state = _at_rest(directory / "state.json")
-    found = {"ocimagic": sum(pss_bytes(state[key]) for key in ("shim_pid", "holder_pid"))}
-    for peer in others:
-        name = peer.call("run", "-d", "--network", "none", image, *SLEEP).strip()
-        found[peer.name] = sum(map(pss_bytes, pids_of(KEEPERS[peer.name], name)))
-        peer.call("rm", "-f", name)
-    with Engine(root, environment={}) as engine:
-        engine.containers.remove(mine.container_id, force=True)
+    try:
+        state = _at_rest(directory / "state.json")
+        found = {"ocimagic": sum(pss_bytes(state[key]) for key in ("shim_pid", "holder_pid"))}
+        for peer in others:
+            name = peer.call("run", "-d", "--network", "none", image, *SLEEP).strip()
+            found[peer.name] = sum(map(pss_bytes, pids_of(KEEPERS[peer.name], name)))
+            peer.call("rm", "-f", name)
+    finally:
+        with Engine(root, environment={}) as engine:
+            engine.containers.remove(mine.container_id, force=True)
     return {who: float(size) for who, size in found.items()}
 
 

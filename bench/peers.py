@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
-import hashlib
 import json
 import os
 import shutil
@@ -29,7 +27,9 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "busybox": "busybox-static",
     "gcc": "gcc libc6-dev",
+    "curl": "curl",
 }
+Clocks = dict[str, float]  # seconds by the name of a clock
 RLIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
 
 
@@ -62,17 +62,44 @@ def measure(
 
     A way that returns a float has timed itself.  One turn of each goes before, uncounted.
     """
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(runs + 1):
+
+    def timed(way: Callable[[], object]) -> Clocks:
+        began = time.perf_counter()
+        own = way()
+        return {"": own if isinstance(own, float) else time.perf_counter() - began}
+
+    timers = {name: lambda way=way: timed(way) for name, way in ways.items()}
+    return measure_clocks(timers, runs, before)[""]
+
+
+def measure_clocks(
+    ways: dict[str, Callable[[], Clocks]],
+    runs: int,
+    before: Callable[[], None] | None = None,
+    uncounted: int = 1,
+) -> dict[str, dict[str, float]]:
+    """Do the same with ways that time themselves by several clocks; medians by clock and way."""
+    times: dict[str, dict[str, list[float]]] = {}
+    for turn in range(-uncounted, runs):
         for name, way in ways.items():
             if before:
                 before()
-            began = time.perf_counter()
-            own = way()
-            took = own if isinstance(own, float) else time.perf_counter() - began
-            if turn:
-                times[name].append(took)
-    return {name: statistics.median(each) for name, each in times.items()}
+            clocks = way()
+            for clock, seconds in clocks.items() if turn >= 0 else ():
+                times.setdefault(clock, {}).setdefault(name, []).append(seconds)
+    return {
+        clock: {name: statistics.median(each) for name, each in by.items()}
+        for clock, by in times.items()
+    }
+
+
+def clocked(work: Callable[[], object]) -> Clocks:
+    """Do work that writes: the seconds until it is done, and until it is on disk."""
+    began = time.perf_counter()
+    work()
+    ready = time.perf_counter() - began
+    os.sync()
+    return {"ready": ready, "on disk": time.perf_counter() - began}
 
 
 def settle() -> None:
@@ -105,15 +132,20 @@ class Peer:
             raise SystemExit(f"{self.name} {verb}: {done.stderr.decode()}")
         return done.stdout.decode()
 
-    def pull(self, image: str) -> float:
-        """Pull into a store without the image, run it once, and return the seconds."""
-        subprocess.run([*self.prefix, "rmi", "-f", image], capture_output=True, check=False)
+    def pull(self, image: str) -> Clocks:
+        """Pull into a store without the image and run it once."""
+        self.forget(image)
         settle()
-        began = time.perf_counter()
-        self.call("pull", image)
-        self.call("run", "--rm", "--network", "none", image, "true")
-        os.sync()
-        return time.perf_counter() - began
+
+        def pull() -> None:
+            self.call("pull", image)
+            self.call("run", "--rm", "--network", "none", image, "true")
+
+        return clocked(pull)
+
+    def forget(self, image: str) -> None:
+        """Take an image away, if it is there."""
+        subprocess.run([*self.prefix, "rmi", "-f", image], capture_output=True, check=False)
 
 
 @contextlib.contextmanager
@@ -158,6 +190,15 @@ def podman(scratch: Path) -> Peer | None:
     return Peer("podman", prefix, run_options=RLIMITS)
 
 
+def clear(scratch: Path) -> None:
+    """Take the bench's directory away; podman leaves a mount there after a run that failed."""
+    places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in reversed(places):
+        if Path(place).is_relative_to(scratch):
+            subprocess.run(["umount", place], check=False)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
 def runc_bundle(scratch: Path) -> Path | None:
     """Make a ready bundle that runs ``true`` in its own network namespace."""
     runc, busybox = find("runc"), find("busybox")
@@ -180,9 +221,9 @@ def run_bundle(bundle: Path) -> None:
 
 
 @contextlib.contextmanager
-def registry(scratch: Path) -> Iterator[str]:
-    """Start Debian's registry with a Debian root and a busybox in it; yields host:port."""
-    for needed in ("docker-registry", "skopeo", "mmdebstrap", "busybox"):
+def registry(scratch: Path) -> Iterator[Registry]:
+    """Start Debian's registry, with nothing in it."""
+    for needed in ("docker-registry", "skopeo"):
         if not find(needed):
             raise SystemExit(f"the bench needs {needed}: apt-get install {PACKAGES[needed]}")
     with socket.socket() as probe:
@@ -200,24 +241,41 @@ def registry(scratch: Path) -> Iterator[str]:
     command = [find("docker-registry"), "serve", str(base / "config.yml")]
     with (base / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=clean)
-    host = f"127.0.0.1:{port}"
     try:
-        for name, tar in (("debian", debian(base)), ("busybox", busybox_root(base))):
-            layout(base / name, tar)
-            source = f"oci:{base / name}:latest"
-            command = [
-                "skopeo",
-                "copy",
-                "-q",
-                "--preserve-digests",
-                "--dest-tls-verify=false",
-                source,
-            ]
-            subprocess.run([*command, f"docker://{host}/{name}:latest"], check=True)
-        yield host
+        await_port(port)
+        yield Registry(f"127.0.0.1:{port}", server.pid)
     finally:
         server.terminate()
         server.wait(10)
+
+
+def await_port(port: int, patience_s: float = 10.0) -> None:
+    """Wait until somebody listens on a port of this machine."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry that runs: its host:port and its process."""
+
+    host: str
+    pid: int
+
+    def push(self, layout: Path, name: str) -> str:
+        """Push the image of an OCI layout; return its name there."""
+        command = ["skopeo", "copy", "-q", "--preserve-digests", "--dest-tls-verify=false"]
+        target = f"docker://{self.host}/{name}:latest"
+        subprocess.run([*command, f"oci:{layout}:latest", target], check=True)
+        return f"{self.host}/{name}"
 
 
 def debian(base: Path) -> bytes:
@@ -226,6 +284,8 @@ def debian(base: Path) -> bytes:
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / "debian.tar"
     if not path.exists():
+        if not find("mmdebstrap"):
+            raise SystemExit("the bench needs mmdebstrap: apt-get install mmdebstrap")
         print("making a Debian root with mmdebstrap")
         command = ["mmdebstrap", "--variant=minbase", "--quiet", "bookworm", str(base / "d.tar")]
         subprocess.run(command, check=True)
@@ -242,37 +302,3 @@ def busybox_root(base: Path) -> bytes:
         (root / "bin" / name).symlink_to("busybox")
     command = ["tar", "-C", str(root), "--owner=0", "--group=0", "-cf", "-", "."]
     return subprocess.run(command, capture_output=True, check=True).stdout
-
-
-def layout(path: Path, tar: bytes) -> None:
-    """Write an OCI image layout with one gzip layer."""
-    blobs = path / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-
-    def put(content: bytes) -> tuple[str, int]:
-        name = hashlib.sha256(content).hexdigest()
-        (blobs / name).write_bytes(content)
-        return f"sha256:{name}", len(content)
-
-    def described(media: str, content: bytes) -> dict[str, object]:
-        digest, size = put(content)
-        kind = f"application/vnd.oci.image.{media}"
-        return {"mediaType": kind, "digest": digest, "size": size}
-
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    config = {
-        "os": "linux",
-        "architecture": machine,
-        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]},
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(tar).hexdigest()]},
-    }
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": described("config.v1+json", json.dumps(config).encode()),
-        "layers": [described("layer.v1.tar+gzip", gzip.compress(tar, 6, mtime=0))],
-    }
-    entry = described("manifest.v1+json", json.dumps(manifest).encode())
-    entry["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
-    (path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
-    (path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')

@@ -10,42 +10,26 @@ Writes ``bench/latest.json`` and adds a line to ``bench/history.csv``.
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
-import platform
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 
 import containers
 import images
+import made
+import memory
 import peers
+import pulls
+import serving
 from peers import measure
+from report import report
 
 from ocimagic import Engine
 from ocimagic.model.options import BuildOptions
 
-HERE = Path(__file__).parent
-TARGETS = {
-    "run: docker": 1 / 15,
-    "run: podman": 0.2,
-    "run: runc": 0.5,
-    "run: C": 3.0,
-    "exec: docker": 0.1,
-    "hundred: docker": 0.2,
-    "pull: docker": 0.6,
-    "pull: podman": 0.6,
-    "cached build: docker": 0.1,
-    "push: docker": 0.7,
-    "save: docker": 0.7,
-    "load: docker": 0.7,
-}
 DOCKERFILE = """FROM {base}
 WORKDIR /srv
 COPY files /srv/files
@@ -63,11 +47,12 @@ def main() -> int:
     asked = options.parse_args()
     with ExitStack() as stack:
         scratch = Path(asked.scratch or tempfile.mkdtemp(prefix="ocimagic-bench-", dir="/var/tmp"))
-        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        stack.callback(peers.clear, scratch)
         bench = Bench(scratch, asked.runs, asked.pulls, stack)
         results = bench.run()
-        memory = bench.memory()
-    report(results, memory)
+        weights = bench.memory()
+        rises = memory.rises(scratch)
+    report(results, weights, rises, bench.notes)
     return 0
 
 
@@ -77,12 +62,17 @@ class Bench:
     def __init__(self, scratch: Path, runs: int, pulls: int, stack: ExitStack) -> None:
         self.scratch, self.runs, self.pulls = scratch, runs, pulls
         peers.install()
-        self.registry = stack.enter_context(peers.registry(scratch))
+        self.server = stack.enter_context(peers.registry(scratch))
+        self.registry = self.server.host
         self.docker = stack.enter_context(peers.docker(scratch))
         self.podman = peers.podman(scratch)
         self.others = [peer for peer in (self.docker, self.podman) if peer]
-        self.busybox = f"{self.registry}/busybox"
-        self.debian = f"{self.registry}/debian"
+        self.roots = {"debian": peers.debian(scratch), "busybox": peers.busybox_root(scratch)}
+        blobs = {name: made.of_tar(scratch / name, tar) for name, tar in self.roots.items()}
+        self.busybox = self.server.push(scratch / "busybox", "busybox")
+        self.debian = self.server.push(scratch / "debian", "debian")
+        self.layer = blobs["debian"]
+        self.notes: list[str] = []
         self.engine = stack.enter_context(Engine(scratch / "ours", environment={}))
 
     def run(self) -> dict[str, dict[str, float]]:
@@ -91,8 +81,9 @@ class Bench:
             "run": self.run_times() | containers.yardstick(self.scratch),
             "exec": containers.exec_times(self.engine, self.busybox, self.others, self.runs),
             "hundred": containers.hundred_times(self.engine, self.busybox, self.others),
-            "pull": self.pull_times(),
         }
+        results |= self.pull_times()
+        results |= self.serve_times()
         results |= self.image_times()  # before a build stands on Debian and keeps its layer
         return results | {"cached build": self.build_times(), "import": self.import_times()}
 
@@ -131,23 +122,22 @@ class Bench:
             ways["runc"] = lambda: peers.run_bundle(bundle)
         return measure(ways, self.runs)
 
-    def pull_times(self) -> dict[str, float]:
-        """Pull Debian into an empty store until its first container has run, on a synced disk."""
-        ways = {"ocimagic": self.pull_ours}
-        for peer in self.others:
-            ways[peer.name] = lambda peer=peer: peer.pull(self.debian)
-        return measure(ways, self.pulls, before=peers.settle)
+    def pull_times(self) -> dict[str, dict[str, float]]:
+        """Pull images of three shapes into empty stores."""
+        work = pulls.Pulls(self.scratch, self.server, self.others, (self.debian, self.layer))
+        results = work.one_layer(self.pulls)
+        results |= work.many_layers(self.roots["debian"], max(1, self.pulls - 2))
+        results |= work.large(self.roots["busybox"], max(1, self.pulls - 3))
+        self.notes += work.notes
+        return results
 
-    def pull_ours(self) -> float:
-        """Pull into a data root of its own; return the seconds."""
-        root = Path(tempfile.mkdtemp(dir=self.scratch))
-        with Engine(root, environment={}) as engine:
-            began = time.perf_counter()
-            engine.images.pull(self.debian)
-            done = engine.containers.run(self.debian, ["true"], network="none", remove=True)
-            seconds = time.perf_counter() - began
-            assert done.exit_code == 0
-        return seconds
+    def serve_times(self) -> dict[str, dict[str, float]]:
+        """Let fifty clients pull at once, from our registry and from Debian's."""
+        figures = serving.serving_figures(self.scratch, self.server)
+        self.notes += serving.lines(figures)
+        return {
+            what: {who: each.seconds for who, each in by.items()} for what, by in figures.items()
+        }
 
     def build_times(self) -> dict[str, float]:
         """Build five steps again with nothing changed."""
@@ -187,43 +177,6 @@ class Bench:
             return float(done.stderr.split()[-1])
 
         return measure({"load_ext": once}, 5)
-
-
-def report(results: dict[str, dict[str, float]], memory: dict[str, float]) -> None:
-    """Print a table, write the JSON and add to the history."""
-    ratios = {
-        f"{what}: {who}": times["ocimagic"] / seconds
-        for what, times in results.items()
-        for who, seconds in times.items()
-        if who != "ocimagic" and "ocimagic" in times
-    }
-    for what, times in results.items():
-        print(f"{what:14}" + "   ".join(f"{who} {s * 1000:.1f} ms" for who, s in times.items()))
-    print(
-        "memory beside one container: "
-        + "   ".join(f"{w} {b / 1e6:.1f} MB" for w, b in memory.items())
-    )
-    for name, ratio in ratios.items():
-        target = TARGETS.get(name)
-        verdict = ""
-        if target is not None:
-            verdict = f"target {target:.3g}: {'met' if ratio <= target else 'MISSED'}"
-        print(f"{name:24} {ratio:6.3f}  {verdict}")
-    if left := peers.missing():
-        print("left out, because not installed: " + ", ".join(left))
-    latest = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors, Linux {platform.release()}",
-        "seconds": results,
-        "ratios": ratios,
-        "memory_bytes": memory,
-        "targets": TARGETS,
-    }
-    (HERE / "latest.json").write_text(json.dumps(latest, indent=2) + "\n")
-    with (HERE / "history.csv").open("a", newline="") as file:
-        writer = csv.writer(file)
-        for name, ratio in ratios.items():
-            writer.writerow([latest["when"], name, f"{ratio:.4f}", TARGETS.get(name, "")])
 
 
 if __name__ == "__main__":

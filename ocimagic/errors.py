@@ -410,6 +410,7 @@ class StepFailed(BuildFailed):
         super().__init__(what, why=why, hint=hint, where=where)
         self.command_exit_code = command_exit_code
         self.tail = tuple(tail)
+        self.image_id = ""  # what the step was to work on, for those who want to look inside
 
 
 _MAX_FIELD = 4096  # characters

@@ -61,6 +61,12 @@ class Bench:
     web: Callable[[], Transport] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def dated(self) -> dict[str, int]:
+        """Return the part of a cache key that times in layers are: none if they are the clock's."""
+        stamp = self.options.timestamp
+        return {} if stamp is None else {"timestamp": stamp}
+
     def check_cancelled(self) -> None:
         """Raise if the user wants no more of it.
 

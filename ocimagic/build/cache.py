@@ -13,23 +13,40 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ocimagic.build.why import changed_text, explain
 from ocimagic.spec.codec import rfc3339
 from ocimagic.spec.digest import Digest
 from ocimagic.store.images import LayerRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ocimagic.store.store import Store
 
 _VERSION = 1
+_EXPLAINED = ("run", "copy", "workdir", "config")
+NO_CACHE = "--no-cache"
 
 
-def cache_key(kind: str, **parts: object) -> Digest:
+class Key(Digest):
+    """The name of a step, which knows what it was made of.
+
+    Attributes:
+        kind: of step.
+        parts: JSON values.
+    """
+
+    kind: str
+    parts: Mapping[str, object]
+
+
+def cache_key(kind: str, **parts: object) -> Key:
     """Name a step by everything that goes into it; ``parts`` are JSON values."""
     # Escaped, since names of files may hold bytes that are no text.
     text = json.dumps([_VERSION, kind, parts], sort_keys=True, separators=(",", ":"))
-    return Digest.of(text.encode())
+    key = Key(Digest.of(text.encode()))
+    key.kind, key.parts = kind, parts
+    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,27 @@ class Made:
     created: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a step stands in the file it is built from.
+
+    Attributes:
+        series: what tells this Dockerfile from others.
+        place: stage and number.
+        text: of the instruction.
+    """
+
+    series: str
+    place: str
+    text: str
+
+    @property
+    def names(self) -> tuple[Digest, Digest]:
+        """Return keys of what was there the last time: by text, and by place."""
+        text = cache_key("slot", series=self.series, text=self.text)
+        return text, cache_key("slot", series=self.series, place=self.place)
+
+
 class StepCache:
     """Looks steps up and remembers them.
 
@@ -56,10 +94,49 @@ class StepCache:
     def __init__(self, store: Store, *, enabled: bool) -> None:
         self._store = store
         self._enabled = enabled
+        self._slot: Slot | None = None
+        self._missed: Key | None = None
+        self._anew = not enabled
+
+    def begin(self, slot: Slot, *, anew: bool = False) -> None:
+        """Say which instruction the next look-ups are for, and if they are to find nothing."""
+        self._slot, self._missed, self._anew = slot, None, anew or not self._enabled
+
+    @property
+    def is_anew(self) -> bool:
+        """Say whether the instruction is to be done anew whatever is known."""
+        return self._anew
+
+    def why(self) -> str:
+        """Say why the instruction was not found, and remember what it was made of.
+
+        Nothing is said of one that was never built before.
+        """
+        key, slot = self._missed, self._slot
+        if key is None or slot is None:
+            return ""
+        by_text, by_place = slot.names
+        last = self._store.steps.last(by_text)
+        there = self._store.steps.last(by_place)
+        document = {"kind": key.kind, "parts": key.parts, "text": slot.text}
+        self._store.steps.put_last((by_text, by_place), document)
+        if self._anew:
+            return NO_CACHE
+        if last is not None and last["kind"] == key.kind:
+            return explain(_parts(last), _parts(document))
+        if there is not None and there["text"] != slot.text:
+            return changed_text(str(there["text"]))
+        return ""
 
     def find(self, key: Digest) -> Made | None:
         """Return what was made under a key, if it is still here whole."""
-        document = self._store.steps.find(key) if self._enabled else None
+        found = self._find(key)
+        if found is None and isinstance(key, Key) and key.kind in _EXPLAINED:
+            self._missed = key
+        return found
+
+    def _find(self, key: Digest) -> Made | None:
+        document = None if self._anew else self._store.steps.find(key)
         if document is None:
             return None
         created = datetime.fromisoformat(str(document["created"]))
@@ -89,6 +166,13 @@ class StepCache:
             return True
         self.remember(key, Made(None, now), needs)
         return False
+
+
+def _parts(document: Mapping[str, object]) -> Mapping[str, object]:
+    """Return parts as they come out of the database: tuples are lists there."""
+    parts = json.loads(json.dumps(document["parts"]))
+    assert isinstance(parts, dict)
+    return parts
 
 
 def now() -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ocimagic.build.cache import Made, cache_key, now
@@ -15,7 +16,6 @@ from ocimagic.spec.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from ocimagic.build.bench import Bench
     from ocimagic.build.state import StageState
@@ -39,25 +39,28 @@ def commit(bench: Bench, state: StageState, tags: Sequence[Reference]) -> Commit
     """
     labels = {**state.config.labels, **bench.options.labels}
     state = replace(state, config=replace(state.config, labels=labels))
-    created = _created(bench, state)
+    stamp = bench.options.timestamp
+    created = _created(bench, state) if stamp is None else datetime.fromtimestamp(stamp, UTC)
+    lines = _dated(state.made, created, all_of_them=stamp is not None)
     config = ImageConfig(
         platform=state.platform,
         created=created,
         author=state.author,
         config=state.config,
         diff_ids=tuple(layer.diff_id for layer in state.layers),
-        history=(*state.origin.history, *_dated(state.made, created)),
+        history=(*state.origin.history, *lines),
     ).encoded()
     blob = Descriptor(mediatype.OCI_CONFIG, config.image_id, len(config.raw))
     layers = [layer.blob for layer in state.layers]
-    manifest = Manifest.build(blob, layers, _annotations(state))
+    manifest = Manifest.build(blob, layers, _annotations(state) | dict(bench.options.annotations))
     if not _is_published(bench, manifest, tags):
         store = bench.store
         store.blobs.put(config.raw)
         store.blobs.put(manifest.raw)
-        store.sync()
+        store.syncing.blobs()
         store.images.add(manifest, [(tag, manifest.digest) for tag in tags])
         store.layout.publish()
+        store.syncing.soon()
     records = [bench.store.images.layer(layer.diff_id) for layer in state.layers]
     return Committed(manifest, sum(each.unpacked_bytes for each in records if each))
 
@@ -82,8 +85,13 @@ def _created(bench: Bench, state: StageState) -> datetime:
     return created
 
 
-def _dated(made: Sequence[HistoryEntry], created: datetime) -> list[HistoryEntry]:
-    return [entry if entry.created else replace(entry, created=created) for entry in made]
+def _dated(
+    made: Sequence[HistoryEntry], created: datetime, *, all_of_them: bool
+) -> list[HistoryEntry]:
+    return [
+        entry if entry.created and not all_of_them else replace(entry, created=created)
+        for entry in made
+    ]
 
 
 def _annotations(state: StageState) -> dict[str, str]:

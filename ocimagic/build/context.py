@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ocimagic.build.content import HashCache
 
 IGNORE_NAME = ".dockerignore"
+_EXECUTABLE, _PLAIN = 0o755, 0o644
 _MAX_LINKS = 40  # as the kernel
 _CHUNK = 1 << 20
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL)
@@ -54,13 +55,23 @@ class Context:
         dockerfile_name: ``NAME.dockerignore`` beside it wins over ``.dockerignore``; None is
             for a directory in which neither counts.
         hashes: knows the content of files that did not change.
+        mtime: seconds since 1970 that all files are said to be from; then their modes are
+            0755 or 0644 too, as git has them, for what a umask and a checkout left differs
+            from machine to machine.
 
     Raises:
         BuildFailed: it is no directory.
         BadInput: its .dockerignore cannot be understood.
     """
 
-    def __init__(self, directory: str, dockerfile_name: str | None, hashes: HashCache) -> None:
+    def __init__(
+        self,
+        directory: str,
+        dockerfile_name: str | None,
+        hashes: HashCache,
+        *,
+        mtime: int | None = None,
+    ) -> None:
         self.directory = os.path.realpath(directory)
         if not os.path.isdir(self.directory):
             raise BuildFailed(
@@ -68,6 +79,7 @@ class Context:
                 hint="name the directory that COPY and ADD read from",
             )
         self._hashes = hashes
+        self._mtime_ns = None if mtime is None else mtime * 1_000_000_000
         self.ignore_name, self._ignore = IGNORE_NAME, IgnoreRules()
         if dockerfile_name is not None:
             self._read_ignore(os.path.basename(dockerfile_name))
@@ -180,7 +192,11 @@ class Context:
         # Windows knows no x bit; docker gives it to everything, so that scripts run.
         mode = stat.S_IMODE(told.st_mode) if os.name == "posix" else 0o755
         size = told.st_size if kind is Kind.FILE else 0
-        return File(path, kind, mode, 0, 0, told.st_mtime_ns, size, link, identity)
+        mtime_ns = told.st_mtime_ns
+        if self._mtime_ns is not None:
+            mtime_ns = self._mtime_ns
+            mode = _EXECUTABLE if kind is Kind.DIR or mode & stat.S_IXUSR else _PLAIN
+        return File(path, kind, mode, 0, 0, mtime_ns, size, link, identity)
 
     def _visible(self, file: File) -> bool:
         if not self._ignore.rules or not self._ignore.excludes(file.path):

@@ -15,7 +15,7 @@ from ocimagic.build.config_steps import in_workdir
 from ocimagic.build.layer_file import LayerFile
 from ocimagic.build.owner import owner
 from ocimagic.build.placement import Placement
-from ocimagic.build.sources import Source, names_directory, sources_of
+from ocimagic.build.sources import LocalFiles, Source, names_directory, sources_of
 from ocimagic.dockerfile.chmod import Chmod
 from ocimagic.dockerfile.instructions import Add, Copy
 from ocimagic.errors import LayerRefused
@@ -55,7 +55,7 @@ def copy_step(
         DockerfileError: a source that is not there, or does not fit where it should go.
         BuildFailed: a source that cannot be read.
     """
-    definition = _definition(state, instruction)
+    definition = _definition(state, instruction) | bench.dated
     # The file system of another stage has a name already: equal name, equal files.
     quick = None
     if layers is not None:
@@ -65,7 +65,7 @@ def copy_step(
     tree = bench.context if layers is None else bench.files(layers)
     with ExitStack() as held:
         sources = sources_of(bench, instruction, tree, held)
-        key = cache_key("copy", **definition, files=[each.key() for each in sources])
+        key = cache_key("copy", **definition, **_content(sources))
         made = found = bench.cache.find(key)
         if made is None:
             made = Made(_CopyJob(bench, state, instruction).layer(sources), now())
@@ -90,6 +90,13 @@ def _definition(state: StageState, instruction: Copy | Add) -> dict[str, object]
         "unpack": instruction.unpack if isinstance(instruction, Add) else False,
         "parents": isinstance(instruction, Copy) and instruction.parents,
     }
+
+
+def _content(sources: Sequence[Source]) -> dict[str, object]:
+    """Return what the sources have, as ``why`` compares it."""
+    local = [each for source in sources if isinstance(source, LocalFiles) for each in source.key()]
+    fetched = [each.key() for each in sources if not isinstance(each, LocalFiles)]
+    return {"files": local, "fetched": fetched}
 
 
 def _stands_alone(instruction: Copy | Add) -> bool:
@@ -131,7 +138,7 @@ class _CopyJob:
         destination = placement.resolve(in_workdir(self.state, instruction.destination))
         for each, source in selected:
             self._place(each, source, placement, destination)
-        with LayerFile(self.bench.store) as layer:
+        with LayerFile(self.bench.store, self.bench.options.timestamp) as layer:
             for entry in placement.take():
                 layer.add(entry)
             self._write_files(layer)

@@ -37,6 +37,10 @@ class ImageFiles:
         found = self.merged.find(path)
         return _file(found) if found else None
 
+    def layer(self, number: int) -> Layer:
+        """Return a layer by its place, the lowest being 0."""
+        return self._layers[number]
+
     def children(self, directory: File) -> Sequence[File]:
         """List a directory."""
         return [_file(each) for each in self.merged.children(directory.path)]

@@ -24,11 +24,17 @@ _BUFFER = 1 << 20
 
 
 class LayerFile:
-    """One layer being written; leaving the with-block without ``finish`` takes it away."""
+    """One layer being written; leaving the with-block without ``finish`` takes it away.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        store: where.
+        clamp_mtime: seconds since 1970 that no time in the layer is later than.
+    """
+
+    def __init__(self, store: Store, clamp_mtime: int | None = None) -> None:
         self.toc: list[TocEntry] = []
         self._store = store
+        self._latest_ns = None if clamp_mtime is None else clamp_mtime * 1_000_000_000
         self._path = store.home.ingest / f"build-{os.getpid()}-{os.urandom(6).hex()}.tar"
         self._hasher = hashlib.sha256()
         with storage_errors(store.home.data):
@@ -54,6 +60,8 @@ class LayerFile:
         name = place.path + ("/" if entry.kind is Kind.DIR else "")
         # A size is what TarWriter holds the content to; only files have one.
         entry = entry._replace(name=name, size=entry.size if entry.kind is Kind.FILE else 0)
+        if self._latest_ns is not None:
+            entry = entry._replace(mtime_ns=min(entry.mtime_ns, self._latest_ns))
         offset = self._writer.add(entry, content)
         self.toc.append(toc_entry(entry._replace(offset=offset), place))
 

@@ -11,21 +11,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ocimagic.dockerfile.source import SourceRange
+    from ocimagic.model.options import BuildOptions
+
+INSECURE = "security.insecure"
 
 
-def refuse_unbuilt(instructions: Iterable[ins.Instruction]) -> None:
-    """Check that each instruction is one we can do.
+def refuse_unbuilt(instructions: Iterable[ins.Instruction], options: BuildOptions) -> None:
+    """Check that each instruction is one we can do, and may.
 
     Raises:
         NotBuiltYet: says which and where, and what to write instead.
+        DockerfileError: it asks for what was not allowed.
     """
     for instruction in instructions:
+        if isinstance(instruction, ins.Run) and instruction.security == "insecure":
+            _require(INSECURE, instruction, options)
         for what, at, hint in _lacking(instruction):
             raise NotBuiltYet(
                 f"{instruction.keyword} {what} is not built yet",
                 where=instruction.source.error("", at=at).where,
                 hint=hint,
             )
+
+
+def _require(entitlement: str, run: ins.Run, options: BuildOptions) -> None:
+    if entitlement not in options.allow:
+        raise run.source.error(
+            f"granting entitlement {entitlement} is not allowed by this build",
+            at=f"--security={run.security}",
+            why="the command would have all capabilities of this machine's root",
+            hint=f"build with --allow {entitlement} if you trust it, or leave it out",
+        )
 
 
 def _lacking(instruction: ins.Instruction) -> Iterator[tuple[str, str, str]]:
@@ -36,8 +52,6 @@ def _lacking(instruction: ins.Instruction) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_run(run: ins.Run) -> Iterator[tuple[str, str, str]]:
-    if run.security == "insecure":
-        yield "--security=insecure", "--security=insecure", "leave it out"
     if run.devices:
         yield "--device", f"--device={run.devices[0]}", "leave it out"
 

@@ -75,7 +75,7 @@ def run_step(
         HostLacks: no container can run here.
         Cancelled: the container was stopped.
     """
-    network = _network(bench, run)
+    network, hosts = _network(bench, run), bench.options.extra_hosts
     mounts = RunMounts(bench, state, run, layers_of) if run.mounts else None
     key = cache_key(
         "run",
@@ -87,7 +87,10 @@ def run_step(
         cwd=state.config.working_dir,
         network=network.value,
         platform=str(state.platform),
+        **bench.dated,
         **({"mounts": mounts.key} if mounts else {}),
+        **({"security": run.security} if run.security != "sandbox" else {}),
+        **({"hosts": sorted(name for name, _ in hosts)} if hosts else {}),
     )
     found = bench.cache.find(key)
     if found:
@@ -205,8 +208,8 @@ class _Sandbox:
         box.mkdir(mode=0o700)
         rootless = self.bench.unpacker.rootless
         own_network = self.network is NetworkMode.NONE
-        files = write_host_files(box, HOSTNAME, own_network=own_network)
         options = self._options(box)
+        files = write_host_files(box, HOSTNAME, own_network=own_network, options=options)
         copies = self.bench.unpacker.copies
         if copies:
             files = (*files, *((each.target, each.source) for each in options.volumes))
@@ -248,12 +251,24 @@ class _Sandbox:
             image="",
             command=argv(self.state, command),
             entrypoint=(),
-            env=(*env, *self.prepared.env),
+            env=(*self._dated(), *env, *self.prepared.env),
             volumes=volumes,
             tmpfs=tuple(self.prepared.tmpfs),
+            extra_hosts=self.bench.options.extra_hosts,
+            shm_size_bytes=self.bench.options.shm_size_bytes,
+            ulimits=self.bench.options.ulimits,
+            privileged=self.run.security == "insecure",
             network=self.network,
             remove=True,
         )
+
+    def _dated(self) -> tuple[str, ...]:
+        """Return what tells programs which time to write, where the clock's is not wanted.
+
+        Source: reproducible-builds.org, "SOURCE_DATE_EPOCH".
+        """
+        stamp = self.bench.options.timestamp
+        return () if stamp is None else (f"SOURCE_DATE_EPOCH={stamp}",)
 
     def _execute(self, launcher: Launcher, place: Path, run_directory: Path) -> None:
         """Start the container and see it to its end.
@@ -381,7 +396,7 @@ class _Sandbox:
             "op": "diff",
             "upper": str(place / "fs"),
             "userxattr": self.bench.unpacker.rootless,
-            "clamp_mtime": None,
+            "clamp_mtime": self.bench.options.timestamp,
             "toc": toc,
         }
 

@@ -6,6 +6,7 @@ out of the one before; at last commit.  A step that was done before is not done 
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.build.base import BaseImage, Bases, Pull
 from ocimagic.build.bench import Bench, check
-from ocimagic.build.cache import Made, StepCache, cache_key, now
+from ocimagic.build.cache import Made, Slot, StepCache, cache_key, now
 from ocimagic.build.commit import commit
 from ocimagic.build.config_steps import applied
 from ocimagic.build.content import HashCache
@@ -21,6 +22,7 @@ from ocimagic.build.context import Context
 from ocimagic.build.copy import copy_step
 from ocimagic.build.history import created_by
 from ocimagic.build.limits import refuse_unbuilt
+from ocimagic.build.output import write_output
 from ocimagic.build.state import Origin, StageState
 from ocimagic.build.workdir import workdir_step
 from ocimagic.dockerfile import instructions as ins
@@ -29,9 +31,9 @@ from ocimagic.dockerfile.parse import parse, parse_triggers
 from ocimagic.dockerfile.plan import PlatformArgs, plan
 from ocimagic.dockerfile.resolve import ImageBase, ScratchBase, StageBase
 from ocimagic.dockerfile.scope import Scope
-from ocimagic.errors import BuildFailed, InvalidReference
+from ocimagic.errors import BuildFailed, InvalidOption, InvalidReference, StepFailed
 from ocimagic.model.event import Notice, OnEvent, StepDone, StepStarted, ignore
-from ocimagic.model.result import BuildResult, BuildStep
+from ocimagic.model.result import BuildChecked, BuildResult, BuildStep, BuildWarning
 from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig
 from ocimagic.spec.platform import host_platform
 from ocimagic.spec.reference import Reference
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from ocimagic.transfer.unpack import Unpacker
 
 _HASHES = "hashes.sqlite"
+SOURCE_DATE_EPOCH = "SOURCE_DATE_EPOCH"
+_MOST_DIGITS = 11  # what a tar can say
 
 
 class Builder:
@@ -96,6 +100,7 @@ class Builder:
             OcimagicError: a base that cannot be pulled, a full disk.
         """
         began = time.monotonic()
+        options = _dated(options)
         tags = [_tag(text) for text in options.tags]
         dockerfile = parse(options.dockerfile)
         warnings = _warnings(dockerfile, on_event)
@@ -107,6 +112,8 @@ class Builder:
                 state = job.run()
                 bench.check_cancelled()
                 done = commit(bench, state, tags)
+                for output in options.outputs:
+                    write_output(bench, state, done.manifest, tags, output)
             finally:
                 hashes.close()
         return BuildResult(
@@ -119,6 +126,19 @@ class Builder:
             warnings=warnings,
         )
 
+    def check(self, options: BuildOptions) -> BuildChecked:
+        """Look for what is probably not meant; nothing is built.
+
+        Raises:
+            DockerfileError: it cannot be understood.
+        """
+        return BuildChecked(
+            warnings=tuple(
+                BuildWarning(rule=each.rule, message=each.message, line=each.line, url=each.url)
+                for each in lint(parse(options.dockerfile))
+            )
+        )
+
     def _bench(
         self,
         options: BuildOptions,
@@ -128,7 +148,9 @@ class Builder:
     ) -> Bench:
         context = None
         if options.context is not None:
-            context = Context(options.context, options.dockerfile_name, hashes)
+            context = Context(
+                options.context, options.dockerfile_name, hashes, mtime=options.timestamp
+            )
         return Bench(
             store=self._store,
             unpacker=self._unpacker,
@@ -141,6 +163,22 @@ class Builder:
             web=self._web,
             environment=self._environment,
         )
+
+
+def _dated(options: BuildOptions) -> BuildOptions:
+    """Take the time from the build argument that other builders know, if it is not said.
+
+    Raises:
+        InvalidOption: it is no number of seconds.
+    """
+    said = options.build_args.get(SOURCE_DATE_EPOCH)
+    if options.timestamp is not None or not said:
+        return options
+    if not said.isascii() or not said.isdigit() or len(said) > _MOST_DIGITS:
+        raise InvalidOption(
+            f"{SOURCE_DATE_EPOCH}={said!r} is not a time", hint="write seconds since 1970"
+        )
+    return replace(options, timestamp=int(said))
 
 
 def _tag(text: str) -> Reference:
@@ -202,7 +240,7 @@ class _Build:
         while True:
             planned = self._plan()
             for stage in planned.stages:
-                refuse_unbuilt(stage.instructions)
+                refuse_unbuilt(stage.instructions, self.bench.options)
             waiting = [stage for stage in planned.stages if stage.index not in fired]
             texts: Sequence[str] = ()
             for stage in waiting:
@@ -260,9 +298,13 @@ class _Build:
         for instruction in stage.instructions:
             started = self._begin(stage, instruction.source)
             expanded = state.scope.expanded(instruction)
-            refuse_unbuilt([expanded])
+            refuse_unbuilt([expanded], self.bench.options)
             after = applied(state, expanded)
-            made, cached = self._perform(stage, state, after, expanded, bases)
+            try:
+                made, cached = self._perform(stage, state, after, expanded, bases)
+            except StepFailed as err:
+                self._keep_for_a_look(state, err)
+                raise
             text = created_by(state, expanded)
             layer = made.layer if made else None
             if made and layer:
@@ -271,6 +313,14 @@ class _Build:
                 state = after.with_line(text)
             self._end(started, cached=cached, made=made)
         return state
+
+    def _keep_for_a_look(self, state: StageState, failure: StepFailed) -> None:
+        """Make an image of what a step was to work on, so that one can try it by hand."""
+        if state.layers:
+            image_id = commit(self.bench, state, ()).manifest.config.digest
+            failure.image_id = image_id
+            hint = f"{failure.hint}; " if failure.hint else ""
+            failure.hint = f"{hint}look inside: %container_run -it --rm {image_id.short} sh"
 
     def _from(self, planned: Plan, stage: PlannedStage, bases: Bases) -> tuple[StageState, bool]:
         """Return the state right after FROM, and whether nothing had to be pulled."""
@@ -364,6 +414,11 @@ class _Build:
             line=source.start_line,
         )
         self.bench.on_event(started)
+        place = (
+            f"{started.stage} {len([each for each in self.steps if each.stage == started.stage])}"
+        )
+        is_anew = started.stage in self.bench.options.no_cache_of
+        self.bench.cache.begin(Slot(self._series, place, started.text), anew=is_anew)
         return started, time.monotonic()
 
     def _end(self, begun: tuple[StepStarted, float], *, cached: bool, made: Made | None) -> None:
@@ -378,10 +433,19 @@ class _Build:
             seconds=time.monotonic() - at,
             layer=layer.diff_id if layer else None,
             size_bytes=layer.tar_bytes if layer else 0,
+            why="" if cached else self.bench.cache.why(),
         )
         self.steps.append(step)
-        done = StepDone(step.number, step.cached, step.seconds, step.layer, step.size_bytes)
+        done = StepDone(
+            step.number, step.cached, step.seconds, step.layer, step.size_bytes, step.why
+        )
         self.bench.on_event(done)
+
+    @property
+    def _series(self) -> str:
+        """Tell builds of this Dockerfile from those of others."""
+        options = self.bench.options
+        return json.dumps([options.tags[:1], options.context, options.dockerfile_name])
 
 
 def _with_path(config: ContainerConfig) -> ContainerConfig:

@@ -26,7 +26,8 @@ def workdir_step(bench: Bench, state: StageState, source: SourceRange) -> tuple[
         DockerfileError: something else is there.
     """
     path = in_workdir(state, ".")
-    key = cache_key("workdir", below=state.chain_id, path=path, user=state.config.user)
+    user = state.config.user
+    key = cache_key("workdir", below=state.chain_id, path=path, user=user, **bench.dated)
     found = bench.cache.find(key)
     if found:
         return found, True
@@ -52,7 +53,7 @@ def _layer(bench: Bench, state: StageState, path: str, source: SourceRange) -> L
         place.owner = owner(state.config.user, files, source)
     place.parents(resolved)
     place.directory(resolved)
-    with LayerFile(bench.store) as layer:
+    with LayerFile(bench.store, bench.options.timestamp) as layer:
         for entry in place.take():
             layer.add(entry)
         record = layer.finish()

@@ -22,8 +22,9 @@ from ocimagic.cli.terminal import Terminal
 from ocimagic.cli.values import Exits, LogText
 from ocimagic.errors import InvalidOption, OcimagicError
 from ocimagic.model.archive import Saved
+from ocimagic.model.difference import ImageDiff
 from ocimagic.model.report import Copied, ExecResult, Verified
-from ocimagic.model.result import ContainerSummary, RunResult
+from ocimagic.model.result import BuildChecked, ContainerSummary, RunResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -212,7 +213,7 @@ def _print(value: object, stdout: BinaryIO, stderr: BinaryIO) -> int:
             return ended.code if ended else 0
         case ContainerSummary(container_id=container_id):
             return _line(container_id, stdout)
-        case Verified(exit_code=code):
+        case Verified(exit_code=code) | BuildChecked(exit_code=code) | ImageDiff(exit_code=code):
             return _line(_drawn(value), stdout) or code
         case Copied():
             # docker says it only to somebody who looks on.

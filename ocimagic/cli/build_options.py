@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ocimagic.cli.run_options import network, platform
+from ocimagic.cli.security_options import ulimits
 from ocimagic.cli.texts import MAX_TEXT_BYTES, as_text, pairs, read_text
 from ocimagic.errors import InvalidOption, NotBuiltYet
-from ocimagic.model.options import BuildOptions
+from ocimagic.model.options import BuildOptions, BuildOutput, OutputKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,7 +44,7 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
         dockerfile_name=name,
         context=None if context == "-" else _directory(session, context),
         tags=given["tags"],
-        build_args=_build_args(session, given["build_arg"]),
+        build_args=_dated(session) | _build_args(session, given["build_arg"]),
         labels=pairs("--label", given["label"]),
         target=given["target"],
         platform=platform(given["platform"]),
@@ -52,6 +53,14 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
         network=network(given["network"]),
         secrets=dict(_secret(session, text) for text in given["secret"]),
         ssh=dict(_agent(session, text) for text in given["ssh"]),
+        no_cache_of=tuple(stage for text in given["no_cache_filter"] for stage in text.split(",")),
+        annotations=_annotations(given["annotation"]),
+        extra_hosts=given["add_host"],
+        shm_size_bytes=given["shm_size"],
+        ulimits=ulimits(given["ulimit"]),
+        allow=_allowed(given["allow"]),
+        timestamp=given["timestamp"],
+        outputs=tuple(_output(session, text) for text in given["output"]),
     )
 
 
@@ -182,3 +191,61 @@ def _agent(session: Session, text: str) -> tuple[str, str]:
             hint="a key is not taken by itself: ssh-add it to an agent",
         )
     return name, path
+
+
+def _dated(session: Session) -> dict[str, str]:
+    """Take SOURCE_DATE_EPOCH from the environment, as buildx does."""
+    said = session.env.get("SOURCE_DATE_EPOCH")
+    return {"SOURCE_DATE_EPOCH": said} if said else {}
+
+
+def _annotations(texts: Iterable[str]) -> dict[str, str]:
+    """Read ``KEY=VALUE``; the manifest's only, which is what BuildKit takes it for too."""
+    result = {}
+    for text in texts:
+        key, equals, value = text.removeprefix("manifest:").partition("=")
+        if not key or not equals:
+            raise InvalidOption(
+                f"--annotation {text!r} is not KEY=VALUE", hint="write --annotation KEY=VALUE"
+            )
+        if ":" in key.partition(".")[0]:
+            raise NotBuiltYet(
+                f"--annotation {text!r}: only the manifest's are built", hint="leave the word out"
+            )
+        result[key] = value
+    return result
+
+
+def _allowed(texts: Iterable[str]) -> tuple[str, ...]:
+    known = ("security.insecure", "network.host")
+    for text in texts:
+        if text not in known:
+            raise InvalidOption(f"--allow {text} is not known", hint=f"it is {' or '.join(known)}")
+    return tuple(texts)
+
+
+def _output(session: Session, text: str) -> BuildOutput:
+    """Read ``DIR``, or ``type=TYPE,dest=PATH``.
+
+    Raises:
+        InvalidOption: it is neither.
+    """
+    hint = "write -o DIRECTORY or -o type=tar,dest=FILE; types are local, tar, oci, docker"
+    if "=" not in text and "," not in text:
+        return BuildOutput(kind="local", path=_place(session, text, hint))
+    given: dict[str, str] = {}
+    for word in text.split(","):
+        key, _, value = word.partition("=")
+        if key not in ("type", "dest"):
+            raise InvalidOption(f"--output {text!r}: {word!r} is not understood", hint=hint)
+        given[key] = value
+    for kind in get_args(OutputKind):
+        if kind == given.get("type"):
+            return BuildOutput(kind=kind, path=_place(session, given.get("dest", ""), hint))
+    raise InvalidOption(f"--output {text!r}: no such type", hint=hint)
+
+
+def _place(session: Session, path: str, hint: str) -> str:
+    if path in ("", "-"):
+        raise InvalidOption("--output needs the path of a file or a directory", hint=hint)
+    return session.path(path)

@@ -14,6 +14,7 @@ from ocimagic.cli import container as containers
 from ocimagic.cli import image as images
 from ocimagic.cli import image_archive, image_remote, refused
 from ocimagic.cli.disk import builder
+from ocimagic.cli.image_build import build
 from ocimagic.cli.login import login, logout
 from ocimagic.cli.manifest import manifest
 from ocimagic.cli.parser import HelpAsked, Noun, Refused, Verb
@@ -43,7 +44,7 @@ ROOT = Noun(
         "logout": logout,
         "pull": images.pull,
         "push": images.push,
-        "build": images.build,
+        "build": build,
         "images": images.ls,
         "rmi": images.rm,
         "tag": images.tag,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ocimagic.cli import image_archive, image_remote, refused
-from ocimagic.cli.build_options import build_options
 from ocimagic.cli.container_looking import row_template
 from ocimagic.cli.disk import prune_images
 from ocimagic.cli.filters import keep_images
 from ocimagic.cli.image_adopt import adopt
 from ocimagic.cli.image_bootstrap import bootstrap
+from ocimagic.cli.image_build import build
 from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.rows import HistoryRows, ImageRows, TreeRows
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from ocimagic.cli.session import Session
     from ocimagic.cli.values import InspectDocument
     from ocimagic.model.accounts import Accounts
+    from ocimagic.model.difference import ImageDiff
     from ocimagic.model.report import Verified
-    from ocimagic.model.result import BuildResult, LayerReport, PullResult, PushResult, Removed
+    from ocimagic.model.result import LayerReport, PullResult, PushResult, Removed
 
 verb = partial(click.command, cls=Verb)
 
@@ -192,6 +193,15 @@ def waste(session: Session, name: str) -> Accounts:
     return session.engine().images.waste(name)
 
 
+@verb("diff", takes="image", usage="IMAGE IMAGE")
+@click.argument("first", metavar="IMAGE")
+@click.argument("second", metavar="IMAGE")
+@click.pass_obj
+def diff(session: Session, first: str, second: str) -> ImageDiff:
+    """Show why two images are not the same, down to files and their attributes (not in docker)."""
+    return session.engine().images.diff(first, second)
+
+
 @verb("verify", takes="image", cancellable=True, usage="[IMAGE...]")
 @click.argument("names", nargs=-1, metavar="IMAGE...")
 @click.pass_obj
@@ -220,39 +230,6 @@ def rm(session: Session, names: tuple[str, ...], *, force: bool) -> Removed:
     return session.engine().images.remove(*names, force=force)
 
 
-@verb("build", takes="path", refused=refused.BUILD, cancellable=True, usage="[OPTIONS] PATH | -")
-@click.option("-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="Name the result")
-@click.option("-f", "--file", metavar="FILE|-", help="The Dockerfile; PATH/Dockerfile by default")
-@click.option("--build-arg", multiple=True, metavar="KEY[=VALUE]", help="Set a value for ARG")
-@click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Set a label")
-@click.option("--target", metavar="STAGE", help="Stop at this stage")
-@click.option("--no-cache", is_flag=True, help="Run every step anew")
-@click.option("--pull", is_flag=True, help="Ask the registry for every base")
-@click.option("--platform", metavar="OS/ARCH", help="Platform of the result")
-@click.option("--network", metavar="none|host", help="Network of RUN steps")
-@click.option(
-    "--secret", multiple=True, metavar="id=ID[,src=FILE|,env=VAR]", help="Let RUN --mount have it"
-)
-@click.option("--ssh", multiple=True, metavar="default|ID[=SOCKET]", help="Let RUN use an agent")
-@click.option("-q", "--quiet", is_flag=True, help="Show only the image ID at the end")
-# docker's own defaults, said aloud in many tutorials; here they change nothing.
-@click.option("--rm/--no-rm", default=True, hidden=True, expose_value=False)
-@click.option("--load", is_flag=True, hidden=True, expose_value=False)
-@click.option("--progress", hidden=True, expose_value=False)
-@click.argument("context", metavar="PATH|-")
-@click.pass_obj
-def build(
-    session: Session, /, context: str, *, quiet: bool, **given: object
-) -> BuildResult | Names:
-    """Build an image from a Dockerfile."""
-    options = build_options(session, context, given)
-    images = session.engine().images
-    if quiet:
-        result = images.build(options, cancelled=session.cancelled)
-        return Names((str(result.image_id),))
-    return images.build(options, on_event=session.on_event, cancelled=session.cancelled)
-
-
 image = Noun(
     "image",
     help="Manage images.",
@@ -264,6 +241,7 @@ image = Noun(
         history,
         layers,
         waste,
+        diff,
         verify,
         tag,
         rm,

@@ -10,7 +10,6 @@ from ocimagic.cli.parser import Refused
 _BRIDGE = "it needs a bridge network, which this version does not have"
 _CGROUPS = "limits for RUN steps come with a later version"
 _WINDOWS = "it is for Windows containers only"
-_HOST_FILE = "RUN steps use the host's file for this in this version"
 _CACHE = "this version builds with its own cache only"
 
 _VALUE, _SWITCH = True, False
@@ -89,24 +88,18 @@ IMAGE_RM = (
 BUILD = (
     *_group(_CGROUPS, "--cpu-period", "--cpu-quota", "--cpu-shares -c", "--cpuset-cpus"),
     *_group(_CGROUPS, "--cpuset-mems", "--memory -m", "--memory-swap", "--cgroup-parent"),
-    *_group(_HOST_FILE, "--add-host"),
-    *_group(_CACHE, "--cache-from", "--cache-to", "--no-cache-filter"),
+    *_group(_CACHE, "--cache-from", "--cache-to"),
     *_group("the context is read in place, nothing is sent", "--compress", takes_value=_SWITCH),
     *_group(
         "content trust was given up by docker too", "--disable-content-trust", takes_value=_SWITCH
     ),
     *_group("steps leave no containers behind", "--force-rm", takes_value=_SWITCH),
-    *_group("-q prints the ID, and a notebook returns it", "--iidfile", "--metadata-file"),
     *_group(_WINDOWS, "--isolation"),
-    *_group("RUN steps have the default protection", "--security-opt", "--allow"),
-    *_group("this version keeps docker's defaults for it", "--shm-size", "--ulimit"),
+    *_group("RUN steps have the default protection", "--security-opt"),
     *_group("this version keeps one layer per step", "--squash", takes_value=_SWITCH),
-    *_group("this version builds into its own store only", "--output -o", "--builder"),
-    *_group("this version builds into its own store only", "--push", takes_value=_SWITCH),
+    *_group("there is one builder here", "--builder"),
     *_group("attestations come with a later version", "--attest", "--provenance", "--sbom"),
-    *_group("one context is enough for this version", "--build-context", "--annotation"),
-    *_group("this version lints while it builds", "--call"),
-    *_group("this version lints while it builds", "--check", takes_value=_SWITCH),
+    *_group("one context is enough for this version", "--build-context"),
 )
 
 START = _group("checkpoints come with a later version", "--checkpoint", "--checkpoint-dir")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ocimagic.engine.adopt import Adoption
+from ocimagic.engine.comparing import Comparing
 from ocimagic.engine.lineage import base_layers, title, users_of
 from ocimagic.engine.remote import Remote
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.request import BootstrapOptions
 from ocimagic.model.result import (
+    BuildChecked,
     BuildResult,
     HistoryLine,
     ImageDetails,
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
 
+    from ocimagic.build.solve import Builder
     from ocimagic.engine.containers import Containers
-    from ocimagic.model.accounts import Accounts
     from ocimagic.model.distribution import ImageTree
     from ocimagic.model.options import BuildOptions
     from ocimagic.model.report import Bootstrapped, Verified
     from ocimagic.store.images import StoredImage
 
 
-class Images(Remote, Adoption):
+class Images(Remote, Comparing):
     """Verbs on images; ``name`` is a reference or an image ID, whole or its first digits."""
 
     containers: Containers
@@ -62,10 +62,20 @@ class Images(Remote, Adoption):
             BuildFailed: any other reason, such as a context that cannot be read.
             NotBuiltYet: an instruction of a later version; nothing was executed.
         """
+        return self._builder().build(options, on_event=on_event, cancelled=cancelled)
+
+    def check(self, options: BuildOptions) -> BuildChecked:
+        """Look in a Dockerfile for what is probably not meant; nothing is built.
+
+        Raises:
+            DockerfileError: it cannot be understood; line and column say where.
+        """
+        return self._builder().check(options)
+
+    def _builder(self) -> Builder:
         from ocimagic.build.solve import Builder
 
-        builder = Builder(self._store, self._unpacker, self._pull, self.web, self._environment)
-        return builder.build(options, on_event=on_event, cancelled=cancelled)
+        return Builder(self._store, self._unpacker, self._pull, self.web, self._environment)
 
     def assemble(self, name: str = "ocimagic/base") -> ImageDetails:
         """Make a base image of this machine's own programs, for want of a registry.
@@ -184,6 +194,7 @@ class Images(Remote, Adoption):
         image = self._store.images.find(name)
         annotations = image.manifest.annotations
         targets = {f"{each.reference.familiar_name}@{each.target}": None for each in image.names}
+        sizes = self._store.images.layer_sizes()
         return ImageDetails(
             image_id=image.image_id,
             tags=tuple(n.reference.familiar for n in image.names if n.reference.tag),
@@ -191,7 +202,7 @@ class Images(Remote, Adoption):
             config=image.config,
             manifest=image.manifest,
             layers=self._layers_of(image),
-            size_bytes=self._size(image),
+            size_bytes=sum(sizes.get(each, 0) for each in image.config.diff_ids),
             base_name=annotations.get(BASE_NAME, ""),
             base_digest=annotations.get(BASE_DIGEST, ""),
         )
@@ -245,26 +256,10 @@ class Images(Remote, Adoption):
             stored_bytes=sum(each.values()),
         )
 
-    def waste(self, name: str) -> Accounts:
-        """Say what each layer of an image adds, changes, deletes, and whose bytes it wastes.
-
-        Raises:
-            ImageNotFound: there is none of this name.
-            BlobNotFound: a layer is gone.
-        """
-        from ocimagic.layers.accounting import accounts_of
-        from ocimagic.layers.toc import toc_from_bytes
-        from ocimagic.transfer.layer import layers_of
-
-        with self._store.in_use():
-            image = self._store.images.find(name)
-            tocs = [toc_from_bytes(self._unpacker.toc(layer)) for layer in layers_of(image)]
-        made_by = [each.created_by for each in image.config.history if not each.empty_layer]
-        return replace(accounts_of(tocs, made_by[: len(tocs)]), image=title(image, name))
-
     def _layers_of(self, image: StoredImage) -> tuple[LayerInfo, ...]:
-        everything = self._store.images.all()
-        return self._layers(image, everything, users_of(set(image.config.diff_ids), everything, {}))
+        wanted = set(image.config.diff_ids)
+        related = self._store.images.sharing(wanted)
+        return self._layers(image, related, users_of(wanted, related, {}))
 
     def _layers(
         self,
@@ -272,8 +267,11 @@ class Images(Remote, Adoption):
         everything: Sequence[StoredImage],
         users: Mapping[Digest, Mapping[Digest, str]],
     ) -> tuple[LayerInfo, ...]:
-        """List an image's layers; ``users`` says what they are shared with."""
-        base = base_layers(image, everything)
+        """List an image's layers; ``users`` says what they are shared with.
+
+        ``everything`` holds all images that have a layer of it.
+        """
+        base, sizes = base_layers(image, everything), self._store.images.layer_sizes()
         made_by = [each.created_by for each in image.config.history if not each.empty_layer]
         made_by += [""] * (len(image.config.diff_ids) - len(made_by))
         return tuple(
@@ -282,7 +280,7 @@ class Images(Remote, Adoption):
                 chain_id=chain_id,
                 digest=blob.digest,
                 media_type=blob.media_type,
-                size_bytes=self._layer_bytes(diff_id),
+                size_bytes=sizes.get(diff_id, 0),
                 blob_bytes=blob.size,
                 created_by=created_by,
                 from_base=number < base,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import DockerfileError
 from ocimagic.model.event import Notice, StepStarted
-from ocimagic.model.result import BuildResult
+from ocimagic.model.result import BuildChecked, BuildResult
 
 if TYPE_CHECKING:
     from ocimagic.errors import OcimagicError
@@ -30,17 +30,18 @@ class LineShift:
     def event(self, event: Event) -> Event:
         """Return an event with the cell's line number."""
         if isinstance(event, StepStarted) or (isinstance(event, Notice) and event.line):
-            return dataclasses.replace(event, line=(event.line or 0) + self._above)
+            return replace(event, line=(event.line or 0) + self._above)
         return event
 
     def result(self, value: object) -> object:
         """Return a build result with the cell's line numbers."""
+        if isinstance(value, BuildChecked):
+            moved = (replace(each, line=each.line + self._above) for each in value.warnings)
+            return replace(value, warnings=tuple(moved))
         if not isinstance(value, BuildResult):
             return value
-        steps = tuple(
-            dataclasses.replace(step, line=step.line + self._above) for step in value.steps
-        )
-        return dataclasses.replace(
+        steps = tuple(replace(step, line=step.line + self._above) for step in value.steps)
+        return replace(
             value, steps=steps, warnings=tuple(self._text(text) for text in value.warnings)
         )
 

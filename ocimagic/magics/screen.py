@@ -185,6 +185,8 @@ class TextProgress(NoProgress):
                 self._say(f"[{event.number}/{event.total}] {event.text}")
             case StepDone(cached=True):
                 self._say("  cached")
+            case StepDone(why=why) if why:
+                self._say(f"  not cached: {why}")
             case Output():
                 self._say(event.data.decode(errors="replace").rstrip("\n"))
             case Notice():

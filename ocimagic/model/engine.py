@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ocimagic.model.accounts import Accounts
     from ocimagic.model.archive import Adoptable, Adopted, ArchiveFormat, Imported, Loaded, Saved
     from ocimagic.model.containers import ContainersAPI
+    from ocimagic.model.difference import ImageDiff
     from ocimagic.model.distribution import (
         CopyResult,
         ImageTree,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     )
     from ocimagic.model.request import BootstrapOptions, ImportOptions
     from ocimagic.model.result import (
+        BuildChecked,
         BuildResult,
         HistoryLine,
         ImageDetails,
@@ -151,6 +153,10 @@ class ImagesAPI(Protocol):
         """Say what each layer of an image adds, changes, deletes, and whose bytes it wastes."""
         ...
 
+    def diff(self, first: str, second: str) -> ImageDiff:
+        """Say why two images are not the same, down to the file and its attribute."""
+        ...
+
     def verify(
         self,
         *names: str,
@@ -176,6 +182,10 @@ class ImagesAPI(Protocol):
         cancelled: threading.Event | None = None,
     ) -> BuildResult:
         """Build an image from a Dockerfile."""
+        ...
+
+    def check(self, options: BuildOptions) -> BuildChecked:
+        """Look in a Dockerfile for what is probably not meant."""
         ...
 
     def bootstrap(

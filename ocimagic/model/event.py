@@ -99,6 +99,7 @@ class StepDone:
         seconds: wall time.
         layer: diff_id of the layer it made, None for none.
         size_bytes: size of that layer's tar.
+        why: it was not cached, in words; "" if it was, or was never built before.
     """
 
     number: int
@@ -106,6 +107,7 @@ class StepDone:
     seconds: float
     layer: Digest | None
     size_bytes: int
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ocimagic.errors import InvalidOption, NotBuiltYet
 from ocimagic.model.namespace import CONTAINER_PREFIX
@@ -224,6 +224,22 @@ class RunOptions:
     cidfile: str | None = None
 
 
+OutputKind: TypeAlias = Literal["local", "tar", "oci", "docker"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOutput:
+    """Where else the result of a build goes: ``--output``.
+
+    Attributes:
+        kind: its files in a directory (``local``) or as a tar, or the image as an archive.
+        path: the directory or the file.
+    """
+
+    kind: OutputKind
+    path: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """What ``image build`` and ``%%dockerfile`` take.
@@ -239,6 +255,15 @@ class BuildOptions:
         pull: ask the registry for every base even if it is here.
         secrets: what ``RUN --mount=type=secret`` may ask for, by id.
         ssh: sockets of agents that ``RUN --mount=type=ssh`` may ask for, by id.
+        no_cache_of: stages whose steps are run anew.
+        annotations: of the manifest.
+        extra_hosts: names with their addresses, for RUN.
+        shm_size_bytes: of /dev/shm for RUN, 0 for the default.
+        ulimits: for RUN.
+        allow: what RUN may ask for that is not safe: ``security.insecure``.
+        outputs: where else the result goes.
+        timestamp: seconds since 1970 that nothing in the image is later than, whenever it is
+            built: the same Dockerfile, context and base then make the same image everywhere.
     """
 
     dockerfile: str
@@ -254,3 +279,11 @@ class BuildOptions:
     network: NetworkMode = NetworkMode.DEFAULT
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     ssh: Mapping[str, str] = field(default_factory=dict)
+    no_cache_of: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    shm_size_bytes: int = 0
+    ulimits: tuple[Ulimit, ...] = ()
+    allow: tuple[str, ...] = ()
+    outputs: tuple[BuildOutput, ...] = ()
+    timestamp: int | None = None

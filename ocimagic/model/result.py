@@ -249,6 +249,35 @@ class BuildStep:
     seconds: float
     layer: Digest | None
     size_bytes: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildWarning:
+    """What a build check found.
+
+    Attributes:
+        rule: docker's name of it.
+        line: of the Dockerfile, from 1.
+        url: where docker explains the rule; "" for one of ours.
+    """
+
+    rule: str
+    message: str
+    line: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildChecked:
+    """What ``build --check`` found; nothing was built."""
+
+    warnings: tuple[BuildWarning, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """Return 1 if anything was found."""
+        return int(bool(self.warnings))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

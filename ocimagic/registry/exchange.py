@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import socket
+import ssl
 import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
@@ -164,17 +165,16 @@ class Exchange(BaseHTTPRequestHandler):
 
     def send_file(self, file: BinaryIO, start: int, count: int) -> None:
         """Send a part of a file."""
-        try:
-            file.fileno()
-        except OSError:
-            # Bytes in memory or still on their way: the socket's own way sends 8 KiB at a time.
-            file.seek(start)
-            while count > 0 and (piece := file.read(min(count, PIECE_BYTES))):
-                self.connection.sendall(piece)
-                count -= len(piece)
-            self.close_connection |= count > 0
-        else:
-            self.connection.sendfile(file, start, count)
+        if _is_on_disk(file) and not isinstance(self.connection, ssl.SSLSocket):
+            self.close_connection |= self.connection.sendfile(file, start, count) < count
+            return
+        # Bytes in memory, still on their way or to be ciphered: the socket's own way sends 8 KiB
+        # at a time.
+        file.seek(start)
+        while count > 0 and (piece := file.read(min(count, PIECE_BYTES))):
+            self.connection.sendall(piece)
+            count -= len(piece)
+        self.close_connection |= count > 0
 
     # -- http.server's own -----------------------------------------------------
 
@@ -187,3 +187,11 @@ class Exchange(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  http.server's name
         """Print nothing."""
+
+
+def _is_on_disk(file: BinaryIO) -> bool:
+    try:
+        file.fileno()
+    except OSError:
+        return False
+    return True

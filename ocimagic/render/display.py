@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ocimagic.errors import OcimagicError
-from ocimagic.model import accounts, archive, distribution, isolation, report, result
+from ocimagic.model import accounts, archive, difference, distribution, isolation, report, result
 from ocimagic.render import adoption, doctor, html, table, text
+from ocimagic.render import difference as differences
 from ocimagic.render import distribution as distributed
 from ocimagic.render import report as reports
 from ocimagic.render.error import error_html, error_text
@@ -210,6 +211,10 @@ _ONE: dict[type, _Drawing] = {
     ),
     result.LoggedIn: _said(text.login_text),
     result.LoggedOut: _said(text.logout_text),
+    result.BuildChecked: _Drawing(
+        lambda value, _: text.checked_text(value),
+        lambda value, _: html.preformatted(text.checked_text(value)),
+    ),
     result.BuildResult: _Drawing(
         lambda value, _: text.build_text(value), lambda value, _: html.build_html(value)
     ),
@@ -228,6 +233,10 @@ _ONE: dict[type, _Drawing] = {
     report.CachePruned: _said(reports.cache_pruned_text),
     report.SystemPruned: _said(reports.system_pruned_text),
     report.Verified: _said(reports.verified_text),
+    difference.ImageDiff: _Drawing(
+        lambda value, _: differences.diff_text(value),
+        lambda value, _: differences.diff_html(value),
+    ),
     accounts.Accounts: _tabled(lambda value, _: reports.accounts_table(value)),
     report.DiskUsage: _tabled(lambda value, _: reports.usage_table(value)),
     report.Copied: _said(reports.copied_text),

@@ -265,7 +265,10 @@ def _instruction(step: StepProgress) -> str:
 
 def _word(step: StepProgress, build: BuildProgress) -> str:
     if step.done:
-        return "cached" if step.done.cached else human_seconds(step.done.seconds)
+        if step.done.cached:
+            return "cached"
+        took = human_seconds(step.done.seconds)
+        return f"{took}: {step.done.why}" if step.done.why else took
     return "not finished" if build.is_over else "running"
 
 

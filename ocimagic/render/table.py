@@ -253,13 +253,13 @@ def build_table(result: BuildResult) -> Table:
         (
             str(step.number),
             shorten(step.text, INSTRUCTION_WIDTH),
-            "cached" if step.cached else "",
+            "cached" if step.cached else step.why,
             human_seconds(step.seconds),
             human_size(step.size_bytes) if step.layer else "",
         )
         for step in result.steps
     )
-    heads = ("STEP", "INSTRUCTION", "CACHED", "TIME", "LAYER")
+    heads = ("STEP", "INSTRUCTION", "CACHE", "TIME", "LAYER")
     return Table(count(len(rows), "step"), heads, rows, frozenset({"STEP", "TIME", "LAYER"}))
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ocimagic.model.result import (
+        BuildChecked,
         BuildResult,
         ExitStatus,
         LayerReport,
@@ -99,6 +100,17 @@ def build_text(result: BuildResult) -> str:
     """Draw the steps of a build, then say what it made."""
     warnings = [f"warning: {visible(text)}" for text in result.warnings]
     return "\n".join([table_text(build_table(result)), *warnings, build_sentence(result)])
+
+
+def checked_text(checked: BuildChecked) -> str:
+    """Say what a build check found, docker's way."""
+    if not checked.warnings:
+        return "Check complete, no warnings found."
+    lines = [f"Check complete, {count(len(checked.warnings), 'warning')} found:"]
+    for each in checked.warnings:
+        address = f" - {each.url}" if each.url else ""
+        lines += ["", f"line {each.line}: {each.rule}{address}", f"  {each.message}"]
+    return visible("\n".join(lines), lines=True)
 
 
 def build_sentence(result: BuildResult) -> str:

@@ -12,6 +12,8 @@
     containers  id → name, manifest, document
     steps       cache key → document           build cache
     steps_use   (cache key, diff_id)           which layers a step keeps
+    steps_last  slot → document                what an instruction was made of the last time,
+                                               to say why it is not found
 
 ``boot_id`` marks a row whose files may still be in the page cache only: NULL once they
 were written out.  After a machine crash such a row is dropped and its files made anew or
@@ -47,13 +49,17 @@ _SINCE_VERSION_1 = """
 CREATE TABLE packed (diff_id TEXT NOT NULL, kind TEXT NOT NULL, digest TEXT NOT NULL,
                      size INTEGER NOT NULL, PRIMARY KEY (diff_id, kind));
 """
+_SINCE_VERSION_2 = """
+CREATE TABLE steps_last (slot TEXT PRIMARY KEY, document BLOB NOT NULL, used REAL NOT NULL);
+CREATE INDEX steps_last_by_use ON steps_last (used);
+"""
 
 
 class ImageDatabase(Database):
     """The database of a data root."""
 
     noun = "image database"
-    steps: ClassVar[tuple[str, ...]] = (_FIRST, _SINCE_VERSION_1)
+    steps: ClassVar[tuple[str, ...]] = (_FIRST, _SINCE_VERSION_1, _SINCE_VERSION_2)
     if_newer = (
         "this data root was written by a newer ocimagic",
         "upgrade ocimagic, or set OCIMAGIC_ROOT to another directory",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import BlobNotFound, ImageNotFound, nearest
@@ -15,7 +16,7 @@ from ocimagic.spec.manifest import Manifest, parse_manifest
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ocimagic.home.database import Database
     from ocimagic.store.blobs import BlobStore
@@ -76,6 +77,24 @@ class StoredImage:
         return chain_ids(self.config.diff_ids)
 
 
+class _View:
+    """All images as they were in one state of the database."""
+
+    def __init__(self, state: tuple[int, int], images: Sequence[StoredImage]) -> None:
+        self.state = state
+        self.images = images
+        self.sizes: Mapping[str, int] | None = None
+
+    @cached_property
+    def places(self) -> Mapping[Digest, Sequence[int]]:
+        """Return where in ``images`` those with a layer are, by its diff_id."""
+        found: dict[Digest, list[int]] = {}
+        for place, image in enumerate(self.images):
+            for diff_id in set(image.config.diff_ids):
+                found.setdefault(diff_id, []).append(place)
+        return found
+
+
 class Images:
     """The images of one data root."""
 
@@ -83,7 +102,7 @@ class Images:
         self._database = database
         self._blobs = blobs
         self._documents: dict[Digest, tuple[Manifest, ImageConfig]] = {}
-        self._seen: tuple[tuple[int, int], list[StoredImage]] = ((-1, -1), [])
+        self._seen = _View((-1, -1), ())
 
     def add(
         self, manifest: Manifest, names: Sequence[tuple[Reference, Digest]], *, durable: bool = True
@@ -258,10 +277,20 @@ class Images:
 
     def all(self) -> list[StoredImage]:
         """Return all images, the newest here first; read anew when the database has changed."""
-        state = self._database.state()
-        if state != self._seen[0]:
-            self._seen = state, self._read_all()
-        return list(self._seen[1])
+        return list(self._view().images)
+
+    def sharing(self, diff_ids: Iterable[Digest]) -> list[StoredImage]:
+        """Return the images that have one of these layers, the newest here first."""
+        view = self._view()
+        places = {place for diff_id in diff_ids for place in view.places.get(diff_id, ())}
+        return [view.images[place] for place in sorted(places)]
+
+    def _view(self) -> _View:
+        """Return what was read last, or read anew if the database has changed since."""
+        view, state = self._seen, self._database.state()
+        if state != view.state:
+            view = self._seen = _View(state, self._read_all())
+        return view
 
     def _read_all(self) -> list[StoredImage]:
         rows = self._database.rows("SELECT manifest, added FROM images ORDER BY added DESC")
@@ -323,10 +352,13 @@ class Images:
         )
         return (Digest(str(rows[0][0])), int(str(rows[0][1]))) if rows else None
 
-    def layer_sizes(self) -> dict[str, int]:
+    def layer_sizes(self) -> Mapping[str, int]:
         """Return the bytes of the files in each layer that is known here, by diff_id."""
-        rows = self._database.rows("SELECT diff_id, unpacked_bytes FROM layers")
-        return {str(diff_id): int(str(size)) for diff_id, size in rows}
+        view = self._view()
+        if view.sizes is None:
+            rows = self._database.rows("SELECT diff_id, unpacked_bytes FROM layers")
+            view.sizes = {str(diff_id): int(str(size)) for diff_id, size in rows}
+        return view.sizes
 
     def layer(self, diff_id: Digest) -> LayerRecord | None:
         """Return what is known of a layer, whichever blob it came in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
     from ocimagic.home.database import Database
     from ocimagic.spec.digest import Digest
+
+_MOST_LAST = 2000  # instructions that can be explained
 
 
 class Steps:
@@ -39,9 +42,35 @@ class Steps:
                 "INSERT INTO steps_use VALUES (?, ?)", [(key, layer) for layer in layers]
             )
 
+    def last(self, slot: Digest) -> Mapping[str, object] | None:
+        """Return what an instruction was made of when it was last built; None if it never was."""
+        rows = self._database.rows("SELECT document FROM steps_last WHERE slot = ?", slot)
+        if not rows:
+            return None
+        raw = rows[0][0]
+        assert isinstance(raw, bytes)
+        document = json.loads(zlib.decompress(raw))
+        assert isinstance(document, dict)
+        return document
+
+    def put_last(self, slots: Sequence[Digest], document: Mapping[str, object]) -> None:
+        """Remember what an instruction was made of, under several names."""
+        raw = zlib.compress(json.dumps(document).encode(), 1)
+        with self._database.transaction() as cursor:
+            cursor.executemany(
+                "INSERT OR REPLACE INTO steps_last VALUES (?, ?, ?)",
+                [(slot, raw, time.time()) for slot in slots],
+            )
+            cursor.execute(
+                "DELETE FROM steps_last WHERE slot NOT IN "
+                "(SELECT slot FROM steps_last ORDER BY used DESC LIMIT ?)",
+                (_MOST_LAST,),
+            )
+
     def forget_all(self) -> int:
         """Drop all steps; return how many there were."""
         with self._database.transaction() as cursor:
+            cursor.execute("DELETE FROM steps_last")
             return cursor.execute("DELETE FROM steps").rowcount
 
     def forget(self, layers: Sequence[Digest]) -> None:

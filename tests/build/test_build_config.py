@@ -182,7 +182,6 @@ def test_workdir_on_a_file(place):
 
 
 UNBUILT = [
-    "RUN --security=insecure true",
     "RUN --device=vendor.com/class=name true",
 ]
 

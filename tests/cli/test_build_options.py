@@ -1,5 +1,6 @@
 """``docker build``: from words and files to what the engine is asked."""
 
+import json
 import socket
 
 import pytest
@@ -117,3 +118,56 @@ def test_agents(session, tmp_path):
 def test_agents_that_are_none(word, session):
     with pytest.raises(InvalidOption, match="--ssh"):
         asked(["--ssh", word, "-"], session)
+
+
+def test_outputs(session, tmp_path):
+    given = asked(["-o", "out", "-o", "type=tar,dest=a.tar", "-"], session)
+    assert [(each.kind, each.path) for each in given.outputs] == [
+        ("local", str(tmp_path / "out")),
+        ("tar", str(tmp_path / "a.tar")),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-o type=zip,dest=a",
+        "-o type=tar",
+        "-o -",
+        "-o what=a",
+        "--allow everything",
+        "--annotation a",
+        "--call outline",
+        "--push",
+    ],
+)
+def test_options_that_are_none(line, session):
+    with pytest.raises(InvalidOption):
+        asked([*line.split(), "-"], session)
+
+
+def test_what_is_passed_on(session):
+    line = "--no-cache-filter a,b --annotation manifest:x.y=z --add-host db:10.0.0.1 --shm-size 1m"
+    given = asked([*line.split(), "--ulimit", "nofile=5:6", "-"], session)
+    assert given.no_cache_of == ("a", "b")
+    assert given.annotations == {"x.y": "z"}
+    assert given.extra_hosts == (("db", "10.0.0.1"),)
+    assert given.shm_size_bytes == 1 << 20
+    assert given.ulimits[0].name == "nofile"
+
+
+def test_what_is_written_down(session, tmp_path):
+    execute(["build", "--iidfile", "id", "--metadata-file", "meta", "-"], session)
+    built = samples.build_result()
+    assert (tmp_path / "id").read_text() == str(built.image_id)
+    told = json.loads((tmp_path / "meta").read_text())
+    assert told["containerimage.config.digest"] == str(built.image_id)
+    assert told["image.name"] == ",".join(built.tags)
+    with pytest.raises(InvalidOption, match="cannot be written"):
+        execute(["build", "--iidfile", "no/id", "-"], session)
+
+
+def test_push_sends_every_name(session):
+    execute(["build", "--push", "-t", "a", "-"], session)
+    sent = [call[1] for call in session.engine().calls if call[0] == "push"]
+    assert sent == list(samples.build_result().tags)

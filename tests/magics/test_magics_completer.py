@@ -34,7 +34,7 @@ def complete(shell, tmp_path):
         ("%container_run --entry|", "--entry", ["--entrypoint"]),
         ("%container_logs |", "", ["job", "web"]),
         ("%container_run \\\n  --rm \\\n  bus|", "bus", ["busybox:latest"]),
-        ("%%dockerfile -t x --no-c|", "--no-c", ["--no-cache"]),
+        ("%%dockerfile -t x --no-c|", "--no-c", ["--no-cache", "--no-cache-filter"]),
         ("%%dockerfile -t x s|", "s", ["src/"]),
         ("%%dockerfile -t x\nFR|", "FR", ["FROM"]),
         ("%%dockerfile -t x\nwo|", "wo", ["workdir"]),

@@ -1,11 +1,16 @@
+import contextlib
 import http.client
 import json
+import random
 import socket
+import ssl
+from pathlib import Path
 
 import pytest
 
 from ocimagic.errors import InvalidOption
-from ocimagic.registry.server import RegistryServer
+from ocimagic.registry.server import RegistryServer, Rules, server_tls
+from ocimagic.registry.source import MemorySource
 from ocimagic.spec.digest import Digest
 
 
@@ -80,6 +85,57 @@ def test_blob_ranges(ask, image, asked, status, part):
         assert head["Content-Range"].endswith(f"/{len(content)}")
         assert head["Content-Range"].startswith("bytes ")
         assert start >= 0
+
+
+class FileSource(MemorySource):
+    """A source whose blobs are files, said to be as long as the test wants."""
+
+    __slots__ = ("extra_bytes",)
+
+    def open_blob(self, repository, digest):
+        path = Path(self.blobs[digest].decode())
+        return path.stat().st_size + self.extra_bytes, path.open("rb")
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    source = FileSource()
+    source.extra_bytes = 0
+    content = random.Random(1).randbytes(3_000_001)  # several pieces, the last one shorter
+    (tmp_path / "blob").write_bytes(content)
+    digest = Digest.of(content)
+    source.blobs[digest] = str(tmp_path / "blob").encode()
+    source.add_manifest("disk", b"{}", "text/plain")
+    return source, f"/v2/disk/blobs/{digest}", content
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+def test_files_and_their_parts(on_disk, certificate, is_secure):
+    source, path, content = on_disk
+    rules = Rules(tls=server_tls(*map(str, certificate)) if is_secure else None)
+    parts = {"": slice(None), "bytes=1000000-2999999": slice(1_000_000, 3_000_000)}
+    with RegistryServer(source, rules=rules) as server:
+        if is_secure:
+            context = ssl.create_default_context(cafile=certificate[0])
+            connection = http.client.HTTPSConnection(server.host, timeout=5, context=context)
+        else:
+            connection = http.client.HTTPConnection(server.host, timeout=5)
+        with contextlib.closing(connection):
+            for asked, part in (*parts.items(), *parts.items()):
+                connection.request("GET", path, headers={"Range": asked} if asked else {})
+                assert connection.getresponse().read() == content[part]
+
+
+def test_a_file_that_is_shorter_than_it_was_said_to_be_ends_the_connection(on_disk):
+    source, path, content = on_disk
+    source.extra_bytes = 1
+    with RegistryServer(source) as server:
+        connection = http.client.HTTPConnection(server.host, timeout=2)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            with pytest.raises(http.client.IncompleteRead) as short:
+                connection.getresponse().read()
+    assert short.value.partial == content
 
 
 def test_blob_head(ask, image):

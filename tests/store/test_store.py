@@ -78,6 +78,27 @@ def test_what_another_engine_changes_is_seen_at_once(stocked):
         assert "added:2" not in named(stocked)
 
 
+def test_inspect_says_what_another_engine_just_changed(stocked):
+    def said(name):
+        found = stocked.images.inspect(name)
+        return found.size_bytes, [each.shared_with for each in found.layers]
+
+    base, derived = f"{stocked.host}/base:latest", f"{stocked.host}/derived:latest"
+    assert said(base) == (4000, [(derived,)])
+    assert said(derived) == (7000, [(base,), ()])
+    with Engine(stocked.home.data, environment={}) as other:
+        other.images.tag(base, "second:1")
+        other.images.remove(base)
+        assert said(derived) == (7000, [("second:1",), ()])
+        other.images.remove("second:1")
+        assert said(derived) == (7000, [(), ()])
+        assert [each.from_base for each in stocked.images.inspect(derived).layers] == [False] * 2
+        other.images.tag(derived, base)
+        assert said(base) == (7000, [(), ()])
+        with pytest.raises(ImageNotFound):
+            stocked.images.inspect("second:1")
+
+
 def test_names_and_ids(stocked):
     image_id = stocked.images.inspect(f"{stocked.host}/base").image_id
     for name in (image_id, image_id.hex, image_id.short, image_id.hex[:5]):

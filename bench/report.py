@@ -1,0 +1,127 @@
+"""What the bench says and writes down: figures, ratios, and whether targets are met."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import peers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HERE = Path(__file__).parent
+FASTER = "the faster of docker and podman"
+# Ours over theirs, at most.
+TARGETS = {
+    "run: docker": 1 / 15,
+    "run: podman": 0.2,
+    "run: runc": 0.5,
+    "run: C": 3.0,
+    "exec: docker": 0.1,
+    "hundred: docker": 0.2,
+    "pull: docker": 0.6,
+    "pull: podman": 0.6,
+    "cached build: docker": 0.1,
+    "push: docker": 0.7,
+    "save: docker": 0.7,
+    "load: docker": 0.7,
+    "serve: docker-registry": 1.0,
+    "serve hashed: docker-registry": 1.0,
+}
+for _what in ("pull", "pull 20 layers", "pull 1 GB"):
+    for _clock in ("ready", "on disk"):
+        TARGETS[f"{_what} overlay {_clock}: {FASTER}"] = 0.4
+        TARGETS[f"{_what} erofs {_clock}: {FASTER}"] = 0.2
+TARGETS["pull overlay ready: limit"] = TARGETS["pull overlay on disk: limit"] = 1.1
+# Seconds, at most.
+SECONDS = {"pull again": 0.02, "look: list": 0.05, "look: inspect": 0.001}
+RISE_BYTES = 80e6
+
+Results = dict[str, dict[str, float]]
+
+
+def ratios_of(results: Results) -> dict[str, float]:
+    """Return ours over theirs, by measurement and peer."""
+    ratios: dict[str, float] = {}
+    for what, times in results.items():
+        ours = times.get("ocimagic")
+        if ours is None:
+            continue
+        ratios |= {f"{what}: {who}": ours / s for who, s in times.items() if who != "ocimagic"}
+        peers_of = [times[who] for who in ("docker", "podman") if who in times]
+        if f"{what}: {FASTER}" in TARGETS and peers_of:
+            ratios[f"{what}: {FASTER}"] = ours / min(peers_of)
+    return ratios
+
+
+def seconds_of(results: Results) -> dict[str, float]:
+    """Return our own times that have a target."""
+    look = {f"look: {what}": s for what, s in results.get("look", {}).items()}
+    again = results.get("pull again", {})
+    return look | ({"pull again": again["ocimagic"]} if again else {})
+
+
+def report(
+    results: Results,
+    memory: dict[str, float],
+    rises: dict[str, float],
+    notes: Sequence[str] = (),
+) -> None:
+    """Print a table, write ``latest.json`` and add to ``history.csv``.
+
+    Args:
+        results: seconds, by measurement and by who took them.
+        memory: bytes beside one container, by who keeps it.
+        rises: bytes that a pull of 1 GB took above its start, by process.
+        notes: lines to be printed and kept.
+    """
+    ratios, seconds = ratios_of(results), seconds_of(results)
+    width = max(map(len, results))
+    for what, times in results.items():
+        shown = "   ".join(f"{who} {s * 1000:.1f} ms" for who, s in times.items())
+        print(f"{what:{width}}  {shown}")
+    shown = "   ".join(f"{who} {size / 1e6:.1f} MB" for who, size in memory.items())
+    print(f"memory beside one container: {shown}")
+    print(*notes, sep="\n")
+    for name, ratio in ratios.items():
+        print(f"{name:58} {ratio:6.3f}  {_verdict(ratio, TARGETS.get(name))}")
+    for name, each in seconds.items():
+        print(f"{name:58} {each * 1000:6.2f} ms  {_verdict(each * 1000, SECONDS[name] * 1000)}")
+    for who, each in rises.items():
+        name = f"memory of a pull of 1 GB: {who}"
+        print(f"{name:58} {each / 1e6:6.1f} MB  {_verdict(each / 1e6, RISE_BYTES / 1e6)}")
+    if left := peers.missing():
+        print("left out, because not installed: " + ", ".join(left))
+    latest = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors, Linux {platform.release()}",
+        "seconds": results,
+        "ratios": ratios,
+        "memory_bytes": memory,
+        "pull_memory_bytes": rises,
+        "notes": list(notes),
+        "targets": TARGETS,
+        "targets_seconds": SECONDS,
+        "target_pull_memory_bytes": RISE_BYTES,
+    }
+    (HERE / "latest.json").write_text(json.dumps(latest, indent=2) + "\n")
+    with (HERE / "history.csv").open("a", newline="") as file:
+        writer = csv.writer(file)
+        for name, ratio in ratios.items():
+            writer.writerow([latest["when"], name, f"{ratio:.4f}", TARGETS.get(name, "")])
+        for name, each in seconds.items():
+            writer.writerow([latest["when"], f"{name}: seconds", f"{each:.6f}", SECONDS[name]])
+        for name, each in rises.items():
+            writer.writerow([latest["when"], f"pull memory: {name}", f"{each:.0f}", RISE_BYTES])
+
+
+def _verdict(value: float, target: float | None) -> str:
+    if target is None:
+        return ""
+    return f"target {target:.3g}: {'met' if value <= target else 'MISSED'}"

@@ -1,0 +1,123 @@
+"""``docker build``: an image from a Dockerfile, and what is written down of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from ocimagic.cli import refused
+from ocimagic.cli.build_options import build_options
+from ocimagic.cli.name_options import extra_host
+from ocimagic.cli.parser import Verb
+from ocimagic.cli.quantities import BYTES, Reader
+from ocimagic.cli.values import Names
+from ocimagic.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from ocimagic.cli.session import Session
+    from ocimagic.model.result import BuildChecked, BuildResult
+
+
+@click.command(
+    "build",
+    cls=Verb,
+    takes="path",
+    refused=refused.BUILD,
+    cancellable=True,
+    usage="[OPTIONS] PATH | -",
+)
+@click.option("-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="Name the result")
+@click.option("-f", "--file", metavar="FILE|-", help="The Dockerfile; PATH/Dockerfile by default")
+@click.option("--build-arg", multiple=True, metavar="KEY[=VALUE]", help="Set a value for ARG")
+@click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Set a label")
+@click.option("--annotation", multiple=True, metavar="KEY=VALUE", help="Annotate the manifest")
+@click.option("--target", metavar="STAGE", help="Stop at this stage")
+@click.option("--no-cache", is_flag=True, help="Run every step anew")
+@click.option("--no-cache-filter", multiple=True, metavar="STAGE", help="Run a stage anew")
+@click.option("--pull", is_flag=True, help="Ask the registry for every base")
+@click.option("--platform", metavar="OS/ARCH", help="Platform of the result")
+@click.option("--network", metavar="none|host", help="Network of RUN steps")
+@click.option(
+    "--secret", multiple=True, metavar="id=ID[,src=FILE|,env=VAR]", help="Let RUN --mount have it"
+)
+@click.option("--ssh", multiple=True, metavar="default|ID[=SOCKET]", help="Let RUN use an agent")
+@click.option(
+    "--allow", multiple=True, metavar="security.insecure", help="Let RUN ask for what is not safe"
+)
+@click.option(
+    "--add-host",
+    multiple=True,
+    type=Reader("host", extra_host),
+    metavar="HOST:IP",
+    help="Let RUN know a host",
+)
+@click.option("--shm-size", type=BYTES, default=0, metavar="BYTES", help="Size of RUN's /dev/shm")
+@click.option("--ulimit", multiple=True, metavar="NAME=SOFT[:HARD]", help="Limit RUN's processes")
+@click.option(
+    "-o",
+    "--output",
+    multiple=True,
+    metavar="DIR|type=TYPE,dest=PATH",
+    help="Write the result there too: type=local, tar, oci or docker",
+)
+@click.option(
+    "--timestamp",
+    type=click.IntRange(0, 0o77777777777),
+    metavar="SECONDS",
+    help="Nothing in the image is later: equal input makes an equal image (not in docker)",
+)
+@click.option("--push", is_flag=True, help="Push the result under its names")
+@click.option("--iidfile", metavar="FILE", help="Write the image ID to a file")
+@click.option("--metadata-file", metavar="FILE", help="Write what was built to a file, as JSON")
+@click.option("--check", is_flag=True, help="Only look for what is probably not meant")
+@click.option("--call", metavar="build|check", default="build", help="Build, or only check")
+@click.option("-q", "--quiet", is_flag=True, help="Show only the image ID at the end")
+# docker's own defaults, said aloud in many tutorials; here they change nothing.
+@click.option("--rm/--no-rm", default=True, hidden=True, expose_value=False)
+@click.option("--load", is_flag=True, hidden=True, expose_value=False)
+@click.option("--progress", hidden=True, expose_value=False)
+@click.argument("context", metavar="PATH|-")
+@click.pass_obj
+def build(
+    session: Session, /, context: str, *, quiet: bool, **given: object
+) -> BuildResult | BuildChecked | Names:
+    """Build an image from a Dockerfile."""
+    options = build_options(session, context, given)
+    images = session.engine().images
+    if given["call"] not in ("build", "check"):
+        raise InvalidOption(f"--call {given['call']} is not known", hint="it is build or check")
+    if given["check"] or given["call"] == "check":
+        return images.check(options)
+    if given["push"] and not options.tags:
+        raise InvalidOption("--push needs a name", hint="add -t REGISTRY/NAME:TAG")
+    if quiet:
+        result = images.build(options, cancelled=session.cancelled)
+    else:
+        result = images.build(options, on_event=session.on_event, cancelled=session.cancelled)
+    _write_down(session, result, given)
+    for name in result.tags if given["push"] else ():
+        images.push(name, on_event=session.on_event, cancelled=session.cancelled)
+    return Names((str(result.image_id),)) if quiet else result
+
+
+def _write_down(session: Session, result: BuildResult, given: dict[str, object]) -> None:
+    """Write the files that were asked for: the image ID alone, and what buildx says of a build."""
+    metadata = {
+        "containerimage.config.digest": str(result.image_id),
+        "containerimage.digest": str(result.digest),
+        **({"image.name": ",".join(result.tags)} if result.tags else {}),
+    }
+    texts = {"iidfile": str(result.image_id), "metadata_file": json.dumps(metadata, indent=2)}
+    for name, text in texts.items():
+        path = given[name]
+        if path is None:
+            continue
+        try:
+            with open(session.path(str(path)), "w", encoding="utf-8") as file:
+                file.write(text)
+        except (OSError, ValueError) as err:
+            why = getattr(err, "strerror", None) or str(err)
+            option = "--" + name.replace("_", "-")
+            raise InvalidOption(f"{option} {path} cannot be written", why=why) from err

@@ -1,0 +1,68 @@
+"""Where two images differ, as tables and a sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ocimagic.render.escape import shorten, visible
+from ocimagic.render.html import paragraph, table_html
+from ocimagic.render.table import Table
+from ocimagic.render.text import table_text
+from ocimagic.render.units import count
+
+if TYPE_CHECKING:
+    from ocimagic.model.difference import ImageDiff
+
+_MOST_FILES = 200
+
+
+def diff_tables(found: ImageDiff) -> tuple[Table, ...]:
+    """Lay out where two images differ: their config, their layers, their files."""
+    first, second = found.names
+    tables = []
+    if found.config:
+        rows = tuple(
+            (each.what, shorten(each.old, 60), shorten(each.new, 60)) for each in found.config
+        )
+        tables.append(Table("config", ("FIELD", first, second), rows))
+    if found.layers:
+        cells = tuple(
+            (str(number), old.short if old else "", new.short if new else "")
+            for number, old, new in found.layers
+        )
+        tables.append(Table("layers", ("LAYER", first, second), cells, frozenset({"LAYER"})))
+    if found.files:
+        shown = tuple(
+            (each.path, one.what, one.old, one.new)
+            for each in found.files[:_MOST_FILES]
+            for one in each.differences
+        )
+        caption = count(len(found.files), "file")
+        if len(found.files) > _MOST_FILES:
+            caption += f", the first {_MOST_FILES}"
+        tables.append(Table(caption, ("FILE", "WHAT", first, second), shown))
+    return tuple(tables)
+
+
+def diff_sentence(found: ImageDiff) -> str:
+    """Say whether two images are one."""
+    first, second = found.names
+    if found.same:
+        return f"{first} and {second} are one image: {found.image_ids[0].short}"
+    parts = [
+        f"{len(found.config)} of the config",
+        count(len(found.layers), "layer"),
+        count(len(found.files), "file"),
+    ]
+    return f"{first} and {second} differ: {', '.join(parts)}"
+
+
+def diff_text(found: ImageDiff) -> str:
+    """Draw both as plain text."""
+    tables = "\n\n".join(table_text(each) for each in diff_tables(found))
+    return "\n\n".join(part for part in (tables, visible(diff_sentence(found))) if part)
+
+
+def diff_html(found: ImageDiff) -> str:
+    """Draw both as HTML."""
+    return paragraph(diff_sentence(found)) + "".join(map(table_html, diff_tables(found)))

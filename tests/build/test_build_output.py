@@ -1,0 +1,133 @@
+"""Where a build's result goes besides the store, and what else a build may be asked for."""
+
+import tarfile
+import time
+
+import pytest
+
+from ocimagic.errors import BadInput, DockerfileError, InvalidOption, StepFailed
+from ocimagic.model.options import BuildOutput
+
+TEXT = "FROM scratch\nCOPY --chown=7:8 src /app\nCOPY src/a /b\n"
+
+
+@pytest.fixture
+def source(place):
+    place.write("src/a", "A\n", mode=0o640)
+    place.write("src/deep/c", "C\n")
+    (place.context / "src" / "link").symlink_to("/etc/passwd")
+    return place
+
+
+def test_a_directory_of_the_files(source, tmp_path):
+    out = tmp_path / "out"
+    source.build(TEXT, outputs=(BuildOutput(kind="local", path=str(out)),))
+    assert (out / "app" / "deep" / "c").read_text() == "C\n"
+    assert (out / "b").stat().st_mode & 0o777 == 0o640
+    assert (out / "app" / "link").is_symlink()
+
+
+def test_a_link_that_is_there_leads_nothing_out(source, tmp_path):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    out.mkdir()
+    elsewhere.mkdir()
+    text = "FROM scratch\nCOPY <<E /x2/f\nhi\nE\n"
+    (out / "x2").symlink_to(elsewhere)
+    with pytest.raises(BadInput, match="cannot overwrite"):
+        source.build(text, outputs=(BuildOutput(kind="local", path=str(out)),))
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_tar_of_the_files(source, tmp_path):
+    out = tmp_path / "out.tar"
+    source.build(TEXT, outputs=(BuildOutput(kind="tar", path=str(out)),))
+    with tarfile.open(out) as tar:
+        names = {each.name: each for each in tar}
+    assert {"app", "app/a", "app/deep", "app/deep/c", "app/link", "b"} == set(names)
+    assert (names["app/a"].uid, names["app/a"].gid, names["app/a"].mode) == (7, 8, 0o640)
+    assert names["app/link"].linkname == "/etc/passwd"
+
+
+@pytest.mark.parametrize("kind", ["oci", "docker"])
+def test_an_archive_that_loads_again(source, tmp_path, kind):
+    out = tmp_path / "out.tar"
+    result = source.build(TEXT, "sent", outputs=(BuildOutput(kind=kind, path=str(out)),))
+    loaded = source.engine.images.load(out)
+    assert loaded.images[0].image_id == result.image_id
+    assert loaded.images[0].tags == ("sent:latest",)
+
+
+def test_a_file_is_there_whole_or_not_at_all(source, tmp_path):
+    with pytest.raises(InvalidOption, match="cannot write the result"):
+        source.build(TEXT, outputs=(BuildOutput(kind="tar", path=str(tmp_path / "no" / "x")),))
+    assert not (tmp_path / "no").exists()
+
+
+def test_hard_links_and_files_of_a_run(runs, tmp_path):
+    text = f"FROM base\nARG A={time.time_ns()}\nRUN echo x > /x && ln /x /y && rm -r /tmp\n"
+    runs.build(text, outputs=(BuildOutput(kind="local", path=str(tmp_path / "out")),))
+    assert (tmp_path / "out" / "y").read_text() == "x\n"
+    assert not (tmp_path / "out" / "tmp").exists()
+
+
+def test_a_stage_that_is_built_anew(runs):
+    text = f"FROM base AS one\nARG A={time.time_ns()}\nRUN true\nFROM base\n"
+    text += "COPY --from=one /etc/passwd /p\nRUN true\n"
+    runs.build(text)
+    result = runs.build(text, no_cache_of=("one",))
+    assert [each.cached for each in result.steps if each.text == "RUN true"] == [False, True]
+
+
+def test_annotations_are_in_the_manifest(source):
+    result = source.build(TEXT, annotations={"org.example.a": "b"})
+    manifest = source.engine._store.images.load(result.digest).manifest
+    assert manifest.annotations["org.example.a"] == "b"
+
+
+def test_hosts_and_shared_memory_for_run(runs):
+    text = f"FROM base\nARG A={time.time_ns()}\nRUN cat /etc/hosts; cat /proc/mounts\n"
+    runs.build(text, extra_hosts=(("db", "10.1.2.3"),), shm_size_bytes=1 << 20)
+    assert "10.1.2.3\tdb\n" in runs.output()
+    assert "size=1024k" in runs.output()
+
+
+def test_an_unsafe_run_must_be_allowed(runs):
+    text = f"FROM base\nARG A={time.time_ns()}\nRUN --security=insecure cat /proc/self/status\n"
+    with pytest.raises(DockerfileError, match=r"entitlement security\.insecure is not allowed"):
+        runs.build(text)
+    runs.build(text, allow=("security.insecure",))
+    allowed = runs.output()
+    runs.build(text.replace(" --security=insecure", ""))
+    bounded = runs.output()
+    caps = [
+        int(line.split()[1], 16)
+        for said in (allowed, bounded)
+        for line in said.splitlines()
+        if line.startswith("CapEff")
+    ]
+    assert caps[0].bit_count() > caps[1].bit_count()
+
+
+def test_a_check_builds_nothing(place):
+    from ocimagic.model.options import BuildOptions
+
+    text = "FROM scratch\nMAINTAINER me\nENV a b\n"
+    found = place.engine.images.check(BuildOptions(dockerfile=text))
+    assert [(each.rule, each.line) for each in found.warnings] == [
+        ("MaintainerDeprecated", 2),
+        ("LegacyKeyValueFormat", 3),
+    ]
+    assert found.exit_code == 1
+    assert found.warnings[0].url.endswith("/maintainer-deprecated/")
+    assert place.engine.images.check(BuildOptions(dockerfile="FROM scratch\n")).exit_code == 0
+
+
+def test_what_a_failed_step_was_to_work_on_can_be_entered(runs):
+    text = f"FROM base\nARG A={time.time_ns()}\nRUN echo made > /made\nENV E=1\nRUN false\n"
+    with pytest.raises(StepFailed) as caught:
+        runs.build(text)
+    err = caught.value
+    assert f"%container_run -it --rm {err.image_id.short} sh" in err.hint
+    script = ["sh", "-c", "cat /made; echo $E"]
+    inside = runs.engine.containers.run(err.image_id, script, remove=True, network="none")
+    assert inside.stdout == b"made\n1\n"
