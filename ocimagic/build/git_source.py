@@ -26,7 +26,7 @@ from ocimagic.build.selection import Selected, exclusions, whole
 from ocimagic.dockerfile.gitref import GitRef, commit_digits
 from ocimagic.errors import BadInput, BuildFailed, HostLacks
 from ocimagic.layers.tarheader import Kind
-from ocimagic.model.event import Notice
+from ocimagic.model.event import TransferStarted
 from ocimagic.registry.origin import shown_url
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class GitFiles:
 
     def _fetched(self) -> Checkout:
         self._resolve()
-        self.bench.on_event(Notice(f"fetching {self.shown}", self.add.source.start_line))
+        self.bench.on_event(TransferStarted(self.shown, None, (), "fetching"))
         try:
             self._git("init", "--quiet", "checkout")
             self._fetch()
