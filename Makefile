@@ -1,6 +1,6 @@
 # make demo   does the class's job for real and executes the notebooks: build/demo
 # make lab    opens JupyterLab on the notebooks
-# make test   runs the tests
+# make test   runs the tests; TESTS=tests/spec only those
 # make check  style, types and the rules between the rooms
 # make soak   kills what keeps containers, 200 times, and hurts the store, 500 times
 # make fuzz   gives spoilt images, archives and names to what reads them, for ten minutes
@@ -34,7 +34,7 @@ lab: $(VENV)/.class
 	exec $(PY) -m jupyterlab --ServerApp.root_dir=notebooks $$root
 
 test: $(VENV)/.test
-	@$(PY) -m pytest
+	@$(PY) -m pytest $(TESTS)
 
 check: $(VENV)/.test
 	@$(PY) -m ruff check --output-format concise

@@ -71,6 +71,7 @@ class Layout:
             "architecture": machine,
             "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]},
             "rootfs": {"type": "layers", "diff_ids": self._diff_ids},
+            "history": [{"created_by": "bench"} for _ in self._diff_ids],
         }
         manifest = {
             "schemaVersion": 2,

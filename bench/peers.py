@@ -21,6 +21,7 @@ PACKAGES = {
     "docker": "docker.io",
     "dockerd": "docker.io",
     "podman": "podman",
+    "buildah": "buildah",
     "runc": "runc",
     "docker-registry": "docker-registry",
     "skopeo": "skopeo",

@@ -10,13 +10,13 @@ Writes ``bench/latest.json`` and adds a line to ``bench/history.csv``.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import builds
 import containers
 import images
 import made
@@ -28,14 +28,6 @@ from peers import measure
 from report import report
 
 from ocimagic import Engine
-from ocimagic.model.options import BuildOptions
-
-DOCKERFILE = """FROM {base}
-WORKDIR /srv
-COPY files /srv/files
-RUN ls /srv/files | wc -l
-CMD ["true"]
-"""
 
 
 def main() -> int:
@@ -85,7 +77,7 @@ class Bench:
         results |= self.pull_times()
         results |= self.serve_times()
         results |= self.image_times()  # before a build stands on Debian and keeps its layer
-        return results | {"cached build": self.build_times(), "import": self.import_times()}
+        return results | self.build_times() | {"import": self.import_times()}
 
     def image_times(self) -> dict[str, dict[str, float]]:
         """Times of images that travel."""
@@ -139,27 +131,11 @@ class Bench:
             what: {who: each.seconds for who, each in by.items()} for what, by in figures.items()
         }
 
-    def build_times(self) -> dict[str, float]:
-        """Build five steps again with nothing changed."""
-        context = self.scratch / "context"
-        (context / "files").mkdir(parents=True)
-        for number in range(20):
-            (context / "files" / f"{number}.txt").write_bytes(os.urandom(13_500))
-        text = DOCKERFILE.format(base=self.debian)
-        (context / "Dockerfile").write_text(text)
+    def build_times(self) -> dict[str, dict[str, float]]:
+        """Build cold, cached, with many files and with many stages."""
         self.engine.images.pull(self.debian)
-        request = BuildOptions(dockerfile=text, context=str(context), tags=("bench:1",))
-
-        def ours() -> None:
-            self.engine.images.build(request)
-
-        ways = {"ocimagic": ours}
-        if self.docker:
-            self.docker.call("pull", self.debian)
-            ways["docker"] = lambda: self.docker.call("build", "-q", "-t", "bench:1", str(context))
-        for way in ways.values():
-            way()
-        return measure(ways, self.runs)
+        work = builds.Builds(self.scratch, self.engine, self.debian, self.others)
+        return work.run(self.runs)
 
     def import_times(self) -> dict[str, float]:
         """Time what ``%load_ext ocimagic`` imports, in a shell that is there already."""

@@ -216,7 +216,7 @@ def add_module(archive: Archive, kernel: Kernel, name: str) -> None:
         archive.add(f"modules/{name}.ko", stat.S_IFREG | 0o644, data)
 
 
-def run(tests: list[str], mounts: str, *, timeout_s: float = 120) -> tuple[dict[str, dict], str]:
+def run(tests: list[str], mounts: str, *, timeout_s: float = 240) -> tuple[dict[str, dict], str]:
     """Boot a guest that runs tests; return what became of each, by name, and its console."""
     kernel = find_kernel()
     assert kernel

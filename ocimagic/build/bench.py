@@ -88,9 +88,21 @@ class Bench:
         """Return the tree that some layers make."""
         name = layers[-1].chain_id if layers else ""
         if name not in self.trees:
-            merged = MergedTree(self._toc(layer) for layer in layers)
-            self.trees[name] = ImageFiles(self.store, layers, merged)
+            self.trees[name] = ImageFiles(self.store, layers, self._merged(layers))
         return self.trees[name]
+
+    def _merged(self, layers: Sequence[Layer]) -> MergedTree:
+        """Merge what is not known yet of a stack: stages of one base have most in common."""
+        known = len(layers)
+        while known and layers[known - 1].chain_id not in self.trees:
+            known -= 1
+        tocs = [self._toc(layer) for layer in layers[known:]]
+        if not known:
+            return MergedTree(tocs)
+        merged = self.trees[layers[known - 1].chain_id].merged.below(tocs[0])
+        for toc in tocs[1:]:
+            merged.add_layer(toc)
+        return merged
 
     def _toc(self, layer: Layer) -> Sequence[TocEntry]:
         if layer.diff_id not in self.tocs:

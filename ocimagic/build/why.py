@@ -86,6 +86,8 @@ def _variables(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
 def _files(old: list[object], new: list[object]) -> Iterator[str]:
     """Compare descriptions as ``selection.described`` makes them."""
     before, after = dict(_flat(old)), dict(_flat(new))
+    if before == after:
+        yield "what it fetches changed"
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
             yield f"the file {name} is gone"
@@ -110,15 +112,15 @@ def _octal(line: Sequence[object]) -> str:
     return f"{int(str(line[_MODE])):04o}"
 
 
-def _flat(described: list[object]) -> Iterator[tuple[str, Sequence[object]]]:
-    """Yield each file by its name; of a directory, each with its place among the sources."""
-    for each in described:
-        if not isinstance(each, list):
-            continue
-        if each and isinstance(each[0], list):
-            yield from ((str(line[0]), line) for line in each)
-        elif each:
-            yield str(each[0]), each
+def _flat(told: object) -> Iterator[tuple[str, Sequence[object]]]:
+    """Yield each file by its name, whatever source and directory it is from."""
+    if not isinstance(told, list):
+        return
+    if len(told) > _CONTENT and isinstance(told[0], str):
+        yield told[0], told
+        return
+    for each in told:
+        yield from _flat(each)
 
 
 def _shown(value: str | None) -> str:

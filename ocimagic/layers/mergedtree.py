@@ -35,7 +35,13 @@ class _Node:
     entry: TocEntry
     layer: int  # whose entry put it here
     source: int  # whose tar holds the content: another layer's for a hard link
+    tree: object  # the only one that may change it
     children: dict[str, _Node] | None = None  # of a directory
+
+    def copy(self, tree: object) -> _Node:
+        """Return a copy for another tree; what is below is still shared."""
+        children = None if self.children is None else dict(self.children)
+        return _Node(self.entry, self.layer, self.source, tree, children)
 
 
 class MergedTree:
@@ -49,10 +55,22 @@ class MergedTree:
     """
 
     def __init__(self, tocs: Iterable[Iterable[TocEntry]]) -> None:
-        self._root = _Node(_IMPLIED, 0, 0, {})
+        self._root = _Node(_IMPLIED, 0, 0, self, {})
         self._layers = 0
         for toc in tocs:
             self.add_layer(toc)
+
+    def below(self, toc: Iterable[TocEntry]) -> MergedTree:
+        """Return a tree with one more layer; this one stays, and both share what is the same.
+
+        Raises:
+            LayerRefused: it does not fit on them.
+        """
+        made = MergedTree(())
+        made._root = self._root.copy(made)
+        made._layers = self._layers
+        made.add_layer(toc)
+        return made
 
     def add_layer(self, toc: Iterable[TocEntry]) -> None:
         """Lay one more layer on those that are there.
@@ -104,13 +122,19 @@ class MergedTree:
                 pending.append((f"{path}/{name}" if path else name, child))
 
     def _walk(
-        self, path: str, *, follow: bool = True, implied: _Node | None = None
+        self,
+        path: str,
+        *,
+        follow: bool = True,
+        change: bool = False,
+        implied: _Node | None = None,
     ) -> tuple[str, _Node] | None:
         """Resolve a path; return where it ends and what is there.
 
         Args:
             path: as in ``find``.
             follow: as in ``find``.
+            change: the caller will change what is there.
             implied: what to copy for each missing directory; without it, None is returned.
         """
         trail = [("", self._root)]
@@ -131,8 +155,10 @@ class MergedTree:
             if child is None:
                 if implied is None or len(todo) >= ours:
                     return None
-                child = _Node(implied.entry, implied.layer, implied.source, {})
+                child = _Node(implied.entry, implied.layer, implied.source, self, {})
                 node.children[part] = child
+            elif change and child.tree is not self and child.children is not None:
+                child = node.children[part] = child.copy(self)
             if child.entry.kind is Kind.SYMLINK and (follow or todo):
                 links += 1
                 if links > _MAX_LINKS:
@@ -151,24 +177,24 @@ class MergedTree:
             self._root.entry = entry
             return
         if entry.kind is Kind.OPAQUE:
-            walked = self._walk(entry.path)
+            walked = self._walk(entry.path, change=True)
             if walked is not None:
-                _prune(walked[1], layer)
+                self._prune(walked[1], layer)
             return
         parent_path, _, name = entry.path.rpartition("/")
         if entry.kind is Kind.WHITEOUT:
-            walked = self._walk(parent_path)
+            walked = self._walk(parent_path, change=True)
             if walked is not None and walked[1].children is not None:
-                _hide(walked[1].children, name, layer)
+                self._hide(walked[1].children, name, layer)
             return
         siblings = self._directory(parent_path, entry, layer)
         if entry.kind is Kind.HARDLINK:
             siblings[name] = self._linked(entry, layer, siblings.get(name))
             return
         old = siblings.get(name)
-        made = _Node(entry, layer, layer, {} if entry.kind is Kind.DIR else None)
+        made = _Node(entry, layer, layer, self, {} if entry.kind is Kind.DIR else None)
         if made.children is not None and old is not None and old.children is not None:
-            made.children = old.children
+            made.children = old.children if old.tree is self else dict(old.children)
         siblings[name] = made
 
     def _linked(self, entry: TocEntry, layer: int, old: _Node | None) -> _Node:
@@ -179,35 +205,43 @@ class MergedTree:
         target = walked[1]
         if old is not None and any(node is target for node in _below(old)):
             raise LayerRefused(entry.path, "a hard link to itself or to what it replaces")
-        return _Node(target.entry, layer, target.source)
+        return _Node(target.entry, layer, target.source, self)
 
     def _directory(self, path: str, entry: TocEntry, layer: int) -> dict[str, _Node]:
         """Return the children of a directory, made with its parents if it was implied."""
-        implied = _Node(_IMPLIED._replace(mtime_ns=entry.mtime_ns), layer, layer)
-        walked = self._walk(path, implied=implied)
+        implied = _Node(_IMPLIED._replace(mtime_ns=entry.mtime_ns), layer, layer, self)
+        walked = self._walk(path, change=True, implied=implied)
         if walked is None or walked[1].children is None:
             raise LayerRefused(entry.path, "its parent is no directory")
         return walked[1].children
 
-
-def _hide(siblings: dict[str, _Node], name: str, layer: int) -> None:
-    """Remove what lower layers put at ``name``."""
-    node = siblings.get(name)
-    if node is not None:
-        _prune(node, layer)
+    def _hide(self, siblings: dict[str, _Node], name: str, layer: int) -> None:
+        """Remove what lower layers put at ``name``; ``siblings`` may be changed."""
+        node = siblings.get(name)
+        if node is None:
+            return
+        if node.tree is not self:
+            node = siblings[name] = node.copy(self)
+        self._prune(node, layer)
         if node.layer < layer and not node.children:
             del siblings[name]
 
+    def _prune(self, top: _Node, layer: int) -> None:
+        """Remove everything below a directory that lower layers put there.
 
-def _prune(top: _Node, layer: int) -> None:
-    """Remove everything below a directory that lower layers put there.
-
-    A lower directory in which this layer put something stays, as what it was.
-    """
-    for node in reversed(_below(top)):
-        for name, child in list((node.children or {}).items()):
-            if child.layer < layer and not child.children:
-                del (node.children or {})[name]
+        A lower directory in which this layer put something stays, as what it was.
+        """
+        order = [top]
+        for node in order:  # grows while it is read
+            children = node.children or {}
+            for name, child in children.items():
+                if child.tree is not self:
+                    children[name] = child.copy(self)
+            order.extend(children.values())
+        for node in reversed(order):
+            for name, child in list((node.children or {}).items()):
+                if child.layer < layer and not child.children:
+                    del (node.children or {})[name]
 
 
 def _below(top: _Node) -> list[_Node]:

@@ -49,7 +49,7 @@ def test_one_image_under_two_names(engine, build):
 
 def test_files_and_their_attributes(engine, build):
     build("a", "FROM scratch\nCOPY d /d\nCOPY f /f\n", {"d/same": "s", "d/gone": "g", "f": "one"})
-    text = "FROM scratch\nCOPY --exclude=d/gone d /d\nCOPY --chmod=600 --chown=7:8 f /f\n"
+    text = "FROM scratch\nCOPY --exclude=gone d /d\nCOPY --chmod=600 --chown=7:8 f /f\n"
     text += "COPY f /new\nENV A=1\n"
     build("b", text, {"f": "two"})
     found = engine.images.diff("a", "b")

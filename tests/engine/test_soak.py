@@ -15,6 +15,7 @@ def test_nothing_is_lost_whoever_is_killed(shared):
     """``shared`` skips where containers cannot run."""
     if not shutil.which("busybox"):
         pytest.skip("busybox-static is not installed")
-    words = [sys.executable, str(PROGRAM), "--rounds", "15", "--seed", "3"]
+    # A seed whose ten rounds are ten pairs of a victim and a moment, each victim among them.
+    words = [sys.executable, str(PROGRAM), "--rounds", "10", "--seed", "2"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

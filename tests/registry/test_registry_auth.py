@@ -63,10 +63,10 @@ def test_parse_challenges(headers, expected):
 
 
 def test_parse_challenges_of_a_hostile_length():
-    start = time.monotonic()
+    start = time.process_time()  # others may have the processor meanwhile
     for text in ("a " * 30_000, 'a b="' * 12_000, '"' * 60_000, "a=" * 30_000, "," * 60_000):
         parse_challenges([text])
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def challenge(realm, /, **more):
