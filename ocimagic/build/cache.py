@@ -106,6 +106,11 @@ class StepCache:
         """Say which instruction the next look-ups are for, and if they are to find nothing."""
         self._slot, self._missed, self._anew = slot, None, anew or not self._enabled
 
+    @property
+    def is_anew(self) -> bool:
+        """Say whether the instruction is to be done anew whatever is known."""
+        return self._anew
+
     def why(self) -> str:
         """Say why the instruction was not found, and remember what it was made of.
 

@@ -15,7 +15,7 @@ from ocimagic.build.config_steps import in_workdir
 from ocimagic.build.layer_file import LayerFile
 from ocimagic.build.owner import owner
 from ocimagic.build.placement import Placement
-from ocimagic.build.sources import Source, names_directory, sources_of
+from ocimagic.build.sources import LocalFiles, Source, names_directory, sources_of
 from ocimagic.dockerfile.chmod import Chmod
 from ocimagic.dockerfile.instructions import Add, Copy
 from ocimagic.errors import LayerRefused
@@ -65,7 +65,7 @@ def copy_step(
     tree = bench.context if layers is None else bench.files(layers)
     with ExitStack() as held:
         sources = sources_of(bench, instruction, tree, held)
-        key = cache_key("copy", **definition, files=[each.key() for each in sources])
+        key = cache_key("copy", **definition, **_content(sources))
         made = found = bench.cache.find(key)
         if made is None:
             made = Made(_CopyJob(bench, state, instruction).layer(sources), now())
@@ -90,6 +90,13 @@ def _definition(state: StageState, instruction: Copy | Add) -> dict[str, object]
         "unpack": instruction.unpack if isinstance(instruction, Add) else False,
         "parents": isinstance(instruction, Copy) and instruction.parents,
     }
+
+
+def _content(sources: Sequence[Source]) -> dict[str, object]:
+    """Return what the sources have, as ``why`` compares it."""
+    local = [each for source in sources if isinstance(source, LocalFiles) for each in source.key()]
+    fetched = [each.key() for each in sources if not isinstance(each, LocalFiles)]
+    return {"files": local, "fetched": fetched}
 
 
 def _stands_alone(instruction: Copy | Add) -> bool:

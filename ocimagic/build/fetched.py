@@ -101,7 +101,7 @@ class FetchedFile:
         """Whether it is unpacked if it is an archive; a remote one only when asked for."""
         return self.add.unpack is True
 
-    def key(self) -> object:
+    def key(self) -> list[object]:
         """Return its name and digest; it is fetched now if the digest is not known.
 
         Raises:
@@ -190,7 +190,7 @@ class FetchedFile:
 
     def _is_as_remembered(self) -> bool:
         """Ask the server whether the file is what it was; True if it says so."""
-        if self.bench.options.no_cache:
+        if self.bench.cache.is_anew:
             return False
         known = self.bench.store.steps.find(self._memory)
         if not known:

@@ -26,7 +26,7 @@ from ocimagic.build.selection import Selected, exclusions, whole
 from ocimagic.dockerfile.gitref import GitRef, commit_digits
 from ocimagic.errors import BadInput, BuildFailed, HostLacks
 from ocimagic.layers.tarheader import Kind
-from ocimagic.model.event import Notice
+from ocimagic.model.event import TransferStarted
 from ocimagic.registry.origin import shown_url
 
 if TYPE_CHECKING:
@@ -48,29 +48,23 @@ class Checkout:
 
     Args:
         context: the directory they are in.
-        mtime_ns: the time they all have.
         keeps_git_dir: whether git's own files are there, too.
     """
 
-    def __init__(self, context: Context, mtime_ns: int, *, keeps_git_dir: bool) -> None:
+    def __init__(self, context: Context, *, keeps_git_dir: bool) -> None:
         self._context = context
-        self._mtime_ns = mtime_ns
         self._keeps_git_dir = keeps_git_dir
 
     def find(self, path: str) -> File | None:
         """Look up a path; links stay inside."""
         found = self._context.find(path)
-        if found is None or (not self._keeps_git_dir and _GIT_DIR in found.path.split("/")):
-            return None
-        return self._normal(found)
+        is_hidden = found and not self._keeps_git_dir and _GIT_DIR in found.path.split("/")
+        return None if is_hidden else found
 
     def children(self, directory: File) -> Sequence[File]:
         """List a directory."""
-        return [
-            self._normal(each)
-            for each in self._context.children(directory)
-            if self._keeps_git_dir or each.name != _GIT_DIR
-        ]
+        found = self._context.children(directory)
+        return [each for each in found if self._keeps_git_dir or each.name != _GIT_DIR]
 
     def contents(self, files: Sequence[File]) -> Iterator[Content]:
         """Yield contents in the order asked."""
@@ -79,11 +73,6 @@ class Checkout:
     def digests(self, files: Sequence[File]) -> list[str]:
         """Return the digests of files."""
         return self._context.digests(files)
-
-    def _normal(self, file: File) -> File:
-        is_plain = file.kind is Kind.FILE and not file.mode & 0o100
-        mode = 0o777 if file.kind is Kind.SYMLINK else 0o644 if is_plain else 0o755
-        return file._replace(mode=mode, mtime_ns=self._mtime_ns)
 
 
 @dataclass(slots=True)
@@ -139,7 +128,7 @@ class GitFiles:
         remote = self._ref.remote
         return shown_url(remote) if "://" in remote else remote
 
-    def key(self) -> object:
+    def key(self) -> list[object]:
         """Return the commit and what is made of it.
 
         Raises:
@@ -234,7 +223,7 @@ class GitFiles:
 
     def _fetched(self) -> Checkout:
         self._resolve()
-        self.bench.on_event(Notice(f"fetching {self.shown}", self.add.source.start_line))
+        self.bench.on_event(TransferStarted(self.shown, None, (), "fetching"))
         try:
             self._git("init", "--quiet", "checkout")
             self._fetch()
@@ -250,9 +239,8 @@ class GitFiles:
         if self._ref.keep_git_dir:
             self._make_lasting(directory / _GIT_DIR)
         hashes = HashCache(self._room / "hashes", self.bench.check_cancelled)
-        context = Context(str(directory), None, hashes)
-        keeps = bool(self._ref.keep_git_dir)
-        return Checkout(context, max(0, time_s) * 1_000_000_000, keeps_git_dir=keeps)
+        context = Context(str(directory), None, hashes, mtime=max(0, time_s))
+        return Checkout(context, keeps_git_dir=bool(self._ref.keep_git_dir))
 
     def _fetch(self) -> None:
         """Fetch the one commit; all that there is where the server cannot give one."""

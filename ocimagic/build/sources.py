@@ -33,8 +33,8 @@ class Source(Protocol):
     def may_unpack(self) -> bool:
         """Whether archives among its files are unpacked."""
 
-    def key(self) -> object:
-        """Return a JSON value: equal values, equal files."""
+    def key(self) -> list[object]:
+        """Return JSON values: equal values, equal files."""
 
     def tree(self) -> Tree:
         """Return where its files are read from."""
@@ -51,7 +51,7 @@ class LocalFiles:
     found: Sequence[Selected]
     may_unpack: bool
 
-    def key(self) -> object:
+    def key(self) -> list[object]:
         """Return names, modes, owners and content; see ``described``."""
         return described(self.place, self.found)
 

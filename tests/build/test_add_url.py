@@ -284,3 +284,11 @@ def test_mistakes(place, words, what, column):
 def test_addresses_that_are_none(place, url):
     with pytest.raises((BuildFailed, DockerfileError)):
         place.build(f'FROM scratch\nADD ["{url}", "/x"]\n')
+
+
+def test_why_it_is_fetched_again(fresh, web):
+    add(fresh, web, "WEB/dir/file.txt /x")
+    web.pages["/dir/file.txt"].body = b"TEXT"
+    web.pages["/dir/file.txt"].headers = {}
+    step = add(fresh, web, "WEB/dir/file.txt /x").steps[-1]
+    assert "what it fetches changed" in step.why
