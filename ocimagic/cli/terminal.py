@@ -24,6 +24,7 @@ from ocimagic.model.event import (
 from ocimagic.render.display import as_text
 from ocimagic.render.escape import visible
 from ocimagic.render.progress import PullProgress, ended_amount
+from ocimagic.render.side_by_side import Labels
 from ocimagic.render.units import human_seconds
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Terminal:
 
     def __init__(self, stdout: BinaryIO, stderr: BinaryIO, *, redraws: bool) -> None:
         self._stdout = stdout
+        self._labels = Labels()
         self._stderr = stderr
         self._redraws = redraws
         self._pull = PullProgress()
@@ -67,21 +69,23 @@ class Terminal:
             self._settle()
 
     def _show(self, event: Event) -> None:
+        self._labels.hear(event)
         match event:
             case TransferStarted() | LayerProgress():
                 self._progress(event)
-            case Output(stream, data, step):
+            case Output(stream, _, step):
                 self._settle()
                 # A build's steps talk beside its result, which is what stdout is for.
                 out = self._stdout if stream == "stdout" and step is None else self._stderr
-                out.write(data)
+                out.write(self._labels.labelled(event))
                 out.flush()
             case StepStarted(number, total, _, text, _):
                 self._settle()
                 self._say(f"[{number}/{total}] {text}")
             case StepDone(number, cached, seconds):
                 self._settle()
-                self._say(f"[{number}] {'cached' if cached else human_seconds(seconds)}")
+                why = f": {event.why}" if event.why else ""
+                self._say(f"[{number}] {'cached' if cached else human_seconds(seconds)}{why}")
             case Notice(text, line):
                 self._settle()
                 self._say(f"warning: line {line}: {text}" if line else text)

@@ -171,10 +171,16 @@ class NoProgress:
 class TextProgress(NoProgress):
     """Says a line for each layer and step, for terminals and logs."""
 
+    def __init__(self) -> None:
+        from ocimagic.render.side_by_side import Labels
+
+        self._labels = Labels()
+
     def show(self, event: Event) -> None:
         """Say what has begun or ended."""
         from ocimagic.render.progress import ended_amount
 
+        self._labels.hear(event)
         match event:
             case TransferStarted():
                 self._say(f"{event.verb} {event.reference}")
@@ -188,7 +194,7 @@ class TextProgress(NoProgress):
             case StepDone(why=why) if why:
                 self._say(f"  not cached: {why}")
             case Output():
-                self._say(event.data.decode(errors="replace").rstrip("\n"))
+                self._say(self._labels.labelled(event).decode(errors="replace").rstrip("\n"))
             case Notice():
                 self._say(event.text)
             case _:

@@ -12,6 +12,7 @@ from ocimagic.model.event import (
     TransferStarted,
 )
 from ocimagic.render.progress import BuildProgress, PullProgress
+from ocimagic.render.side_by_side import Labels
 
 A, B = samples.digest("a"), samples.digest("b")
 STARTED = TransferStarted("busybox:latest", samples.digest("m"), ((A, 1000), (B, 500)))
@@ -118,3 +119,16 @@ def test_pull_inside_a_build_is_shown_and_goes_away():
 def test_only_the_last_lines_are_kept():
     state = after(BuildProgress(), *(Output("stdout", b"%d\n" % n, step=1) for n in range(50)))
     assert state.tail == tuple(str(n) for n in range(42, 50))
+
+
+def test_output_of_steps_side_by_side_says_whose_it_is():
+    labels = Labels()
+    alone = Output("stdout", b"a\nb\n", 1)
+    labels.hear(StepStarted(1, 2, "one", "RUN x", 1))
+    assert labels.labelled(alone) == b"a\nb\n"
+    labels.hear(StepStarted(2, 2, "two", "RUN y", 2))
+    assert labels.labelled(alone) == b"[1] a\n[1] b\n"
+    assert labels.labelled(Output("stdout", b"half", 2)) == b"[2] half\n"
+    assert labels.labelled(Output("stdout", b"of a container", None)) == b"of a container"
+    labels.hear(StepDone(2, cached=False, seconds=1.0, layer=None, size_bytes=0))
+    assert labels.labelled(alone) == b"a\nb\n"
