@@ -41,6 +41,7 @@ class Bench:
 
     Attributes:
         context: None when the build has none.
+        contexts: further ones, by name in lower case.
         began: when the build did; new files that have no time of their own get it.
         cancelled: looked at before each step and while a RUN runs.
         tocs: tables of contents by diff_id, as far as they were needed.
@@ -58,6 +59,7 @@ class Bench:
     cancelled: threading.Event | None
     tocs: dict[str, Sequence[TocEntry]] = field(default_factory=dict)
     trees: dict[str, ImageFiles] = field(default_factory=dict)
+    contexts: Mapping[str, Context] = field(default_factory=dict)
     web: Callable[[], Transport] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ocimagic.build.cache import Made, cache_key, now
 from ocimagic.build.cache_mounts import CacheMounts
 from ocimagic.build.config_steps import in_workdir
+from ocimagic.build.context import Context
 from ocimagic.build.layer_file import LayerFile
 from ocimagic.build.selection import described, exclusions, select
 from ocimagic.errors import HostLacks, NotBuiltYet
@@ -82,7 +83,7 @@ class RunMounts:
         bench: of this build.
         state: before the instruction.
         run: expanded.
-        layers_of: gives the layers of the stage or image that ``from`` names.
+        files_of: gives the layers, or the directory, that ``from`` names.
 
     Raises:
         DockerfileError: a source that is not there, a secret that is required and not given.
@@ -93,12 +94,12 @@ class RunMounts:
         bench: Bench,
         state: StageState,
         run: Run,
-        layers_of: Callable[[str], Sequence[Layer]],
+        files_of: Callable[[str], Sequence[Layer] | Context],
     ) -> None:
         self._bench = bench
         self._state = state
         self._run = run
-        self._layers_of = layers_of
+        self._files_of = files_of
         if run.mounts and bench.unpacker.copies:
             raise HostLacks(
                 "RUN --mount needs mounts",
@@ -176,8 +177,11 @@ class RunMounts:
         """Find the files a mount shows."""
         path = mount.source or ""
         if mount.from_stage is None:
-            return self._from_context(mount, path)
-        layers = tuple(self._layers_of(mount.from_stage))
+            return self._from_context(self._bench.context, mount, path)
+        found = self._files_of(mount.from_stage)
+        if isinstance(found, Context):
+            return self._from_context(found, mount, path)
+        layers = tuple(found)
         files = self._bench.files(layers)
         if files.find(path) is None:
             raise self._run.source.error(
@@ -188,26 +192,26 @@ class RunMounts:
             )
         return Source(layers, path, f"{layers[-1].chain_id if layers else ''}:{path}")
 
-    def _from_context(self, mount: RunMount, path: str) -> Source:
+    def _from_context(self, context: Context | None, mount: RunMount, path: str) -> Source:
         """Show files of the context as a layer: what is excluded is not in it, and root's it is."""
         bench, source = self._bench, self._run.source
-        if bench.context is None:
+        if context is None:
             raise source.error(
                 "this build has no context to mount",
                 at=mount.raw,
                 hint="give the build a directory, or say from=STAGE",
             )
-        selected = select(bench.context, path or ".", exclusions((), source), source)
+        selected = select(context, path or ".", exclusions((), source), source)
         if not selected:
-            why, hint = bench.context.missing(path)
+            why, hint = context.missing(path)
             raise source.error(f'"{path}": not found', at=path, why=why, hint=hint)
         chosen = selected[0]
-        key = cache_key("context", files=described(bench.context, selected))
+        key = cache_key("context", files=described(context, selected), **bench.dated)
         made = bench.cache.find(key)
         if made is None:
             is_directory = chosen.file.kind is Kind.DIR
             files = chosen.inside if is_directory else ((chosen.name, chosen.file),)
-            made = Made(self._context_layer(bench.context, files), now())
+            made = Made(self._context_layer(context, files), now())
             bench.cache.remember(key, made)
         assert made.layer is not None
         blob = Descriptor(mediatype.OCI_LAYER, made.layer.digest, made.layer.blob_bytes)

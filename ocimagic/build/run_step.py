@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ocimagic.build.bench import Bench
+    from ocimagic.build.context import Context
     from ocimagic.build.state import StageState
     from ocimagic.model.rootfs import Rootfs
     from ocimagic.shim.client import Connection, Launcher
@@ -58,7 +59,7 @@ def run_step(
     state: StageState,
     run: Run,
     number: int,
-    layers_of: Callable[[str], Sequence[Layer]],
+    files_of: Callable[[str], Sequence[Layer] | Context],
 ) -> tuple[Made, bool]:
     """Run an expanded RUN, or find it done; return what it made and whether it was found.
 
@@ -67,7 +68,7 @@ def run_step(
         state: before the instruction.
         run: expanded.
         number: of the step, for ``Output`` events.
-        layers_of: gives the layers of the stage or image that a mount's ``from`` names.
+        files_of: gives the layers, or the directory, that a mount's ``from`` names.
 
     Raises:
         DockerfileError: a mount of something that is not there.
@@ -76,7 +77,7 @@ def run_step(
         Cancelled: the container was stopped.
     """
     network, hosts = _network(bench, run), bench.options.extra_hosts
-    mounts = RunMounts(bench, state, run, layers_of) if run.mounts else None
+    mounts = RunMounts(bench, state, run, files_of) if run.mounts else None
     key = cache_key(
         "run",
         below=state.chain_id,

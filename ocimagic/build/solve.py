@@ -26,7 +26,7 @@ from ocimagic.dockerfile import instructions as ins
 from ocimagic.dockerfile.lint import CheckOptions, lint
 from ocimagic.dockerfile.parse import parse, parse_triggers
 from ocimagic.dockerfile.plan import PlatformArgs, plan
-from ocimagic.dockerfile.resolve import ImageBase, StageBase
+from ocimagic.dockerfile.resolve import ContextBase, ImageBase, StageBase
 from ocimagic.errors import BuildFailed, InvalidOption, InvalidReference
 from ocimagic.model.event import Event, Notice, OnEvent, ignore
 from ocimagic.model.result import BuildChecked, BuildResult, BuildStep, BuildWarning
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 _HASHES = "hashes.sqlite"
 SOURCE_DATE_EPOCH = "SOURCE_DATE_EPOCH"
+IMAGE_CONTEXT = "docker-image://"
 _MOST_DIGITS = 11  # what a tar can say
 
 
@@ -144,12 +145,18 @@ class Builder:
             context = Context(
                 options.context, options.dockerfile_name, hashes, mtime=options.timestamp
             )
+        named = {
+            name.lower(): Context(place, None, hashes, mtime=options.timestamp)
+            for name, place in options.contexts.items()
+            if not place.startswith(IMAGE_CONTEXT)
+        }
         return Bench(
             store=self._store,
             unpacker=self._unpacker,
             options=options,
             cache=StepCache(self._store, enabled=not options.no_cache),
             context=context,
+            contexts=named,
             began=now(),
             on_event=on_event,
             cancelled=cancelled,
@@ -280,6 +287,12 @@ class _Build:
             build_args=options.build_args,
             target=options.target,
             platform=PlatformArgs(target=str(target), build=str(host_platform())),
+            contexts={
+                name.lower(): ImageBase(place.removeprefix(IMAGE_CONTEXT))
+                if place.startswith(IMAGE_CONTEXT)
+                else ContextBase(name.lower())
+                for name, place in options.contexts.items()
+            },
         )
 
     def _triggers(self, planned: Plan, stage: PlannedStage, bases: Bases) -> Sequence[str]:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from ocimagic.build.cache import Made, Slot, cache_key
 from ocimagic.build.commit import commit
 from ocimagic.build.config_steps import applied
+from ocimagic.build.context import Context
 from ocimagic.build.copy import copy_step
 from ocimagic.build.history import created_by
 from ocimagic.build.limits import refuse_unbuilt
 from ocimagic.build.state import Origin, StageState
 from ocimagic.build.workdir import workdir_step
 from ocimagic.dockerfile import instructions as ins
-from ocimagic.dockerfile.resolve import ImageBase, ScratchBase, StageBase
+from ocimagic.dockerfile.resolve import ContextBase, ImageBase, ScratchBase, StageBase
 from ocimagic.dockerfile.scope import Scope
 from ocimagic.errors import StepFailed
 from ocimagic.model.event import StepDone, StepStarted
@@ -113,6 +114,8 @@ class StageRun:
                     origin=Origin(),
                 )
                 return state, True
+            case ContextBase():
+                raise AssertionError("the plan has refused it")
 
     def _on_image(self, base: BaseImage) -> StageState:
         image = base.image
@@ -134,13 +137,16 @@ class StageRun:
             case ins.Run():
                 from ocimagic.build.run_step import run_step
 
-                def layers_of(name: str) -> Sequence[Layer]:
-                    return self._layers_of(self.stage.sources[name], instruction.source)
+                def files_of(name: str) -> Sequence[Layer] | Context:
+                    return self._files_of(self.stage.sources[name], instruction.source)
 
-                return run_step(self.bench, before, instruction, self._number, layers_of)
+                return run_step(self.bench, before, instruction, self._number, files_of)
             case ins.Copy(from_stage=str(name)):
-                layers = self._layers_of(self.stage.sources[name], instruction.source)
-                return copy_step(self.bench, before, instruction, layers)
+                found = self._files_of(self.stage.sources[name], instruction.source)
+                if isinstance(found, Context):
+                    there = replace(self.bench, context=found)
+                    return copy_step(there, before, instruction)
+                return copy_step(self.bench, before, instruction, found)
             case ins.Copy() | ins.Add():
                 return copy_step(self.bench, before, instruction)
             case ins.Workdir():
@@ -148,8 +154,11 @@ class StageRun:
             case _:
                 return None, self._seen(before, after, instruction)
 
-    def _layers_of(self, base: Base, source: SourceRange) -> Sequence[Layer]:
+    def _files_of(self, base: Base, source: SourceRange) -> Sequence[Layer] | Context:
+        """Return what ``from`` means: layers, or a directory of the machine."""
         match base:
+            case ContextBase(name=name):
+                return self.bench.contexts[name]
             case StageBase(index=index):
                 return self.states[index].layers
             case ImageBase():

@@ -59,6 +59,7 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
         shm_size_bytes=given["shm_size"],
         ulimits=ulimits(given["ulimit"]),
         allow=_allowed(given["allow"]),
+        contexts=dict(_named_context(session, text) for text in given["build_context"]),
         timestamp=given["timestamp"],
         outputs=tuple(_output(session, text) for text in given["output"]),
     )
@@ -249,3 +250,26 @@ def _place(session: Session, path: str, hint: str) -> str:
     if path in ("", "-"):
         raise InvalidOption("--output needs the path of a file or a directory", hint=hint)
     return session.path(path)
+
+
+def _named_context(session: Session, text: str) -> tuple[str, str]:
+    """Read ``NAME=DIRECTORY`` or ``NAME=docker-image://IMAGE``.
+
+    Raises:
+        InvalidOption: no name, or no such directory.
+        NotBuiltYet: another kind of place.
+    """
+    name, _, place = text.partition("=")
+    if not name or not place:
+        raise InvalidOption(
+            f"--build-context {text!r} is not NAME=PLACE",
+            hint="write --build-context NAME=DIRECTORY or NAME=docker-image://IMAGE",
+        )
+    if place.startswith("docker-image://"):
+        return name, place
+    if "://" in place or place.startswith("git@"):
+        raise NotBuiltYet(
+            f"--build-context from {place} is not built yet",
+            hint="fetch it and give the directory",
+        )
+    return name, _directory(session, place)

@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 @click.option("--build-arg", multiple=True, metavar="KEY[=VALUE]", help="Set a value for ARG")
 @click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Set a label")
 @click.option("--annotation", multiple=True, metavar="KEY=VALUE", help="Annotate the manifest")
+@click.option(
+    "--build-context",
+    multiple=True,
+    metavar="NAME=DIR|docker-image://IMAGE",
+    help="One more place for --from, or another base for a FROM",
+)
 @click.option("--target", metavar="STAGE", help="Stop at this stage")
 @click.option("--no-cache", is_flag=True, help="Run every step anew")
 @click.option("--no-cache-filter", multiple=True, metavar="STAGE", help="Run a stage anew")

@@ -99,7 +99,6 @@ BUILD = (
     *_group("this version keeps one layer per step", "--squash", takes_value=_SWITCH),
     *_group("there is one builder here", "--builder"),
     *_group("attestations come with a later version", "--attest", "--provenance", "--sbom"),
-    *_group("one context is enough for this version", "--build-context"),
 )
 
 START = _group("checkpoints come with a later version", "--checkpoint", "--checkpoint-dir")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ocimagic.dockerfile.parse import Dockerfile, Stage
+    from ocimagic.dockerfile.resolve import Base
 
 PROXY_ARGS = frozenset(
     name
@@ -99,6 +100,7 @@ def plan(
     build_args: Mapping[str, str] | None = None,
     target: str | None = None,
     platform: PlatformArgs | None = None,
+    contexts: Mapping[str, Base] | None = None,
 ) -> Plan:
     """Decide what the target needs.
 
@@ -107,6 +109,7 @@ def plan(
         build_args: ``--build-arg``.
         target: name of a stage, in any case, or None for the last.
         platform: the platforms; both linux/amd64 if not given.
+        contexts: ``--build-context``, by name in lower case.
 
     Raises:
         InvalidOption: if there is no such target.
@@ -117,7 +120,7 @@ def plan(
     last = _target(dockerfile.stages, target)
     automatic = (platform or PlatformArgs()).args() | {"TARGETSTAGE": last.name or "default"}
     values = _global_args(dockerfile, automatic, given)
-    resolver = Resolver(dockerfile=dockerfile, values=values)
+    resolver = Resolver(dockerfile=dockerfile, values=values, contexts=contexts or {})
     return Plan(
         stages=resolver.needed_by(last),
         global_args=values,

@@ -45,7 +45,14 @@ class ImageBase:
     platform: str | None = None
 
 
-Base: TypeAlias = ScratchBase | StageBase | ImageBase
+@dataclass(frozen=True, slots=True)
+class ContextBase:
+    """A directory that the build was given under a name: files, but no config."""
+
+    name: str
+
+
+Base: TypeAlias = ScratchBase | StageBase | ImageBase | ContextBase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +84,15 @@ class PlannedStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolver:
-    """The Dockerfile with the values its FROMs see."""
+    """The Dockerfile with the values its FROMs see.
+
+    Args:
+        contexts: what a name means that the build was given; it wins over stages and images.
+    """
 
     dockerfile: Dockerfile
     values: Mapping[str, str]
+    contexts: Mapping[str, Base]
 
     def needed_by(self, last: Stage) -> tuple[PlannedStage, ...]:
         """Plan a stage and all it needs, in the order of the file."""
@@ -113,6 +125,16 @@ class Resolver:
                 why=_why_empty(base),
                 hint="give the ARG a default above the first FROM, or pass --build-arg",
             )
+        given = self._given(base.text)
+        if isinstance(given, ContextBase):
+            raise start.source.error(
+                f"{base.text} is a directory, not an image",
+                at=start.base,
+                why="this build was given it as a context",
+                hint="COPY --from takes files of it",
+            )
+        if isinstance(given, ImageBase):
+            return ImageBase(given.reference, self._platform(stage))
         # A stage's own name is not yet known in its FROM: FROM debian AS debian is an image.
         earlier = self.dockerfile.named(base.text, before=stage.index)
         if earlier is not None:
@@ -120,6 +142,11 @@ class Resolver:
         if base.text == "scratch":
             return ScratchBase()
         return ImageBase(base.text, self._platform(stage))
+
+    def _given(self, text: str) -> Base | None:
+        """Return what the build was given under a name, in any case and with its tag or without."""
+        name = text.lower()
+        return self.contexts.get(name) or self.contexts.get(name.removesuffix(":latest"))
 
     def _platform(self, stage: Stage) -> str | None:
         start = stage.start
@@ -152,6 +179,8 @@ class Resolver:
         return found
 
     def _copied_from(self, stage: Stage, copy: Copy, text: str) -> Base:
+        if given := self._given(text):
+            return given
         other = self._meant(text, stage)
         if other is None and text.isdecimal():
             raise copy.source.error(
@@ -180,6 +209,8 @@ class Resolver:
 
     def _mounted_from(self, stage: Stage, run: Run, mount: RunMount) -> Base:
         text = mount.from_stage or ""
+        if given := self._given(text):
+            return given
         other = self._meant(text, stage)
         if other is None:
             return _outside(text)

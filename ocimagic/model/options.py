@@ -262,6 +262,8 @@ class BuildOptions:
         ulimits: for RUN.
         allow: what RUN may ask for that is not safe: ``security.insecure``.
         outputs: where else the result goes.
+        contexts: more places of files and bases, by name: directories, or images as
+            ``docker-image://REFERENCE``.
         timestamp: seconds since 1970 that nothing in the image is later than, whenever it is
             built: the same Dockerfile, context and base then make the same image everywhere.
     """
@@ -286,4 +288,5 @@ class BuildOptions:
     ulimits: tuple[Ulimit, ...] = ()
     allow: tuple[str, ...] = ()
     outputs: tuple[BuildOutput, ...] = ()
+    contexts: Mapping[str, str] = field(default_factory=dict)
     timestamp: int | None = None

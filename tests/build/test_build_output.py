@@ -131,3 +131,29 @@ def test_what_a_failed_step_was_to_work_on_can_be_entered(runs):
     script = ["sh", "-c", "cat /made; echo $E"]
     inside = runs.engine.containers.run(err.image_id, script, remove=True, network="none")
     assert inside.stdout == b"made\n1\n"
+
+
+def test_more_contexts_by_name(runs, tmp_path):
+    more = tmp_path / "more"
+    (more / "sub").mkdir(parents=True)
+    (more / "sub" / "f").write_text("more\n")
+    (more / ".dockerignore").write_text("sub\n")  # counts in the build's own context only
+    text = f"FROM base\nARG A={time.time_ns()}\nCOPY --from=Extra sub/f /copied\n"
+    text += "RUN --mount=from=extra,source=sub,target=/m cat /m/f > /mounted\n"
+    result = runs.build(text, contexts={"extra": str(more)})
+    assert runs.text(result, "copied") == runs.text(result, "mounted") == "more\n"
+    (more / "sub" / "f").write_text("other\n")
+    assert runs.text(runs.build(text, contexts={"extra": str(more)}), "mounted") == "other\n"
+    with pytest.raises(DockerfileError, match='"sub/nope": not found'):
+        runs.build("FROM base\nCOPY --from=extra sub/nope /\n", contexts={"extra": str(more)})
+
+
+def test_a_context_that_stands_for_a_stage_and_for_a_base(runs, tmp_path):
+    text = "FROM nowhere.invalid/x:1 AS one\nRUN true\nFROM scratch AS two\nCOPY --from=one /f /g\n"
+    (tmp_path / "f").write_text("a file\n")
+    result = runs.build(text, contexts={"one": str(tmp_path)})
+    assert runs.text(result, "g") == "a file\n"
+    base = {"nowhere.invalid/x:1": "docker-image://base"}
+    assert runs.build("FROM nowhere.invalid/x:1\nRUN true\n", contexts=base).steps
+    with pytest.raises(DockerfileError, match="is a directory, not an image"):
+        runs.build("FROM one\n", contexts={"one": str(tmp_path)})

@@ -10,7 +10,7 @@ from fake_engine import FakeEngine
 from ocimagic.cli.grammar import execute
 from ocimagic.cli.session import Session
 from ocimagic.cli.values import Names
-from ocimagic.errors import InvalidOption
+from ocimagic.errors import InvalidOption, NotBuiltYet
 
 
 @pytest.fixture
@@ -171,3 +171,13 @@ def test_push_sends_every_name(session):
     execute(["build", "--push", "-t", "a", "-"], session)
     sent = [call[1] for call in session.engine().calls if call[0] == "push"]
     assert sent == list(samples.build_result().tags)
+
+
+def test_named_contexts(session, tmp_path):
+    (tmp_path / "dir").mkdir()
+    line = "--build-context a=dir --build-context b=docker-image://x:1"
+    given = asked([*line.split(), "-"], session)
+    assert given.contexts == {"a": str(tmp_path / "dir"), "b": "docker-image://x:1"}
+    for text, error in (("a", InvalidOption), ("a=no", InvalidOption), ("a=oci://x", NotBuiltYet)):
+        with pytest.raises(error):
+            asked(["--build-context", text, "-"], session)
