@@ -253,6 +253,8 @@ class _Build:
             layer = made.layer if made else None
             if made and layer:
                 state = after.with_layer(layer, made.created, text)
+            elif isinstance(instruction, ins.OnBuild):
+                state = after
             else:
                 state = after.with_line(text)
             self._end(started, cached=cached, made=made)

@@ -187,7 +187,8 @@ def test_docker_builds_the_same(ours, case, request):
     theirs = docker.start(case).result()
     found = differences(ours.build(case), theirs)
     known = said.get("differs", {})
-    assert {name: pair for name, pair in found.items() if name not in known} == {}
+    new = [f"{name}:{text}" for name, text in found.items() if name not in known]
+    assert not new, "\n".join(["differs from docker", *new])
     assert set(known) <= set(found), "said to differ, but does not"
     if case.fails and theirs.error:
         for text in [said["says"]] if "says" in said else case.verify["error"]["text"]:
