@@ -13,7 +13,7 @@ A case is a directory with a ``Dockerfile``, the context beside it, and ``verify
     [config]               # docker's names; false: not set
     [files]                # "/path" = text, false for not there, or any of
                            # kind, mode, owner, text, link, xattrs, same (a hard link)
-    [error]                # line, and text: words of the message; nothing else then
+    [error]                # line (none: of the whole build), and text: words of the message
     [docker]               # skip = "why dockerd's builder cannot"; says = its own words for
                            # the error; differs = {"what" = "why"}: files./path, config.Name,
                            # history, layers or error

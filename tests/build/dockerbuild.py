@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from built import Built
@@ -57,7 +58,7 @@ class Docker:
             self.daemon = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + TIMEOUT_S
         while not self._answers():
-            assert self.daemon.poll() is None, (self.room / "log").read_text()[-2000:]
+            assert self.daemon.poll() is None, self.log()
             assert time.monotonic() < deadline, "dockerd does not answer"
             time.sleep(0.1)
         return self
@@ -67,8 +68,10 @@ class Docker:
         self.daemon.terminate()
         self.daemon.wait(TIMEOUT_S)
         subprocess.run(["ip", "netns", "del", self.netns], check=True)
-        unmount = ["umount", "-l", self.room / "exec/netns/default"]
-        subprocess.run(unmount, capture_output=True, check=False)
+        # A dockerd that fell over has unmounted nothing.
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            if line.split()[4].startswith(f"{self.room}/"):
+                subprocess.run(["umount", "-l", line.split()[4]], capture_output=True, check=False)
         shutil.rmtree(self.room / "data")
 
     def _answers(self):
@@ -76,6 +79,9 @@ class Docker:
             return self.ask("GET", "/_ping") == b"OK"
         except OSError:
             return False
+
+    def log(self):
+        return (self.room / "log").read_text()[-2000:]
 
     def ask(self, method, path, body=None, kind="application/x-tar"):
         connection = _Socket(self.room / "socket")
@@ -116,6 +122,7 @@ class Docker:
             capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
         )  # fmt: skip
         shutil.rmtree(context)
+        assert self.daemon.poll() is None, f"dockerd fell over: {self.log()}"
         if done.returncode:
             return Built(error=done.stderr)
         return self._read(case.name)
