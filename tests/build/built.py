@@ -4,10 +4,20 @@ import re
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-CONFIG = (
-    "Env Cmd Entrypoint Labels ExposedPorts Volumes User WorkingDir StopSignal Healthcheck "
-    "OnBuild Shell"
-).split()
+CONFIG = [
+    "Env",
+    "Cmd",
+    "Entrypoint",
+    "Labels",
+    "ExposedPorts",
+    "Volumes",
+    "User",
+    "WorkingDir",
+    "StopSignal",
+    "Healthcheck",
+    "OnBuild",
+    "Shell",
+]
 FLAGS = re.compile(r"(?<= )--(chown|chmod)=\S+ ")
 PORT = re.compile(r"\d+/\w+")
 MARKS = (" # buildkit", " # ocimagic")

@@ -34,7 +34,19 @@ from pathlib import Path
 ROOM = Path(__file__).parent.parent / "dockerfiles"
 ODD = {"links": tarfile.LNKTYPE, "link": tarfile.SYMTYPE}
 PACKERS = {"tar": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
-KEYS = set("about layers history output notices build context config files error docker".split())
+KEYS = {
+    "about",
+    "layers",
+    "history",
+    "output",
+    "notices",
+    "build",
+    "context",
+    "config",
+    "files",
+    "error",
+    "docker",
+}
 
 
 @dataclass(frozen=True)
@@ -107,8 +119,8 @@ def _tar(holds):
     """Return a tar: ``{name = text or {text, mode, owner, link, links, xattrs}}``; ``d/``."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, said in holds.items():
-            said = {"text": said} if isinstance(said, str) else said
+        for name, held in holds.items():
+            said = {"text": held} if isinstance(held, str) else held
             info = tarfile.TarInfo(name.rstrip("/"))
             content = said.get("text", "").encode()
             info.mode = said.get("mode", 0o755 if name.endswith("/") else 0o644)

@@ -19,10 +19,43 @@ from ocimagic.engine.engine import Engine
 from ocimagic.errors import OcimagicError
 
 CASES = cases()
-APPLETS = (
-    "sh cat echo ls true false mkdir mkfifo touch rm rmdir sleep id env test stat chmod chown "
-    "ln mv cp date head wc pwd printf grep sed sort tr find readlink basename expr ip"
-).split()
+APPLETS = [
+    "sh",
+    "cat",
+    "echo",
+    "ls",
+    "true",
+    "false",
+    "mkdir",
+    "mkfifo",
+    "touch",
+    "rm",
+    "rmdir",
+    "sleep",
+    "id",
+    "env",
+    "test",
+    "stat",
+    "chmod",
+    "chown",
+    "ln",
+    "mv",
+    "cp",
+    "date",
+    "head",
+    "wc",
+    "pwd",
+    "printf",
+    "grep",
+    "sed",
+    "sort",
+    "tr",
+    "find",
+    "readlink",
+    "basename",
+    "expr",
+    "ip",
+]
 LINE = re.compile(r"line (\d+)")
 
 
