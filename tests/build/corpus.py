@@ -34,18 +34,14 @@ from pathlib import Path
 ROOM = Path(__file__).parent.parent / "dockerfiles"
 ODD = {"links": tarfile.LNKTYPE, "link": tarfile.SYMTYPE}
 PACKERS = {"tar": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+TABLES = {"build", "context", "config", "files", "error", "docker"}
 KEYS = {
-    "about",
-    "layers",
-    "history",
-    "output",
-    "notices",
-    "build",
-    "context",
-    "config",
-    "files",
-    "error",
-    "docker",
+    "": {"about", "layers", "history", "output", "notices", *TABLES},
+    "build": {"args", "target", "file", "secrets"},
+    "error": {"line", "text"},
+    "docker": {"skip", "says", "differs"},
+    "files": {"kind", "mode", "owner", "text", "link", "xattrs", "same", "sha256"},
+    "context": {"kind", "mode", "text", "link", "same", "holds", "packed"},
 }
 
 
@@ -58,7 +54,12 @@ class Case:
     @cached_property
     def verify(self):
         found = tomllib.loads((ROOM / self.name / "verify").read_text())
-        assert set(found) <= KEYS, f"{self.name}/verify: {set(found) - KEYS}"
+        _known(self.name, "", found)
+        for table in ("build", "error", "docker"):
+            _known(self.name, table, found.get(table, {}))
+        for table in ("files", "context"):
+            for said in found.get(table, {}).values():
+                _known(self.name, table, said if isinstance(said, dict) else {})
         return found
 
     @property
@@ -88,6 +89,11 @@ class Case:
         room.chmod(0o755)
         for name, said in self.verify.get("context", {}).items():
             _make(room / name, {"text": said} if isinstance(said, str) else said)
+
+
+def _known(name, table, said):
+    unknown = set(said) - KEYS[table]
+    assert not unknown, f"{name}/verify: {table} has no {', '.join(unknown)}"
 
 
 def cases():

@@ -155,9 +155,12 @@ def each_case(function):
     return pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])(function)
 
 
-def test_there_are_enough_cases():
+def test_there_are_enough_cases_and_each_says_something():
     assert len(CASES) >= 150
     assert len([case for case in CASES if case.fails]) >= 40
+    assert [case.name for case in CASES if not case.verify.get("about")] == []
+    claims = {"layers", "history", "output", "config", "files", "error"}
+    assert [case.name for case in CASES if not claims & set(case.verify)] == []
 
 
 @each_case
