@@ -14,7 +14,6 @@ from ocimagic.build.state import HISTORY_COMMENT, Origin
 from ocimagic.errors import (
     Cancelled,
     ImageNotFound,
-    InvalidPlatform,
     InvalidReference,
     NotFound,
     OcimagicError,
@@ -88,7 +87,7 @@ class Bases:
             return self._found[key]
 
     def _obtain(self, base: ImageBase, source: SourceRange) -> BaseImage:
-        platform = self._platform(base, source)
+        platform = self._platform(base)
         try:
             local = None if self._bench.options.pull else self._local(base, platform, source)
             return local or self._pulled(Reference.parse(base.reference), platform)
@@ -116,15 +115,10 @@ class Bases:
             return f"did you mean {f'the stage {stage}' if stage else image}?"
         return None
 
-    def _platform(self, base: ImageBase, source: SourceRange) -> Platform | None:
+    def _platform(self, base: ImageBase) -> Platform | None:
         if base.platform is None:
             return self._bench.options.platform
-        try:
-            return Platform.parse(base.platform)
-        except InvalidPlatform as err:
-            raise source.error(
-                f"failed to parse platform {base.platform}", at="--platform", hint=err.hint
-            ) from None
+        return Platform.parse(base.platform)  # the plan holds none that cannot be read
 
     def _local(
         self, base: ImageBase, platform: Platform | None, source: SourceRange

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from ocimagic.build.config_steps import working_dir
 from ocimagic.dockerfile import instructions as ins
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def created_by(state: StageState, instruction: ins.Instruction) -> str:
 
     Args:
         state: before the instruction.
-        instruction: any but FROM.
+        instruction: any but FROM; docker's histories have no line for ONBUILD.
     """
     match instruction:
         case ins.Run():
@@ -40,10 +41,10 @@ def created_by(state: StageState, instruction: ins.Instruction) -> str:
             )
         case ins.Cmd(command=command) | ins.Entrypoint(command=command):
             return f"{instruction.keyword} {_words(argv(state, command))}"
-        case ins.Expose(ports=words) | ins.Volume(paths=words):
+        case ins.Expose(ports=words) | ins.Volume(paths=words) | ins.Shell(argv=words):
             return f"{instruction.keyword} [{' '.join(words)}]"
-        case ins.Shell(argv=words):
-            return f"SHELL {_words(words)}"
+        case ins.Workdir(path=path):
+            return f"WORKDIR {working_dir(state.config.working_dir, path)}"
         case _:
             return _plain(instruction)
 
@@ -75,7 +76,7 @@ def _copy(copy: ins.Copy | ins.Add) -> str:
 
 
 def _flags(copy: ins.Copy | ins.Add) -> Iterable[tuple[str, str | None]]:
-    yield "from", getattr(copy, "from_stage", None)
+    # Not --from: docker leaves it out, and nobody else could look the stage up.
     yield "chown", copy.chown
     yield "chmod", copy.chmod
 
@@ -86,7 +87,7 @@ def _words(words: Iterable[str]) -> str:
 
 def _plain(instruction: ins.Instruction) -> str:
     match instruction:
-        case ins.User(user=value) | ins.Workdir(path=value) | ins.StopSignal(signal=value):
+        case ins.User(user=value) | ins.StopSignal(signal=value):
             return f"{instruction.keyword} {value}"
         case ins.OnBuild(trigger=value) | ins.Maintainer(name=value):
             return f"{instruction.keyword} {value}"

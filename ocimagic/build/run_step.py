@@ -350,7 +350,7 @@ class _Sandbox:
         return StepFailed(
             f'process "{" ".join(command)}" did not start: {err.what}',
             command_exit_code=err.exit_code,
-            why=err.why,
+            why=f'exec: "{command[0]}": {err.why}' if err.why else None,  # docker's words
             where=frame(self.run.source),
             hint=hint,
         )

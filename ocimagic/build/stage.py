@@ -80,6 +80,8 @@ class StageRun:
             layer = made.layer if made else None
             if made and layer:
                 state = after.with_layer(layer, made.created, text)
+            elif isinstance(instruction, ins.OnBuild):
+                state = after
             else:
                 state = after.with_line(text)
             self._end(started, cached=cached, made=made)

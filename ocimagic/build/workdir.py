@@ -1,4 +1,4 @@
-"""WORKDIR: a line of the config, and a directory where the image has none."""
+"""WORKDIR: a line of the config, and a layer with the directory if the image lacks it."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def _layer(bench: Bench, state: StageState, path: str, source: SourceRange) -> L
     files = bench.files(state.layers)
     place = Placement(files.merged, source, mtime_ns=int(bench.began.timestamp()) * 1_000_000_000)
     resolved = place.resolve(path)
-    kind = place.kind(resolved) if resolved else Kind.DIR
-    if kind is Kind.DIR:
+    if not resolved:
         return None
-    if kind is not None:
+    kind = place.kind(resolved)
+    if kind not in (None, Kind.DIR):
         raise source.error(
             f"WORKDIR /{path} is not a directory",
             why=f"the image has {kind_word(kind)} of that name",
@@ -51,8 +51,10 @@ def _layer(bench: Bench, state: StageState, path: str, source: SourceRange) -> L
         )
     if state.config.user:
         place.owner = owner(state.config.user, files, source)
-    place.parents(resolved)
-    place.directory(resolved)
+    if kind is None:
+        place.parents(resolved)
+        place.directory(resolved)
+    # Where the directory is there, the layer is empty: docker's layers are counted so, too.
     with LayerFile(bench.store, bench.options.timestamp) as layer:
         for entry in place.take():
             layer.add(entry)

@@ -110,18 +110,20 @@ class IgnoreRules:
 
 
 def _rule(line: int, text: str) -> IgnoreRule:
-    brings_back = text.startswith("!")
-    pattern = text[1:].strip(SPACES) if brings_back else text
     where = f".dockerignore line {line}: {text}" if line else text
+    brings_back, pattern = _parted(text)
+    pattern = _clean(pattern) if pattern else ""
+    if len(pattern) > 1:
+        pattern = pattern.removeprefix("/")
+    # Docker reads what it has cleaned once more: "!/" is a ! alone, and "a /" is "a".
+    again = f"!{pattern}" if brings_back else pattern
+    brings_back, pattern = _parted(_clean(again.strip(SPACES)))
     if not pattern:
         raise BadInput(
             f"illegal exclusion pattern: {quoted(text)}",
             where=where,
             hint="put the files to bring back after the !",
         )
-    pattern = _clean(pattern)
-    if len(pattern) > 1:
-        pattern = pattern.removeprefix("/")
     try:
         check_pattern(pattern)
     except BadInput as err:
@@ -129,6 +131,11 @@ def _rule(line: int, text: str) -> IgnoreRule:
     return IgnoreRule(
         line=line, text=text, pattern=pattern, brings_back=brings_back, regex=_regex(pattern)
     )
+
+
+def _parted(text: str) -> tuple[bool, str]:
+    """Return whether there is a ``!`` in front, and the rest."""
+    return text.startswith("!"), text.removeprefix("!").strip(SPACES)
 
 
 def _clean(path: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NoReturn
 
 from ocimagic.dockerfile import words
 from ocimagic.dockerfile.blanks import SPACES
@@ -107,7 +108,8 @@ def lex(text: str, *, escape: str | None = None) -> Lexed:
         escape: the escape character, where no directive can say it (ONBUILD triggers).
 
     Raises:
-        DockerfileError: for a bad directive, a line too long, or a heredoc without its end.
+        DockerfileError: for a bad directive, a line too long, a heredoc without its end, or an
+            escape character that stands for itself.
     """
     physical = text.removeprefix("\ufeff").split("\n")
     for number, line in enumerate(physical, 1):
@@ -204,11 +206,22 @@ class _Lines:
                 continue
             if line:
                 text = self._joined(start)
-                if text.strip(SPACES):
-                    lines.append(self._logical(start, text, tuple(comments)))
+                if not text.strip(SPACES):
+                    self._nothing(start)
+                lines.append(self._logical(start, text, tuple(comments)))
             comments.clear()
         return Lexed(
             directives=self.directives, lines=tuple(lines), empty_continuations=tuple(self.empty)
+        )
+
+    def _nothing(self, start: int) -> NoReturn:
+        escape = self.directives.escape
+        raise DockerfileError(
+            f"unknown instruction: nothing but {escape}",
+            line=start + 1,
+            source=self.physical[start].rstrip(),
+            why="it continues a line, and no other line comes",
+            hint=f"take the {escape} away",
         )
 
     def _next(self) -> str:

@@ -12,7 +12,8 @@ from ocimagic.dockerfile.instructions import Copy, Instruction, Run
 from ocimagic.dockerfile.source import quoted
 from ocimagic.dockerfile.substitute import BadWord
 from ocimagic.dockerfile.words import Expansion, expansion
-from ocimagic.errors import nearest
+from ocimagic.errors import InvalidPlatform, nearest
+from ocimagic.spec.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ocimagic.dockerfile.mounts import RunMount
     from ocimagic.dockerfile.parse import Dockerfile, Stage
     from ocimagic.dockerfile.source import SourceRange
+
+_PLATFORM_HINT = "such as --platform=$BUILDPLATFORM or --platform=linux/arm64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class Resolver:
 
     def _base(self, stage: Stage) -> Base:
         start = stage.start
+        platform = self._platform(stage)  # also where it says nothing: scratch, a stage
         base = self._expanded(start.base, start.source)
         if not base.text:
             raise start.source.error(
@@ -141,7 +145,7 @@ class Resolver:
             return StageBase(earlier.index)
         if base.text == "scratch":
             return ScratchBase()
-        return ImageBase(base.text, self._platform(stage))
+        return ImageBase(base.text, platform)
 
     def _given(self, text: str) -> Base | None:
         """Return what the build was given under a name, in any case and with its tag or without."""
@@ -160,8 +164,16 @@ class Resolver:
                 + (f" (did you mean {near}?)" if near else ""),
                 at=f"--platform={start.platform}",
                 why=_why_empty(platform),
-                hint="such as --platform=$BUILDPLATFORM or --platform=linux/arm64",
+                hint=_PLATFORM_HINT,
             )
+        try:
+            Platform.parse(platform.text)
+        except InvalidPlatform as err:
+            raise start.source.error(
+                f"failed to parse platform {platform.text}",
+                at=f"--platform={start.platform}",
+                hint=err.hint or _PLATFORM_HINT,
+            ) from None
         return platform.text
 
     def _expanded(self, word: str, source: SourceRange) -> Expansion:

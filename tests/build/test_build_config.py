@@ -171,7 +171,7 @@ def test_workdir_makes_a_directory_once(place):
         "u": ("d", 0o755, (7, 8)),
     }
     layers = [step.layer is not None for step in result.steps]
-    assert layers == [False, True, False, False, False, True]
+    assert layers == [False, True, True, False, False, True]
 
 
 def test_workdir_on_a_file(place):

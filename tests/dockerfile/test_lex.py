@@ -29,7 +29,6 @@ def logical(text: str) -> list[str]:
         ("RUN a \\\\\nRUN b", ["RUN a \\\\", "RUN b"]),  # doubled at the end is literal
         ("RUN a \\\n\nb", ["RUN a b"]),  # an empty line is skipped
         ("RUN a \\", ["RUN a"]),
-        ("\\\n\\\n", []),
         ("\\\nFROM a", ["FROM a"]),
         ("# escape=`\nRUN a `\n b\\\nRUN c", ["RUN a  b\\", "RUN c"]),
         ("\n# escape=`\nRUN a \\\nb", ["RUN a b"]),  # a blank line ends the directives
@@ -84,6 +83,7 @@ def test_directives() -> None:
         ("FROM a\nRUN <<EOF\nb\n EOF", 2, "unterminated heredoc"),
         ("FROM a\n" + "x" * 65_536, 2, "dockerfile line greater than max allowed size of 65535"),
         ("FROM a\n" + "ü" * 32_768, 2, "dockerfile line greater than max allowed size of 65535"),
+        ("FROM a\n\\\n\\\n", 2, "unknown instruction: nothing but \\"),
     ],
 )
 def test_errors(text: str, line: int, what: str) -> None:
