@@ -115,9 +115,16 @@ def _builders(others: list[Peer], base: str) -> dict[str, Peer]:
         peer.call("pull", base)
         found[peer.name] = peer
         if peer.name == "docker":
-            modern = replace(peer, environment=peer.environment | {"DOCKER_BUILDKIT": "1"})
-            if _builds(modern, base):
-                found["buildkit"] = modern
+            # Newer clients want a plugin for it; Debian's has it built in.
+            for program in (peer.prefix[0], "/usr/bin/docker"):
+                modern = replace(
+                    peer,
+                    prefix=[program, *peer.prefix[1:]],
+                    environment=peer.environment | {"DOCKER_BUILDKIT": "1"},
+                )
+                if _builds(modern, base):
+                    found["buildkit"] = modern
+                    break
         if peer.name == "podman" and (program := peers.find("buildah")):
             at = peer.prefix.index("--root")
             prefix = [program, *peer.prefix[at : at + 4], "--storage-driver", "overlay"]

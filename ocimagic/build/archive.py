@@ -41,18 +41,16 @@ def extract(
     placement: Placement,
     destination: str,
     *,
-    owner: tuple[int, int] | None,
     max_bytes: int,
     check: Callable[[], None],
 ) -> None:
-    """Write an archive's entries below a directory of the image.
+    """Write an archive's entries below a directory of the image, with the owners it says.
 
     Args:
         chunks: the archive.
         layer: takes the entries.
         placement: knows what the image has there.
         destination: resolved path of the directory.
-        owner: overrides the archive's own.
         max_bytes: the guard against a bomb.
         check: called before each entry; may raise.
 
@@ -68,8 +66,6 @@ def extract(
         if path == destination:
             continue  # "./" says how the directory was elsewhere
         made = entry._replace(name=path, xattrs=kept_xattrs(entry.xattrs))
-        if owner is not None:
-            made = made._replace(uid=owner[0], gid=owner[1])
         if entry.kind is Kind.HARDLINK:
             made = made._replace(linkname=_link(entry, destination, placement, files))
         placement.put(made, replace=True)

@@ -196,7 +196,8 @@ class Context:
         if self._mtime_ns is not None:
             mtime_ns = self._mtime_ns
             mode = _EXECUTABLE if kind is Kind.DIR or mode & stat.S_IXUSR else _PLAIN
-        return File(path, kind, mode, 0, 0, mtime_ns, size, link, identity)
+        links = told.st_nlink if kind is Kind.FILE else 1
+        return File(path, kind, mode, 0, 0, mtime_ns, size, link, identity, links)
 
     def _visible(self, file: File) -> bool:
         if not self._ignore.rules or not self._ignore.excludes(file.path):

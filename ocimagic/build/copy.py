@@ -209,9 +209,17 @@ class _CopyJob:
         self.bench.on_event(Notice(text + hint, self.instruction.source.start_line))
 
     def _write_files(self, layer: LayerFile) -> None:
+        """Write contents, each once; files that are one stay one."""
         by_tree: dict[int, list[tuple[Entry, File, Tree]]] = {}
+        first: dict[tuple[int, tuple[int, ...]], str] = {}
+        links: list[Entry] = []
         for wanted in self.files.values():
-            by_tree.setdefault(id(wanted[2]), []).append(wanted)
+            entry, file, tree = wanted
+            name = first.setdefault((id(tree), file.identity), entry.name)
+            if name != entry.name and file.links > 1:
+                links.append(entry._replace(kind=Kind.HARDLINK, size=0, linkname=name))
+            else:
+                by_tree.setdefault(id(tree), []).append(wanted)
         for files in by_tree.values():
             for content in files[0][2].contents([file for _, file, _ in files]):
                 self.bench.check_cancelled()
@@ -220,6 +228,8 @@ class _CopyJob:
                     layer.add(entry._replace(xattrs=content.xattrs), content.chunks)
                 except LayerRefused as err:
                     raise self._refused(entry.name, err) from err
+        for link in links:
+            layer.add(link)
 
     def _write_heredocs(self, layer: LayerFile, placement: Placement, destination: str) -> None:
         for heredoc in self.instruction.heredocs:
@@ -242,7 +252,6 @@ class _CopyJob:
                 layer,
                 placement,
                 destination,
-                owner=self.chown,
                 max_bytes=max(_LEAST_LIMIT, _RATIO_LIMIT * file.size),
                 check=self.bench.check_cancelled,
             )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ocimagic.build.content import sha256_of
 from ocimagic.build.tree import Content, File
 from ocimagic.layers.compress import decompressed
+from ocimagic.layers.tarheader import Kind
 from ocimagic.layers.tarstream import TarReader
 from ocimagic.transfer.layer import chunks_of
 
@@ -106,4 +107,5 @@ def _file(found: Found) -> File:
         entry.size,
         entry.linkname,
         (found.layer, entry.offset),
+        2 if entry.kind is Kind.FILE else 1,  # what has this place in a tar under two names is one
     )

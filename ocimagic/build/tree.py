@@ -19,6 +19,7 @@ class File(NamedTuple):
         size: bytes of content, 0 for everything but a file.
         linkname: a symlink's text.
         identity: tells this content from any other of the same tree.
+        links: more than 1 if other files of the tree may be the same one.
     """
 
     path: str
@@ -30,6 +31,7 @@ class File(NamedTuple):
     size: int
     linkname: str
     identity: tuple[int, ...]
+    links: int = 1
 
     @property
     def name(self) -> str:

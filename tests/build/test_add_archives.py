@@ -90,7 +90,7 @@ def test_add_follows_the_images_links_and_replaces(tree):
     tree.write("over.tar", archive(*entries))
     result = tree.build(f"{tree.head}ADD --chown=1:2 over.tar /\n")
     listing = tree.listing(result)
-    assert listing["dir/new"] == ("f", 0o751, (1, 2))
+    assert listing["dir/new"] == ("f", 0o751, (11, 12))
     assert listing["file"][0] == "d"
     assert tree.text(result, "dir/old") == "newer"
     assert listing["dir"] == ("d", 0o700, (5, 6))
