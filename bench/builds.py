@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import peers
 from peers import measure
 
-from ocimagic.model.options import BuildOptions
+from ocimagic.model.options import BuildOptions, NetworkMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,16 +94,18 @@ class Builds:
     def _ways(self, text: str, context: Path, *, no_cache: bool) -> dict[str, Callable[[], object]]:
         (context / "Dockerfile").write_text(text)
         asked = BuildOptions(
-            dockerfile=text, context=str(context), tags=("bench:1",), no_cache=no_cache
+            dockerfile=text,
+            context=str(context),
+            tags=("bench:1",),
+            no_cache=no_cache,
+            network=NetworkMode.HOST,
         )
         ways: dict[str, Callable[[], object]] = {
             "ocimagic": lambda: self._engine.images.build(asked)
         }
         more = ["--no-cache"] if no_cache else []
         for name, peer in self._peers.items():
-            words = ["-q", *more, "-t", "bench:1", str(context)]
-            if name in ("podman", "buildah"):
-                words[:0] = ["--layers"]
+            words = [*_words(peer), "-q", *more, "-t", "bench:1", str(context)]
             ways[name] = lambda peer=peer, words=words: peer.call("build", *words)
         return ways
 
@@ -134,13 +136,20 @@ def _builders(others: list[Peer], base: str) -> dict[str, Peer]:
     return found
 
 
+def _words(peer: Peer) -> list[str]:
+    """Return what has everybody's RUN in the machine's own network, and keeps all steps."""
+    words = ["--network", "host"]
+    words += ["--layers"] if peer.name in ("podman", "buildah") else []
+    return words + (["--runtime", "runc"] if peer.name == "buildah" else [])
+
+
 def _builds(peer: Peer, base: str) -> bool:
     """Say whether a builder works here at all."""
     with tempfile.TemporaryDirectory() as room:
         with open(f"{room}/Dockerfile", "w", encoding="utf-8") as file:
             file.write(f"FROM {base}\nRUN true\n")
         try:
-            peer.call("build", "-q", room)
+            peer.call("build", *_words(peer), "-q", room)
         except SystemExit:
             return False
     return True
