@@ -55,6 +55,7 @@ class Context:
         dockerfile_name: ``NAME.dockerignore`` beside it wins over ``.dockerignore``; None is
             for a directory in which neither counts.
         hashes: knows the content of files that did not change.
+        beside: another directory whose files win, and are seen beside those of the first.
         mtime: seconds since 1970 that all files are said to be from; then their modes are
             0755 or 0644 too, as git has them, for what a umask and a checkout left differs
             from machine to machine.
@@ -70,6 +71,7 @@ class Context:
         dockerfile_name: str | None,
         hashes: HashCache,
         *,
+        beside: str = "",
         mtime: int | None = None,
     ) -> None:
         self.directory = os.path.realpath(directory)
@@ -78,6 +80,7 @@ class Context:
                 f"the build context {directory} is not a directory",
                 hint="name the directory that COPY and ADD read from",
             )
+        self._beside = beside
         self._hashes = hashes
         self._mtime_ns = None if mtime is None else mtime * 1_000_000_000
         self.ignore_name, self._ignore = IGNORE_NAME, IgnoreRules()
@@ -92,7 +95,7 @@ class Context:
     def children(self, directory: File) -> Sequence[File]:
         """List a directory without what .dockerignore excludes."""
         try:
-            names = os.listdir(self._at(directory.path))
+            names = self._names(directory.path)
         except OSError as err:
             raise self._unreadable(directory.path, err) from err
         prefix = directory.path + "/" if directory.path else ""
@@ -145,7 +148,18 @@ class Context:
                 return
 
     def _at(self, path: str) -> str:
+        if self._beside and os.path.lexists(os.path.join(self._beside, path)):
+            return os.path.join(self._beside, path)
         return os.path.join(self.directory, path) if path else self.directory
+
+    def _names(self, path: str) -> set[str]:
+        if not self._beside:
+            return set(os.listdir(self._at(path)))
+        found: set[str] = set()
+        for top in (self.directory, self._beside):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found.update(os.listdir(os.path.join(top, path)))
+        return found
 
     def _resolve(self, path: str) -> File | None:
         """Walk a path inside the context, links included."""

@@ -6,10 +6,14 @@ out of the one before; at last commit.  A step that was done before is not done 
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocimagic.build.base import Bases, Pull
@@ -28,13 +32,14 @@ from ocimagic.dockerfile.parse import parse, parse_triggers
 from ocimagic.dockerfile.plan import PlatformArgs, plan
 from ocimagic.dockerfile.resolve import ContextBase, ImageBase, StageBase
 from ocimagic.errors import BuildFailed, InvalidOption, InvalidReference
+from ocimagic.home.disk import storage_errors
 from ocimagic.model.event import Event, Notice, OnEvent, ignore
 from ocimagic.model.result import BuildChecked, BuildResult, BuildStep, BuildWarning
 from ocimagic.spec.platform import host_platform
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ocimagic.build.state import StageState
     from ocimagic.dockerfile.parse import Dockerfile
@@ -98,10 +103,10 @@ class Builder:
         dockerfile = parse(options.dockerfile)
         warnings = _warnings(dockerfile, on_event)
         hashes = HashCache(self._store.home.own / _HASHES, partial(check, cancelled))
-        with self._store.in_use():
+        with self._store.in_use(), self._written(options.files) as beside:
             try:
                 stop = Stop(cancelled)
-                bench = self._bench(options, hashes, _in_turn(on_event), stop)
+                bench = self._bench(options, hashes, beside, _in_turn(on_event), stop)
                 job = _Build(bench, self._pull, dockerfile, stop)
                 state = job.run()
                 bench.check_cancelled()
@@ -133,17 +138,42 @@ class Builder:
             )
         )
 
+    @contextlib.contextmanager
+    def _written(self, files: Mapping[str, bytes]) -> Iterator[str]:
+        """Write files that are in no directory into one; yields it, "" for no files."""
+        if not files:
+            yield ""
+            return
+        room = Path(tempfile.mkdtemp(prefix="tmp-context-", dir=self._store.home.own))
+        try:
+            with storage_errors(self._store.home.data):
+                for name, content in files.items():
+                    (room / name).parent.mkdir(parents=True, exist_ok=True)
+                    (room / name).write_bytes(content)
+                    (room / name).chmod(0o644)
+                for each in room.rglob("*"):
+                    if each.is_dir():
+                        each.chmod(0o755)
+            yield str(room)
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
+
     def _bench(
         self,
         options: BuildOptions,
         hashes: HashCache,
+        beside: str,
         on_event: OnEvent,
         cancelled: threading.Event,
     ) -> Bench:
         context = None
-        if options.context is not None:
+        if options.context is not None or beside:
             context = Context(
-                options.context, options.dockerfile_name, hashes, mtime=options.timestamp
+                options.context or beside,
+                options.dockerfile_name,
+                hashes,
+                beside=beside if options.context is not None else "",
+                mtime=options.timestamp,
             )
         named = {
             name.lower(): Context(place, None, hashes, mtime=options.timestamp)

@@ -60,6 +60,7 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
         ulimits=ulimits(given["ulimit"]),
         allow=_allowed(given["allow"]),
         contexts=dict(_named_context(session, text) for text in given["build_context"]),
+        files=dict(_context_file(text) for text in given["context_file"]),
         timestamp=given["timestamp"],
         outputs=tuple(_output(session, text) for text in given["output"]),
     )
@@ -273,3 +274,19 @@ def _named_context(session: Session, text: str) -> tuple[str, str]:
             hint="fetch it and give the directory",
         )
     return name, _directory(session, place)
+
+
+def _context_file(text: str) -> tuple[str, bytes]:
+    """Read ``NAME=TEXT``: a file that is in no directory.
+
+    Raises:
+        InvalidOption: the name is empty or leads out of the context.
+    """
+    name, _, content = text.partition("=")
+    parts = name.split("/")
+    if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
+        raise InvalidOption(
+            f"--file {name!r} cannot be in the context",
+            hint="write --file NAME={variable}; the name is relative to the context",
+        )
+    return name, content.encode("utf-8", "surrogateescape")

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Nothing in the image is later: equal input makes an equal image (not in docker)",
 )
+@click.option("--context-file", multiple=True, metavar="NAME=TEXT", hidden=True)
 @click.option("--push", is_flag=True, help="Push the result under its names")
 @click.option("--iidfile", metavar="FILE", help="Write the image ID to a file")
 @click.option("--metadata-file", metavar="FILE", help="Write what was built to a file, as JSON")

@@ -24,7 +24,8 @@ CELL_MAGICS = ("docker", "dockerfile", "image_build", "container_run", "containe
 
 _CELL_HELP = {
     "dockerfile": "The cell below is the Dockerfile, taken as it is; PATH is the notebook's "
-    "folder when left out.",
+    "folder when left out. --file NAME={variable} puts a text, bytes or a DataFrame (as CSV) of "
+    "this notebook into the context as a file.",
     "container_run": "As %%container_run the cell is the command's input; without a command "
     "it is a script for sh -e.",
     "container_exec": "As %%container_exec the cell is the command's input; without a command "
@@ -82,11 +83,13 @@ class DockerMagic:
         return f"{text}\n\n{more}" if more else text
 
     def _build(self, words: list[str], cell: str, *, quiet: bool) -> object:
+        words = _files_in_context(words)
         given = _parsed(self.words, words)
         if given["file"] is not None:
             raise InvalidOption(
                 "%%dockerfile takes no -f: the cell is the Dockerfile",
-                hint="%image_build -f FILE PATH builds from a file",
+                hint="%image_build -f FILE PATH builds from a file; "
+                "--file NAME={variable} puts a file of this notebook into the context",
             )
         context = [] if given["context"] else ["."]
         return self.session.run(
@@ -163,6 +166,18 @@ def _asks_help(words: list[str]) -> bool:
     except HelpAsked:
         return True
     return verb is None
+
+
+def _files_in_context(words: list[str]) -> list[str]:
+    """Take ``--file NAME=TEXT`` as a file for the context: here the cell is the Dockerfile."""
+    taken = []
+    for number, word in enumerate(words):
+        before = words[number - 1] if number else ""
+        value = words[number + 1] if word == "--file" and number + 1 < len(words) else ""
+        is_file = "=" in value or (word.startswith("--file=") and "=" in word[len("--file=") :])
+        is_file = is_file and before not in ("-t", "--tag")
+        taken.append(word.replace("--file", "--context-file", 1) if is_file else word)
+    return taken
 
 
 def _parsed(words: tuple[str, ...], line: list[str]) -> dict[str, Any]:

@@ -235,7 +235,10 @@ def _item(value: object, key: str) -> object:
 
 
 def word_of(value: object) -> str:
-    """Return how a command line names a value: an image by its name, a container by its ID."""
+    """Return how a command line names a value: an image by its name, a container by its ID.
+
+    A table, as pandas and polars have them, is its CSV.
+    """
     match value:
         case ImageSummary():
             return str(value.image_id) if "<none>" in value.name else value.name
@@ -250,4 +253,17 @@ def word_of(value: object) -> str:
         case ContainerDetails():
             return value.summary.container_id
         case _:
-            return str(value)
+            return _text_of(value)
+
+
+def _text_of(value: object) -> str:
+    """Return bytes as they are, a table as its CSV, and of anything else what print would show."""
+    if isinstance(value, bytes | bytearray):
+        return value.decode("utf-8", "surrogateescape")
+    if hasattr(value, "columns"):
+        pandas, polars = (getattr(value, name, None) for name in ("to_csv", "write_csv"))
+        if callable(pandas):
+            return str(pandas(index=False))
+        if callable(polars):
+            return str(polars())
+    return str(value)

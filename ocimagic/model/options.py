@@ -264,6 +264,7 @@ class BuildOptions:
         outputs: where else the result goes.
         contexts: more places of files and bases, by name: directories, or images as
             ``docker-image://REFERENCE``.
+        files: more files of the context, by their relative path; they win over the directory's.
         timestamp: seconds since 1970 that nothing in the image is later than, whenever it is
             built: the same Dockerfile, context and base then make the same image everywhere.
     """
@@ -289,4 +290,5 @@ class BuildOptions:
     allow: tuple[str, ...] = ()
     outputs: tuple[BuildOutput, ...] = ()
     contexts: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
     timestamp: int | None = None

@@ -222,3 +222,22 @@ def test_nothing_is_read_that_is_not_referenced(place):
     finally:
         os.listdir = original
     assert listed == []
+
+
+def test_files_that_are_in_no_directory(place):
+    place.write("app/old", "old\n")
+    place.write("app/main.py", "of the directory\n")
+    place.write(".dockerignore", "app/hidden\n")
+    files = {"app/main.py": b"of the notebook\n", "data/x.csv": b"\xff\x00", "app/hidden": b"h"}
+    text = "FROM scratch\nCOPY app /app\nCOPY data/*.csv /\n"
+    result = place.build(text, files=files)
+    assert place.text(result, "app/main.py") == "of the notebook\n"
+    assert place.text(result, "app/old") == "old\n"
+    assert place.files(result).read("x.csv", max_bytes=9) == b"\xff\x00"
+    assert "app/hidden" not in place.listing(result)
+    assert place.listing(result)["app/main.py"] == ("f", 0o644, (0, 0))
+    assert all(step.cached for step in place.build(text, files=files).steps)
+    assert (place.context / "app" / "main.py").read_text() == "of the directory\n"
+    result = place.build("FROM scratch\nCOPY . /\n", context=None, files={"only": b"x"})
+    assert set(place.listing(result)) == {"only"}
+    assert not list(place.engine.home.own.glob("tmp-context-*"))

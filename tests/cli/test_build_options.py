@@ -181,3 +181,11 @@ def test_named_contexts(session, tmp_path):
     for text, error in (("a", InvalidOption), ("a=no", InvalidOption), ("a=oci://x", NotBuiltYet)):
         with pytest.raises(error):
             asked(["--build-context", text, "-"], session)
+
+
+def test_files_of_a_notebook(session):
+    given = asked(["--context-file", "a/b.py=x = 1\n", "-"], session)
+    assert given.files == {"a/b.py": b"x = 1\n"}
+    for name in ("", "/abs", "../up", "a/../b", "a//b", "."):
+        with pytest.raises(InvalidOption, match="cannot be in the context"):
+            asked(["--context-file", f"{name}=x", "-"], session)

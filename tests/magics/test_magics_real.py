@@ -123,6 +123,24 @@ def test_a_dockerfile_cell_builds_and_is_cached(run_real, registry, tmp_path):
     assert "why" in plain(failed)
 
 
+def test_files_of_the_notebook_go_into_the_context(run_real, registry, tmp_path):
+    (tmp_path / "kept.txt").write_text("of the directory\n")
+    table = "class Table:\n    columns = ['a']\n    def to_csv(self, index): return 'a\\n1\\n'\n"
+    _, build, run, refused = run_real(
+        f"{table}code = 'x = \"1; 2\" # three\\n'\nraw = bytes([255, 10])\ntable = Table()",
+        "%%dockerfile -t files:1 --file app/a.py={code} --file=t.csv={table} --file raw={raw}\n"
+        f"FROM {registry}/busybox\nCOPY . /c\n",
+        "%container_run --rm files:1 sh -c 'cat /c/app/a.py /c/t.csv /c/kept.txt; od -x /c/raw'",
+        "%%dockerfile --file ../x={code}\nFROM scratch\n",
+        allow_errors=True,
+    )
+    assert "files:1: image" in plain(build)
+    said = plain(run)
+    assert 'x = "1; 2" # three\na\n1\nof the directory\n' in said
+    assert "0aff" in said
+    assert "cannot be in the context" in plain(refused)
+
+
 def test_stop_ends_the_container_and_a_killed_kernel_does_not(registry, tmp_path, monkeypatch):
     monkeypatch.setenv("OCIMAGIC_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
