@@ -128,7 +128,8 @@ class RunMounts:
                 mount.readonly,
                 mount.env,
                 mount.size_bytes,
-                self._sources[number].key if mount.type == "bind" else None,
+                [mount.id, mount.mode, mount.uid, mount.gid],
+                self._sources[number].key if number in self._sources else None,
             ]
             for number, mount in enumerate(self._run.mounts)
         ]

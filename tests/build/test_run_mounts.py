@@ -261,6 +261,25 @@ def test_a_secret_is_a_file_or_a_variable_and_nowhere_else(runs):
     assert runs.cached()["RUN"]
 
 
+def test_another_mount_is_another_step(runs):
+    """BuildKit's keys, too, have all that is written in a mount."""
+    given = {"secrets": {"one": b"1", "two": b"2"}}
+    head = f"FROM base AS old\nFROM base AS new\nRUN echo x > /bin/x\n{BASE}{only('m')}"
+    text = f"{head}RUN --mount=type=secret,id=one,target=/s cat /s; stat -c %a /s\n"
+    runs.build(text, **given)
+    assert runs.output() == "1400\n"
+    runs.build(text.replace("id=one", "id=two"), **given)
+    assert runs.output() == "2400\n"
+    runs.build(text.replace("target", "mode=0444,target"), **given)
+    assert runs.output() == "1444\n"
+    text = (
+        f"{head}RUN --mount=type=cache,id=m{time.time_ns()},target=/c,from=old ls /c/bin/x; true\n"
+    )
+    runs.build(text)
+    runs.build(text.replace("from=old", "from=new"))
+    assert runs.output() == "/c/bin/x\n"
+
+
 def test_a_secret_that_is_not_given(runs):
     with pytest.raises(DockerfileError, match="secret token: not found") as caught:
         runs.build(f"{BASE}RUN --mount=type=secret,id=token,required true\n")
