@@ -308,7 +308,7 @@ class RunMounts:
         if value is None:
             return
         if mount.env is not None:
-            prepared.env.append(f"{mount.env}={os.fsdecode(value)}")
+            prepared.env.append(f"{mount.env}={value.decode()}")
         if mount.env is not None and mount.target is None:
             return
         # In the run root: that is memory on most machines, and gone after a reboot.
@@ -355,6 +355,8 @@ class RunMounts:
                 where=source.error("", at=mount.raw).where,
                 hint="leave mode, uid and gid out: root can use it",
             )
+        if mount.type == "secret" and mount.env is not None:
+            self._check_text(mount, options.secrets.get(mount.id or "", b""))
         given = {"secret": options.secrets, "ssh": options.ssh}.get(mount.type)
         name = mount.id or "default"
         if given is None or name in given or not mount.required:
@@ -366,3 +368,17 @@ class RunMounts:
             why="the mount says required, and the build was given none of that name",
             hint=f"build with {how}",
         )
+
+    def _check_text(self, mount: RunMount, value: bytes) -> None:
+        """Refuse a secret that no variable can hold, in words that do not hold it either."""
+        try:
+            is_text = "\0" not in value.decode()
+        except UnicodeDecodeError:
+            is_text = False
+        if not is_text:
+            raise self._run.source.error(
+                f"secret {mount.id} cannot be a variable",
+                at=mount.raw,
+                why="it is no text: a variable holds UTF-8, without NUL",
+                hint="mount it as a file: leave env out",
+            )

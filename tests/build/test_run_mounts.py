@@ -261,6 +261,15 @@ def test_a_secret_is_a_file_or_a_variable_and_nowhere_else(runs):
     assert runs.cached()["RUN"]
 
 
+@pytest.mark.parametrize("value", [b"hush\0", b"hush\xff"])
+def test_a_secret_that_no_variable_can_hold_is_refused_and_not_shown(runs, value):
+    text = f"{BASE}{only('v')}RUN --mount=type=secret,id=s,env=S "
+    with pytest.raises(DockerfileError, match="cannot be a variable") as caught:
+        runs.build(f"{text}true\n", secrets={"s": value})
+    assert "hush" not in str(caught.value)
+    runs.build(f"{BASE}{only('v')}RUN --mount=type=secret,id=s true\n", secrets={"s": value})
+
+
 def test_another_mount_is_another_step(runs):
     """BuildKit's keys, too, have all that is written in a mount."""
     given = {"secrets": {"one": b"1", "two": b"2"}}
