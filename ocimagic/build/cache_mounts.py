@@ -15,7 +15,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ocimagic.home.disk import storage_errors
-from ocimagic.home.locks import try_locked
+from ocimagic.home.locks import locked, try_locked
 from ocimagic.spec.digest import Digest
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ class CacheMounts:
         self._home = home
 
     @contextlib.contextmanager
-    def held(
-        self, name: str, sharing: Sharing, wait: Callable[[float], None]
-    ) -> Iterator[tuple[Path, bool]]:
-        """Have a cache, perhaps alone; yields its directory and whether that is new.
+    def held(self, name: str, sharing: Sharing, wait: Callable[[float], None]) -> Iterator[Path]:
+        """Have a cache, perhaps alone; yields its directory.
 
         Nobody prunes it meanwhile: the store is in use.
 
@@ -54,9 +52,26 @@ class CacheMounts:
             number = self._lock(key, sharing, wait, stack)
             directory = self._home.cache_mounts / f"{key}-{number}"
             with storage_errors(self._home.data):
-                is_new = not directory.exists()
                 directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-            yield directory, is_new
+            yield directory
+
+    def files(self, directory: Path, furnish: Callable[[Path], None]) -> Path:
+        """Return what a command sees of a cache; it is there whole, or made now.
+
+        Args:
+            directory: of the cache.
+            furnish: gives an empty directory its mode and owner.
+        """
+        path = directory / "fs"
+        with locked(self._home.locks, f"cache-{directory.name}-fs"):
+            if not path.exists():
+                made = directory / "fs-new"
+                with contextlib.suppress(FileNotFoundError):
+                    made.rmdir()  # of whoever was killed here
+                made.mkdir()
+                furnish(made)
+                made.rename(path)
+        return path
 
     def _lock(
         self, key: str, sharing: Sharing, wait: Callable[[float], None], stack: contextlib.ExitStack

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _GIT_DIR = ".git"
 # Old and dumb servers cannot give one commit only, or only what a name leads to.
 _WORTH_ANOTHER_WAY = re.compile("shallow|depth|not our ref|unadvertised|object name|remote ref")
+_WEB = ("https", "http")
 # What differs each time a commit is fetched, and says nothing of it.
 _PASSING = ("FETCH_HEAD", "ORIG_HEAD", "logs", "hooks", "index", "gc.log", "description")
 
@@ -282,12 +283,19 @@ class GitFiles:
         """Leave in .git what is the same each time, and no password."""
         with contextlib.suppress(GitFailed):  # it is there where there are submodules
             self._git("-C", "checkout", "remote", "add", "origin", self._ref.remote)
-        login = urlsplit(self._ref.remote).netloc.rpartition("@")[0]
-        if ":" in login:
+        parts = urlsplit(self._ref.remote)
+        login = parts.netloc.rpartition("@")[0]
+        if ":" in login or (login and parts.scheme in _WEB):  # a token may stand alone
             for config in git_dir.rglob("config"):
                 text = config.read_text(encoding="utf-8", errors="surrogateescape")
                 text = text.replace(f"{login}@", "")
                 config.write_text(text, encoding="utf-8", errors="surrogateescape")
+        heads = [each.parent for each in git_dir.rglob("HEAD")]
+        for directory in (each for each in heads if (each / "objects").is_dir()):
+            self._forget_passing(directory)
+
+    def _forget_passing(self, git_dir: Path) -> None:
+        """Leave nothing of the fetching in the git directory of the repository or a submodule."""
         for name in _PASSING:
             path = git_dir / name
             if path.is_dir():
@@ -295,7 +303,7 @@ class GitFiles:
             else:
                 path.unlink(missing_ok=True)
         # An index that knows no times and inodes: the next git status looks for itself.
-        self._git("-C", "checkout", "read-tree", "HEAD")
+        self._git(f"--git-dir={git_dir}", "read-tree", "HEAD")
 
     def _failed(self, err: GitFailed) -> BuildFailed:
         self.bench.check_cancelled()

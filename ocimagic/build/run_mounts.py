@@ -37,13 +37,14 @@ if TYPE_CHECKING:
     from ocimagic.build.state import StageState
     from ocimagic.build.tree import File, Tree
     from ocimagic.dockerfile.instructions import Run
-    from ocimagic.dockerfile.mounts import RunMount
+    from ocimagic.dockerfile.mounts import RunMount, Sharing
     from ocimagic.store.images import LayerRecord
 
 _SECRETS = "/run/secrets"
 _AGENTS = "/run/buildkit/ssh_agent"  # where BuildKit has them
 _CACHE_MODE, _SECRET_MODE, _TMPFS_MODE = 0o755, 0o400, 0o755
 _TMPFS_WORDS = ("exec", "suid")
+_STRICTEST_FIRST: tuple[Sharing, ...] = ("locked", "private", "shared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,8 @@ class RunMounts:
                 mount.readonly,
                 mount.env,
                 mount.size_bytes,
-                self._sources[number].key if mount.type == "bind" else None,
+                [mount.id, mount.mode, mount.uid, mount.gid],
+                self._sources[number].key if number in self._sources else None,
             ]
             for number, mount in enumerate(self._run.mounts)
         ]
@@ -144,6 +146,7 @@ class RunMounts:
             Cancelled: while another build had a cache for itself.
         """
         prepared = Prepared()
+        caches = self._hold_caches(held)
         for number, mount in enumerate(self._run.mounts):
             target = self._target(mount, number)
             match mount.type:
@@ -155,7 +158,7 @@ class RunMounts:
                         VolumeMount(source=source, target=target, read_only=mount.readonly)
                     )
                 case "cache":
-                    source = self._prepare_cache(number, mount, target, prepared, held)
+                    source = self._prepare_cache(number, mount, caches[number], prepared)
                     prepared.volumes.append(
                         VolumeMount(
                             source=str(bundle / source), target=target, read_only=mount.readonly
@@ -251,26 +254,52 @@ class RunMounts:
 
     # -- the others ------------------------------------------------------------------
 
+    def _hold_caches(self, held: ExitStack) -> dict[int, Path]:
+        """Have all caches; return their directories by the number of the mount.
+
+        Each once, and always in one order: two commands that want the same ones, or one that
+        wants one twice, would wait for ever.
+        """
+        wanted: dict[str, list[int]] = {}
+        for number, mount in enumerate(self._run.mounts):
+            if mount.type == "cache":
+                wanted.setdefault(self._cache_name(number, mount), []).append(number)
+        caches = CacheMounts(self._bench.store.home)
+        directories: dict[int, Path] = {}
+        for name, numbers in sorted(wanted.items()):
+            asked = {self._sharing(self._run.mounts[number]) for number in numbers}
+            sharing = next(each for each in _STRICTEST_FIRST if each in asked)
+            directory = held.enter_context(caches.held(name, sharing, self._bench.wait))
+            directories |= dict.fromkeys(numbers, directory)
+        return directories
+
+    def _cache_name(self, number: int, mount: RunMount) -> str:
+        """Return what a cache is known by: changes fit only on the files they were made on."""
+        name = mount.id or self._target(mount, number)
+        return f"{name}\0{self._sources[number].key}" if number in self._sources else name
+
+    def _sharing(self, mount: RunMount) -> Sharing:
+        # Two overlays cannot share what they change.
+        return "locked" if mount.from_stage and mount.sharing == "shared" else mount.sharing
+
     def _prepare_cache(
-        self, number: int, mount: RunMount, target: str, prepared: Prepared, held: ExitStack
+        self, number: int, mount: RunMount, directory: Path, prepared: Prepared
     ) -> str:
         """Return where the cache is: absolute, or in the bundle."""
-        has_source = mount.from_stage is not None
-        caches = CacheMounts(self._bench.store.home)
-        name = mount.id or target
-        # Two overlays cannot share what they change.
-        sharing = "locked" if has_source and mount.sharing == "shared" else mount.sharing
-        directory, is_new = held.enter_context(caches.held(name, sharing, self._bench.wait))
-        if has_source:
-            view = self._view(number, directory, volatile=False)
-            prepared.views.append(view)
-            return view.source
-        path = directory / "fs"
-        if is_new:
-            path.mkdir(exist_ok=True)
-            path.chmod(_CACHE_MODE if mount.mode is None else mount.mode)
-            self._give(path, mount)
-        return str(path)
+        if mount.from_stage is None:
+
+            def furnish(path: Path) -> None:
+                path.chmod(_CACHE_MODE if mount.mode is None else mount.mode)
+                self._give(path, mount)
+
+            return str(CacheMounts(self._bench.store.home).files(directory, furnish))
+        upper = str(directory / "upper")
+        for shown in prepared.views:
+            if shown.rootfs.upper == upper:
+                return shown.source
+        view = self._view(number, directory, volatile=False)
+        prepared.views.append(view)
+        return view.source
 
     def _prepare_secret(
         self, number: int, mount: RunMount, target: str, prepared: Prepared, held: ExitStack
@@ -279,7 +308,7 @@ class RunMounts:
         if value is None:
             return
         if mount.env is not None:
-            prepared.env.append(f"{mount.env}={os.fsdecode(value)}")
+            prepared.env.append(f"{mount.env}={value.decode()}")
         if mount.env is not None and mount.target is None:
             return
         # In the run root: that is memory on most machines, and gone after a reboot.
@@ -326,6 +355,8 @@ class RunMounts:
                 where=source.error("", at=mount.raw).where,
                 hint="leave mode, uid and gid out: root can use it",
             )
+        if mount.type == "secret" and mount.env is not None:
+            self._check_text(mount, options.secrets.get(mount.id or "", b""))
         given = {"secret": options.secrets, "ssh": options.ssh}.get(mount.type)
         name = mount.id or "default"
         if given is None or name in given or not mount.required:
@@ -337,3 +368,17 @@ class RunMounts:
             why="the mount says required, and the build was given none of that name",
             hint=f"build with {how}",
         )
+
+    def _check_text(self, mount: RunMount, value: bytes) -> None:
+        """Refuse a secret that no variable can hold, in words that do not hold it either."""
+        try:
+            is_text = "\0" not in value.decode()
+        except UnicodeDecodeError:
+            is_text = False
+        if not is_text:
+            raise self._run.source.error(
+                f"secret {mount.id} cannot be a variable",
+                at=mount.raw,
+                why="it is no text: a variable holds UTF-8, without NUL",
+                hint="mount it as a file: leave env out",
+            )

@@ -345,7 +345,7 @@ class _Sandbox:
     def _not_started(self, err: CommandNotFound | CommandNotExecutable) -> StepFailed:
         command = argv(self.state, self.run.command)
         hint = err.hint
-        if command[0] == self.state.shell[0]:
+        if isinstance(err, CommandNotFound) and command[0] == self.state.shell[0]:
             hint = 'the image has no shell: use RUN ["program", "argument"], or another base'
         return StepFailed(
             f'process "{" ".join(command)}" did not start: {err.what}',

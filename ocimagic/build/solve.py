@@ -282,7 +282,9 @@ class _Build:
                 first=first[stage.index],
                 total=sum(lengths),
             )
-            state = run.state()
+            # Its own hold of the store: a second interrupt ends the build before its threads.
+            with self.bench.store.in_use():
+                state = run.state()
             self.steps += run.steps
             self.states[stage.index] = state
 

@@ -22,7 +22,7 @@ from ocimagic.build.workdir import workdir_step
 from ocimagic.dockerfile import instructions as ins
 from ocimagic.dockerfile.resolve import ContextBase, ImageBase, ScratchBase, StageBase
 from ocimagic.dockerfile.scope import Scope
-from ocimagic.errors import StepFailed
+from ocimagic.errors import OcimagicError, StepFailed
 from ocimagic.model.event import StepDone, StepStarted
 from ocimagic.model.result import BuildStep
 from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig
@@ -90,7 +90,10 @@ class StageRun:
     def _keep_for_a_look(self, state: StageState, failure: StepFailed) -> None:
         """Make an image of what a step was to work on, so that one can try it by hand."""
         if state.layers:
-            image_id = commit(self.bench, state, ()).manifest.config.digest
+            try:
+                image_id = commit(self.bench, state, ()).manifest.config.digest
+            except OcimagicError:  # a full disk is perhaps why it failed: that is what to say
+                return
             failure.image_id = image_id
             hint = f"{failure.hint}; " if failure.hint else ""
             failure.hint = f"{hint}look inside: %container_run -it --rm {image_id.short} sh"

@@ -1,11 +1,15 @@
 """Why a step was not found in the cache: what differs from the last time, old and new.
 
-Pure: the parts of two cache keys in, words out.
+Pure: the parts of two cache keys in, words out.  What is said stays in saved notebooks, so values
+of variables that sound like secrets are not shown.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, TypeAlias
+
+from ocimagic.dockerfile.lint import names_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +18,8 @@ Parts: TypeAlias = "Mapping[str, object]"
 BELOW = "what it builds on changed"
 _MOST_SHOWN = 3
 _LONGEST = 60
+_SETTING = re.compile(r"""(\w+)=("[^"]*"|'[^']*'|\S+)""")
+_HIDDEN = "..."
 _KIND, _MODE, _OWNER, _GROUP, _CONTENT = range(1, 6)
 _WORDS = {
     "argv": "the command",
@@ -77,6 +83,9 @@ def _variables(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
     for name in sorted(old.keys() | new.keys()):
         if name not in new:
             yield f"the variable {name} is gone"
+        elif names_secret(name):
+            if old.get(name) != new[name]:
+                yield f"the variable {name} {'changed' if name in old else 'is new'}"
         elif name not in old:
             yield f"the variable {name} is new: {_shown(new[name])}"
         elif old[name] != new[name]:
@@ -128,5 +137,9 @@ def _shown(value: str | None) -> str:
 
 
 def _cut(text: str) -> str:
-    line = " ".join(text.split())
+    line = " ".join(_SETTING.sub(_hidden, text).split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+
+
+def _hidden(setting: re.Match[str]) -> str:
+    return f"{setting[1]}={_HIDDEN}" if names_secret(setting[1]) else setting[0]

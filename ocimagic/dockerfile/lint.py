@@ -229,6 +229,11 @@ def _legacy_key_value(dockerfile: Dockerfile) -> Iterator[Found]:
             yield each.source, message
 
 
+def names_secret(name: str) -> bool:
+    """Say whether a variable sounds as if its value were nobody else's business."""
+    return bool(_SECRET.search(name)) and not _NO_SECRET.search(name)
+
+
 def _secrets(dockerfile: Dockerfile) -> Iterator[Found]:
     for each in _all(dockerfile):
         names: tuple[str, ...] = ()
@@ -237,7 +242,7 @@ def _secrets(dockerfile: Dockerfile) -> Iterator[Found]:
         elif isinstance(each, ins.Env):
             names = tuple(pair.key for pair in each.pairs)
         for name in names:
-            if _SECRET.search(name) and not _NO_SECRET.search(name):
+            if names_secret(name):
                 message = (
                     "Do not use ARG or ENV instructions for sensitive data "
                     f"({each.keyword} {quoted(name)})"

@@ -32,6 +32,7 @@ from ocimagic.home.disk import storage_errors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_RUN_NAME = "ocimagic"
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 NO_IMAGES = (
     b'{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}'
@@ -68,11 +69,13 @@ class Home:
         """Make what is missing; only the owner may look in.
 
         Raises:
-            StorageError, DiskFull: a directory or a file cannot be made.
+            StorageError, DiskFull: a directory or a file cannot be made, or the run root is
+                another user's.
         """
         try:
             for each in (self.data, self.run):
                 each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_owner()
             for each in (self.blobs, self.ingest, self.snapshots, self.containers, self.locks):
                 each.mkdir(parents=True, exist_ok=True)
         except OSError as err:
@@ -86,6 +89,18 @@ class Home:
             for name, content in (("index.json", NO_IMAGES), ("oci-layout", LAYOUT)):
                 if not (self.data / name).exists():
                     write_atomic(self.data / name, content, mode=0o644)
+
+    def _check_owner(self) -> None:
+        """Refuse a run root that somebody else made first, in /tmp, to look at what is in it."""
+        user = os.geteuid() if hasattr(os, "geteuid") else None
+        for each in (self.run, self.run.parent):
+            is_own_name = each.name.startswith(_RUN_NAME)
+            if user is not None and is_own_name and each.lstat().st_uid not in (user, 0):
+                raise StorageError(
+                    f"{each} belongs to somebody else",
+                    why="what is put there could be read or replaced",
+                    hint="set XDG_RUNTIME_DIR to a directory that is yours alone",
+                )
 
     @property
     def blobs(self) -> Path:
@@ -145,11 +160,11 @@ class Home:
 
 def _run_root(environment: Mapping[str, str], uid: int) -> Path:
     if uid == 0:
-        return Path("/run/ocimagic")
+        return Path("/run", _RUN_NAME)
     runtime = environment.get("XDG_RUNTIME_DIR")
     if runtime and os.access(runtime, os.W_OK):
-        return Path(runtime) / "ocimagic"
-    return Path(tempfile.gettempdir()) / f"ocimagic-{uid}"
+        return Path(runtime, _RUN_NAME)
+    return Path(tempfile.gettempdir()) / f"{_RUN_NAME}-{uid}"
 
 
 def _tag(data: Path) -> str:

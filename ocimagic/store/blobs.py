@@ -152,16 +152,25 @@ class BlobStore:
     def adopt_file(self, temporary: Path, digest: Digest, size: int) -> None:
         """Move a finished file of this data root under its digest and vouch for it.
 
+        A blob that is here stays: what takes its place would be in the page cache only, while
+        images stand on the one that is on the disk.
+
         Raises:
             DiskFull, StorageError: it cannot be moved.
         """
         target = self.path(digest)
-        with storage_errors(self._home.data):
+        with (
+            locked(self._home.locks, f"adopt-{digest.hex}"),
+            storage_errors(self._home.data),
+        ):
+            if self._is_vouched(digest) and target.stat().st_size == size:
+                temporary.unlink()
+                return
             target.parent.mkdir(exist_ok=True)
             # Writable by its owner: skopeo rewrites a manifest that is there already in place.
             temporary.chmod(0o644)
             os.replace(temporary, target)
-        self.vouch(digest, size)
+            self.vouch(digest, size)
 
     def vouch(self, digest: Digest, size: int) -> None:
         """Remember that a blob was verified."""

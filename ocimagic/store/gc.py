@@ -139,6 +139,7 @@ def tidy(store: Store, remove_trees: Callable[[Sequence[Path]], None]) -> None:
     remove_trees([*home.snapshots.glob("new-*"), *_orphans(store)])
     for kind in ("build", "commit", "load"):
         _remove_parts(home.ingest.glob(f"{kind}-*"), -1)
+    _remove_parts(home.run.glob("secret-*"), -1)
     _remove_parts(home.ingest.glob("*.part"), _PART_KEPT_S)
     # What does not need the store's lock to be written must have been left for a while.
     _remove_parts([*home.data.glob(".*.*"), *home.own.glob(".*.*")], GRACE_S)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import time
 
 import pytest
 from gitserver import WHEN_NS, GitServer, Repository, git
@@ -182,6 +183,22 @@ def test_submodules(place, server):
     assert not [path for path in listing if path.endswith(".git")]
     listing = place.listing(add(place, server, "GIT?submodules=false /x"))
     assert "x/mod/inside" not in listing
+
+
+def test_what_is_kept_of_a_submodule_is_the_same_each_time_and_has_no_password(place, server):
+    Repository(server.root, "inner").commit({"inside": "in"})
+    add_submodule(server, "m", "../../inner/.git", "mod")
+    for login in ("me:s3cret", "s3cret"):
+        words = f"--keep-git-dir=true {server.remote.replace('//', f'//{login}@')} /x"
+        first = add(place, server, words)
+        time.sleep(1.1)
+        again = add(place, server, words, no_cache=True)
+        assert again.steps[-1].layer == first.steps[-1].layer
+        files = place.files(first)
+        for found in files.merged.walk():
+            if found.entry.kind.name == "FILE":
+                assert b"s3cret" not in files.read(found.path, max_bytes=1 << 20), found.path
+        assert place.text(first, "x/.git/modules/m/config")
 
 
 def test_a_submodule_of_this_machine_is_refused(place, server):

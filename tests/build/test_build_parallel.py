@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from ocimagic.build import together
 from ocimagic.build.together import Stop, run_together
 from ocimagic.errors import BuildFailed, Cancelled, StepFailed
 from ocimagic.model.event import Output, StepDone, StepStarted
@@ -109,6 +110,30 @@ def test_stopping_ends_all_stages(runs, stop):
     with pytest.raises(Cancelled):
         runs.build(text, cancelled=stop, listen=listen)
     assert len(heard) == 2
+
+
+def test_nobody_sweeps_while_a_stage_ends_after_a_second_interrupt(runs, monkeypatch):
+    text = f"FROM base AS slow\n{only('s')}RUN echo begun && sleep 100\n"
+    text += f"FROM base AS bad\n{only('b')}RUN sleep 0.5; exit 7\n"
+    text += "FROM base\nCOPY --from=slow /f /1\nCOPY --from=bad /f /2\n"
+
+    def interrupted(*_pool, **_how):
+        raise KeyboardInterrupt
+
+    def stop_twice(event):
+        if isinstance(event, Output):
+            patched.setattr(together, "wait", interrupted)
+            patched.setattr(together.ThreadPoolExecutor, "shutdown", interrupted)
+
+    with monkeypatch.context() as patched:
+        with pytest.raises(KeyboardInterrupt):
+            runs.build(text, listen=stop_twice)
+        with runs.engine._store.alone() as held:
+            assert runs.leftovers()
+            assert not held
+    deadline = time.monotonic() + 30
+    while runs.leftovers() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def test_a_stage_that_is_not_needed_is_not_run(runs):

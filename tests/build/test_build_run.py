@@ -7,7 +7,14 @@ import time
 import pytest
 from conftest import make_base, need_containers
 
-from ocimagic.errors import Cancelled, ImageNotFound, RegistryError, StartFailed, StepFailed
+from ocimagic.errors import (
+    Cancelled,
+    DiskFull,
+    ImageNotFound,
+    RegistryError,
+    StartFailed,
+    StepFailed,
+)
 
 
 def only(text):
@@ -128,6 +135,24 @@ def test_no_shell(runs):
         runs.build(f"FROM scratch\n{only('s')}RUN true\n")
     assert "no shell" in caught.value.hint
     assert "line 3" in caught.value.where
+
+
+def test_a_shell_for_another_processor_is_not_said_to_be_missing(runs):
+    runs.write("sh", b"\x7fELF for another machine", mode=0o755)
+    with pytest.raises(StepFailed, match="exec format error") as caught:
+        runs.build(f"FROM scratch\n{only('e')}COPY sh /bin/sh\nRUN true\n")
+    assert "no shell" not in caught.value.hint
+
+
+def test_a_failed_step_is_told_even_if_its_ground_cannot_be_kept(runs, monkeypatch):
+    def full(_content, _digest=None):
+        raise DiskFull("no space left")
+
+    monkeypatch.setattr(runs.engine._store.blobs, "put", full)
+    with pytest.raises(StepFailed) as caught:
+        runs.build(f"FROM base\n{only('k')}RUN exit 3\n")
+    assert caught.value.command_exit_code == 3
+    assert caught.value.image_id == ""
 
 
 def test_unknown_user(runs):

@@ -112,3 +112,11 @@ def test_run_repeats_too(fresh, base_root, tmp_path):
 def test_a_time_that_is_none(fresh, value):
     with pytest.raises(InvalidOption, match="SOURCE_DATE_EPOCH"):
         fresh.build("FROM scratch\n", build_args={"SOURCE_DATE_EPOCH": value})
+
+
+def test_a_mount_of_the_context_has_the_time_that_is_asked_for(runs):
+    os.utime(runs.write("a", f"A{time.time_ns()}"), (1000, 1000))
+    text = "FROM base\nRUN --mount=target=/c stat -c %Y /c/a > /time\n"
+    assert runs.text(runs.build(text), "time") == "1000\n"
+    result = runs.build(text, timestamp=STAMP)
+    assert runs.text(result, "time") == f"{STAMP}\n"

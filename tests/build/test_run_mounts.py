@@ -154,17 +154,65 @@ def test_a_locked_cache_is_one_builds_at_a_time_and_private_ones_differ(runs, tm
         waited.append(seconds)
         raise Cancelled("enough")
 
-    with caches.held("a", "locked", give_up) as (first, _):
+    with caches.held("a", "locked", give_up) as first:
         with pytest.raises(Cancelled), caches.held("a", "locked", give_up):
             pass
         with (
-            caches.held("a", "private", give_up) as (second, _),
-            caches.held("a", "private", give_up) as (third, _),
+            caches.held("a", "private", give_up) as second,
+            caches.held("a", "private", give_up) as third,
         ):
             assert len({first, second, third}) == 3
     assert waited
-    with caches.held("a", "locked", give_up) as (again, is_new):
-        assert (again, is_new) == (first, False)
+    with caches.held("a", "locked", give_up) as again:
+        assert again == first
+
+
+def test_a_cache_is_there_when_whoever_made_it_was_killed_halfway(runs):
+    name = f"id{time.time_ns()}"
+    caches = CacheMounts(runs.engine.home)
+    with caches.held(name, "shared", lambda _: None) as directory:
+        (directory / "fs-new").mkdir()
+    mount = f"--mount=type=cache,id={name},target=/c,mode=0700"
+    runs.build(f"{BASE}{only('k')}RUN {mount} stat -c %a /c\n")
+    assert runs.output() == "700\n"
+
+
+def test_a_cache_with_files_is_another_than_one_of_that_name_without(runs):
+    name = f"id{time.time_ns()}"
+    mount = f"--mount=type=cache,id={name},target=/c"
+    begin = "FROM base AS begin\nRUN mkdir /d && echo first > /d/log\n"
+    runs.build(f"{begin}{BASE}{only('q')}RUN {mount},from=begin,source=/d ls /c\n")
+    runs.build(f"{BASE}{only('q')}RUN {mount} ls -A /c && echo ok\n")
+    assert runs.output() == "ok\n"
+
+
+def test_one_command_may_have_a_locked_cache_twice(runs, stop):
+    name = f"id{time.time_ns()}"
+    mounts = f"--mount=type=cache,id={name},target=/a,sharing=locked "
+    mounts += f"--mount=type=cache,id={name},target=/b,sharing=locked"
+    begin = "FROM base AS begin\nRUN mkdir /d && echo first > /d/log\n"
+    timer = threading.Timer(30, stop.set)  # it waited for itself
+    timer.start()
+    runs.build(f"{BASE}{only('2')}RUN {mounts} echo x > /a/f; cat /b/f\n", cancelled=stop)
+    assert runs.output() == "x\n"
+    again = mounts.replace("sharing=locked", "from=begin,source=/d")
+    text = f"{begin}{BASE}{only('2')}RUN {again} echo y > /a/f; cat /b/f /b/log\n"
+    runs.build(text, cancelled=stop)
+    assert runs.output() == "y\nfirst\n"
+    timer.cancel()
+
+
+def test_two_stages_that_want_the_same_caches_the_other_way_round(runs, stop):
+    names = [f"{letter}{time.time_ns()}" for letter in "ab"]
+    one, two = (f"--mount=type=cache,id={each},target=/{each},sharing=locked" for each in names)
+    timer = threading.Timer(30, stop.set)  # each waited for the other
+    timer.start()
+    for number in range(3):
+        text = f"FROM base AS one\n{only('i')}RUN {one} {two} sleep 0.{number}\n"
+        text += f"FROM base AS two\n{only('i')}RUN {two} {one} sleep 0.{number}\n"
+        text += "FROM scratch\nCOPY --from=one /etc/passwd /1\nCOPY --from=two /etc/passwd /2\n"
+        runs.build(text, cancelled=stop)
+    timer.cancel()
 
 
 def test_a_build_that_waits_for_a_cache_can_be_stopped(runs, stop):
@@ -211,6 +259,34 @@ def test_a_secret_is_a_file_or_a_variable_and_nowhere_else(runs):
     # Another value is no reason to run it again.
     runs.build(text, secrets={"token": b"other"})
     assert runs.cached()["RUN"]
+
+
+@pytest.mark.parametrize("value", [b"hush\0", b"hush\xff"])
+def test_a_secret_that_no_variable_can_hold_is_refused_and_not_shown(runs, value):
+    text = f"{BASE}{only('v')}RUN --mount=type=secret,id=s,env=S "
+    with pytest.raises(DockerfileError, match="cannot be a variable") as caught:
+        runs.build(f"{text}true\n", secrets={"s": value})
+    assert "hush" not in str(caught.value)
+    runs.build(f"{BASE}{only('v')}RUN --mount=type=secret,id=s true\n", secrets={"s": value})
+
+
+def test_another_mount_is_another_step(runs):
+    """BuildKit's keys, too, have all that is written in a mount."""
+    given = {"secrets": {"one": b"1", "two": b"2"}}
+    head = f"FROM base AS old\nFROM base AS new\nRUN echo x > /bin/x\n{BASE}{only('m')}"
+    text = f"{head}RUN --mount=type=secret,id=one,target=/s cat /s; stat -c %a /s\n"
+    runs.build(text, **given)
+    assert runs.output() == "1400\n"
+    runs.build(text.replace("id=one", "id=two"), **given)
+    assert runs.output() == "2400\n"
+    runs.build(text.replace("target", "mode=0444,target"), **given)
+    assert runs.output() == "1444\n"
+    text = (
+        f"{head}RUN --mount=type=cache,id=m{time.time_ns()},target=/c,from=old ls /c/bin/x; true\n"
+    )
+    runs.build(text)
+    runs.build(text.replace("from=old", "from=new"))
+    assert runs.output() == "/c/bin/x\n"
 
 
 def test_a_secret_that_is_not_given(runs):

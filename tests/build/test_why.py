@@ -66,6 +66,18 @@ def test_an_argument_and_a_variable(runs):
     assert said["ENV"].startswith("the instruction changed; it was: ENV E=one")
 
 
+def test_values_that_sound_like_secrets_are_not_shown(runs):
+    tag = f"why{time.time_ns()}"
+    text = f"FROM base\nARG API_TOKEN\nENV U={tag} PASSWORD=$API_TOKEN\nRUN A_KEY=s3cret true\n"
+    runs.build(text, tag, build_args={"API_TOKEN": "s3cret-old"})
+    said = [whys(runs.build(text, tag, build_args={"API_TOKEN": "s3cret-new"}))]
+    assert said[0]["RUN"] == "the variable API_TOKEN changed, the variable PASSWORD changed"
+    said.append(whys(runs.build(text.replace("true", "false || true"), tag)))
+    assert said[1]["RUN"].endswith("it was: RUN A_KEY=... true")
+    said.append(whys(runs.build(text.replace("API_TOKEN\nENV", "API_TOKEN='s3cret 2'\nENV"), tag)))
+    assert "s3cret" not in str(said)
+
+
 def test_another_instruction_at_its_place(runs):
     tag = f"why{time.time_ns()}"
     runs.build(f"FROM base\nRUN echo {tag}\n", tag)

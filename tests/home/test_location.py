@@ -22,6 +22,17 @@ def test_the_usual_places(monkeypatch, tmp_path):
     assert Home.find({"XDG_DATA_HOME": str(share)}).run.name == "ocimagic-1000"
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid(), reason="gives files away: root")
+@pytest.mark.parametrize("below", ["", "root-0123456789ab"])
+def test_a_run_root_that_somebody_else_made_is_not_used(tmp_path, below):
+    """Anybody may make a directory of that name in /tmp first; secrets of builds lie in it."""
+    run = tmp_path / "ocimagic-0"
+    run.mkdir()
+    os.chown(run, 1234, 1234)
+    with pytest.raises(StorageError, match="belongs to somebody else"):
+        Home(tmp_path / "data", run / below).create()
+
+
 def test_two_names_for_one_root_are_one_home(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")

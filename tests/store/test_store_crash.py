@@ -49,6 +49,7 @@ def test_the_next_engine_takes_what_a_killed_one_left_and_nothing_else(named):
         home.ingest / "commit-1-abc.tar",
         home.ingest / "load-1-abc-0",
         home.locks / "container-aaaaaaaaaaaa",
+        home.run / "secret-0123456789abcdef-0",
     ]
     for path in parts:
         path.touch()

@@ -67,6 +67,22 @@ def test_many_blobs_are_written_out_at_once(store: Store, monkeypatch: pytest.Mo
     assert unstamped(store, "blobs") == 0
 
 
+def test_a_blob_that_is_on_the_disk_is_not_replaced_by_one_that_is_not(store: Store) -> None:
+    digest = store.blobs.put(b"content")
+    store.syncing.blobs()
+    path, again = store.blobs.path(digest), store.home.ingest / "again"
+    before = path.stat().st_ino
+    again.write_bytes(b"content")
+    store.blobs.adopt_file(again, digest, 7)
+    assert (path.stat().st_ino, unstamped(store, "blobs")) == (before, 0)
+    assert not again.exists()
+    # One that somebody cut short is mended.
+    path.write_bytes(b"con")
+    again.write_bytes(b"content")
+    store.blobs.adopt_file(again, digest, 7)
+    assert (path.read_bytes(), unstamped(store, "blobs")) == (b"content", 1)
+
+
 def test_what_takes_a_files_place_meanwhile_is_not_stamped(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
