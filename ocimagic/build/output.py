@@ -10,7 +10,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from ocimagic.build.image_files import kept_xattrs
-from ocimagic.errors import HostLacks, InvalidOption
+from ocimagic.errors import BadInput, HostLacks, InvalidOption
 from ocimagic.home.disk import storage_errors
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.layers.tarstream import TarWriter
@@ -56,6 +56,12 @@ def write_output(
     except OSError as err:
         raise InvalidOption(
             f"cannot write the result to {output.path}", why=err.strerror or str(err)
+        ) from err
+    except BadInput as err:  # a file stands where a directory is to be, or the other way round
+        raise InvalidOption(
+            f"cannot write the result to {output.path}",
+            why=err.what,
+            hint="choose an empty directory: some files may be there already",
         ) from err
 
 

@@ -19,7 +19,7 @@ from ocimagic.build.cache_mounts import CacheMounts
 from ocimagic.build.config_steps import in_workdir
 from ocimagic.build.context import Context
 from ocimagic.build.layer_file import LayerFile
-from ocimagic.build.selection import described, exclusions, select
+from ocimagic.build.selection import Selected, described, exclusions, whole
 from ocimagic.errors import HostLacks, NotBuiltYet
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.model.options import TmpfsMount, VolumeMount
@@ -204,23 +204,23 @@ class RunMounts:
                 at=mount.raw,
                 hint="give the build a directory, or say from=STAGE",
             )
-        selected = select(context, path or ".", exclusions((), source), source)
-        if not selected:
+        found = context.find(path)
+        if found is None:
             why, hint = context.missing(path)
             raise source.error(f'"{path}": not found', at=path, why=why, hint=hint)
-        chosen = selected[0]
-        key = cache_key("context", files=described(context, selected), **bench.dated)
+        is_directory = found.kind is Kind.DIR
+        everything = exclusions((), source)
+        chosen = whole(context, found, everything) if is_directory else Selected(found.name, found)
+        key = cache_key("context", files=described(context, [chosen]), **bench.dated)
         made = bench.cache.find(key)
         if made is None:
-            is_directory = chosen.file.kind is Kind.DIR
             files = chosen.inside if is_directory else ((chosen.name, chosen.file),)
             made = Made(self._context_layer(context, files), now())
             bench.cache.remember(key, made)
         assert made.layer is not None
         blob = Descriptor(mediatype.OCI_LAYER, made.layer.digest, made.layer.blob_bytes)
         layer = Layer(blob, made.layer.diff_id, made.layer.diff_id)
-        name = "" if chosen.file.kind is Kind.DIR else chosen.name
-        return Source((layer,), name, str(key))
+        return Source((layer,), "" if is_directory else chosen.name, str(key))
 
     def _context_layer(self, tree: Tree, files: Sequence[tuple[str, File]]) -> LayerRecord:
         bench = self._bench

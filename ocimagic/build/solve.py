@@ -102,10 +102,10 @@ class Builder:
         tags = [_tag(text) for text in options.tags]
         dockerfile = parse(options.dockerfile)
         warnings = _warnings(dockerfile, on_event)
-        hashes = HashCache(self._store.home.own / _HASHES, partial(check, cancelled))
+        stop = Stop(cancelled)
+        hashes = HashCache(self._store.home.own / _HASHES, partial(check, stop))
         with self._store.in_use(), self._written(options.files) as beside:
             try:
-                stop = Stop(cancelled)
                 bench = self._bench(options, hashes, beside, _in_turn(on_event), stop)
                 job = _Build(bench, self._pull, dockerfile, stop)
                 state = job.run()

@@ -49,6 +49,13 @@ def test_part_of_the_context_and_a_single_file(runs):
     assert added(runs, result) == ["o"]
 
 
+def test_the_source_of_a_bind_is_a_name_and_no_pattern(runs):
+    runs.write("a.md", "wrong\n")
+    runs.write("*.md", "right\n")
+    runs.build(f"{BASE}{only('n')}RUN --mount=source=*.md,target=/m cat /m\n")
+    assert runs.output() == "right\n"
+
+
 def test_what_is_written_into_a_bind_is_thrown_away(runs):
     runs.write("a", "A\n")
     text = f"{BASE}{only('w')}RUN --mount=target=/c,rw echo B > /c/a && cat /c/a && echo n > /c/n\n"
