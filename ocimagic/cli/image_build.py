@@ -111,6 +111,8 @@ def build(
 
 def _write_down(session: Session, result: BuildResult, given: dict[str, object]) -> None:
     """Write the files that were asked for: the image ID alone, and what buildx says of a build."""
+    if given["iidfile"] is None and given["metadata_file"] is None:
+        return
     metadata = {
         "containerimage.config.digest": str(result.image_id),
         "containerimage.digest": str(result.digest),
