@@ -22,7 +22,9 @@ def test_the_usual_places(monkeypatch, tmp_path):
     assert Home.find({"XDG_DATA_HOME": str(share)}).run.name == "ocimagic-1000"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid(), reason="needs root to give files away")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid(), reason="needs root to give files away"
+)
 @pytest.mark.parametrize("below", ["", "root-0123456789ab"])
 def test_a_run_root_that_somebody_else_made_is_not_used(tmp_path, below):
     """Anybody may make a directory of that name in /tmp first; secrets of builds lie in it."""
