@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import DiskFull, StorageError
-from ocimagic.home.disk import storage_errors
+from ocimagic.home.disk import spread_out, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +78,7 @@ class Home:
             self._check_owner()
             for each in (self.blobs, self.ingest, self.snapshots, self.containers, self.locks):
                 each.mkdir(parents=True, exist_ok=True)
+            spread_out(self.snapshots)
         except OSError as err:
             is_full = err.errno in (errno.ENOSPC, errno.EDQUOT)
             raise (DiskFull if is_full else StorageError)(
