@@ -34,6 +34,8 @@ _OPTIONS = (
     click.option("--tls-cert", metavar="FILE", help="PEM certificate: speak HTTPS"),
     click.option("--tls-key", metavar="FILE", help="Its key"),
     click.option("--htpasswd", metavar="FILE", help="Only these users, with their passwords"),
+    click.option("--token", "tokens", is_flag=True, help="They log in for tokens (Bearer)"),
+    click.option("--anonymous-pull", is_flag=True, help="Pulling needs no login; with --token"),
     click.option("--open", "is_open", is_flag=True, help="Everybody on the network, no login"),
     click.option("--mirror", metavar="URL", help="Fetch what is not there from this registry"),
 )

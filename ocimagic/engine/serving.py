@@ -15,10 +15,12 @@ from ocimagic.registry.mirror import MirrorSource, upstream
 from ocimagic.registry.passwords import Passwords
 from ocimagic.registry.server import RegistryServer, Rules, server_tls
 from ocimagic.registry.settings import RegistrySettings
+from ocimagic.registry.tokens import TokenServer
 from ocimagic.registry.transport import Patience, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from ssl import SSLContext
 
     from ocimagic.model.registry import OnRequest, RegistryOptions
 
@@ -54,9 +56,13 @@ class ServedRegistry:
         on_request: OnRequest | None = None,
     ) -> None:
         path = Path(options.data) if options.data else data
-        rules = _rules(options)
+        tls = None
+        if options.tls_cert and options.tls_key:
+            tls = server_tls(options.tls_cert, options.tls_key)
+        passwords = Passwords(Path(options.htpasswd)) if options.htpasswd else None
         with ExitStack() as undo:
             kept = undo.enter_context(RegistryDirectory(path))
+            rules = _rules(options, kept, tls, passwords)
             source = _mirror(kept, options.mirror, environment, undo) if options.mirror else kept
             server = undo.enter_context(
                 RegistryServer(
@@ -92,12 +98,19 @@ class ServedRegistry:
         self._undo.close()
 
 
-def _rules(options: RegistryOptions) -> Rules:
-    tls = None
-    if options.tls_cert and options.tls_key:
-        tls = server_tls(options.tls_cert, options.tls_key)
+def _rules(
+    options: RegistryOptions,
+    kept: RegistryDirectory,
+    tls: SSLContext | None,
+    passwords: Passwords | None,
+) -> Rules:
+    tokens = None
+    if options.tokens and passwords:
+        anonymous = options.anonymous_pull
+        tokens = TokenServer(passwords, kept.secret(), anonymous_pull=anonymous)
     return Rules(
-        passwords=Passwords(Path(options.htpasswd)) if options.htpasswd else None,
+        passwords=None if tokens else passwords,
+        tokens=tokens,
         is_open=options.is_open,
         tls=tls,
         read_only=options.read_only,

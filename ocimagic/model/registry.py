@@ -28,12 +28,14 @@ class RegistryOptions:
         may_delete: manifests, tags and blobs may be deleted.
         tls_cert: a PEM file; with ``tls_key`` it speaks HTTPS.
         htpasswd: a file of users; nobody else may do anything.
+        tokens: users log in for short-lived tokens (Bearer), not with each request (Basic).
+        anonymous_pull: nobody needs a login to pull; needs ``tokens``.
         is_open: everybody who reaches the address may push and pull.
         mirror: another registry's URL; what is not here is fetched from there, and nobody
             may push.
 
     Raises:
-        InvalidOption: a port that is none, or half of a certificate.
+        InvalidOption: a port that is none, half of a certificate, or tokens for nobody.
     """
 
     address: str = "127.0.0.1"
@@ -44,6 +46,8 @@ class RegistryOptions:
     tls_cert: str | None = None
     tls_key: str | None = None
     htpasswd: str | None = None
+    tokens: bool = False
+    anonymous_pull: bool = False
     is_open: bool = False
     mirror: str | None = None
 
@@ -53,6 +57,14 @@ class RegistryOptions:
         if bool(self.tls_cert) != bool(self.tls_key):
             raise InvalidOption(
                 "a certificate and its key go together", hint="give both --tls-cert and --tls-key"
+            )
+        if self.tokens and not self.htpasswd:
+            raise InvalidOption("tokens are for users", hint="name them with --htpasswd FILE")
+        if self.anonymous_pull and not self.tokens:
+            raise InvalidOption(
+                "pulls without a login go with tokens",
+                why="with passwords alone a client is not told what it may do without one",
+                hint="add --token, and --htpasswd FILE for those who push",
             )
 
 

@@ -5,6 +5,7 @@
     DIR/oci-layout  index.json  blobs/<algorithm>/<hex>   what skopeo and others may read
     DIR/ocimagic/registry.sqlite                          names, and who has which blob: the truth
     DIR/ocimagic/uploads/                                 blobs on their way
+    DIR/ocimagic/token.key                                signs tokens, if there are any
 
 A blob is synced and has its name before a row speaks of it, and a row goes before its file
 does; so whatever kills the process, what is listed is whole.  ``index.json`` is a view, made
@@ -33,6 +34,7 @@ from ocimagic.home.location import LAYOUT, sync_directory, write_atomic
 from ocimagic.home.locks import try_locked
 from ocimagic.registry.catalog import Catalog
 from ocimagic.registry.inbox import UPLOAD_AGE_S, Inbox
+from ocimagic.registry.signing import KEY_BYTES
 from ocimagic.spec import mediatype
 from ocimagic.spec.codec import encode
 from ocimagic.spec.descriptor import Descriptor
@@ -104,6 +106,18 @@ class RegistryDirectory:
             )
         with storage_errors(self._path):
             write_atomic(self._path / "oci-layout", LAYOUT, mode=0o644)
+
+    def secret(self) -> bytes:
+        """Return random bytes that are this registry's alone, made the first time.
+
+        Raises:
+            StorageError: they cannot be read or written.
+        """
+        path = self._own / "token.key"
+        with storage_errors(path):
+            if not path.exists() or path.stat().st_size != KEY_BYTES:
+                write_atomic(path, os.urandom(KEY_BYTES))
+            return path.read_bytes()
 
     # -- looking ---------------------------------------------------------------
 

@@ -85,29 +85,39 @@ class Passwords:
 
     def admits(self, authorization: str) -> bool:
         """Check the value of an Authorization header."""
+        return self.user(authorization) is not None
+
+    def line(self, name: str) -> str | None:
+        """Return what the file holds of a user; None when there is no such user."""
+        with self._lock:
+            self._read()
+            return self._users.get(name)
+
+    def user(self, authorization: str) -> str | None:
+        """Return whose login the value of an Authorization header is; None when nobody's."""
         scheme, _, said = authorization.strip().partition(" ")
         try:
             login = base64.b64decode(said.strip(), validate=True)
             name = login.partition(b":")[0].decode()
         except (ValueError, binascii.Error):
-            return False
+            return None
         if scheme.lower() != "basic" or len(login) > 2 * _MAX_PASSWORD_BYTES:
-            return False
+            return None
         with self._lock:
             self._read()
             users, known = self._users, self._known
         seen = hmac.digest(self._key, login, "sha256")
         if seen in known:
-            return True
+            return name
         # Hashing is slow and takes 16 MiB on purpose: once per login and one at a time.  Who is
         # known already does not wait for those who guess.
         with self._hashing:
             if not _matches(login.partition(b":")[2], users.get(name)):
-                return False
+                return None
         if len(known) >= _MOST_REMEMBERED:
             known.clear()
         known.add(seen)
-        return True
+        return name
 
     def _read(self) -> None:
         try:

@@ -27,7 +27,9 @@ from ocimagic.registry import pulling, pushing
 from ocimagic.registry.body import Limits
 from ocimagic.registry.exchange import Exchange
 from ocimagic.registry.reply import Refusal
+from ocimagic.registry.scope import CATALOG, Scope, needed
 from ocimagic.registry.source import ContentKeeper
+from ocimagic.registry.tokens import TOKEN_PATH, realm_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from ocimagic.registry.passwords import Passwords
     from ocimagic.registry.source import ContentSource
+    from ocimagic.registry.tokens import TokenServer
 
     OnRequest = Callable[[str, str, int], None]
 
@@ -44,6 +47,7 @@ _ROUTE = re.compile(
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _MAX_NAME = 255
+_CATALOG = "/v2/_catalog"
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _PULLS = {
     "manifests": pulling.send_manifest,
@@ -67,6 +71,7 @@ class Rules:
 
     Attributes:
         passwords: whoever wants anything must be in there; None asks nobody who they are.
+        tokens: gives logins tokens and wants these, in place of ``passwords``.
         is_open: other machines may come without a login.
         tls: makes it speak HTTPS.
         read_only: nobody may push, whatever the source could keep.
@@ -75,11 +80,17 @@ class Rules:
     """
 
     passwords: Passwords | None = None
+    tokens: TokenServer | None = None
     is_open: bool = False
     tls: ssl.SSLContext | None = None
     read_only: bool = False
     may_delete: bool = False
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def has_login(self) -> bool:
+        """Say whether strangers are kept out, or from changing anything."""
+        return bool(self.passwords or self.tokens)
 
 
 class RegistryServer:
@@ -107,7 +118,7 @@ class RegistryServer:
         rules: Rules | None = None,
     ) -> None:
         rules = rules or Rules()
-        if not _is_loopback(address) and rules.passwords is None and not rules.is_open:
+        if not _is_loopback(address) and not rules.has_login and not rules.is_open:
             raise InvalidOption(
                 f"a registry without a login does not listen on {address}",
                 why="everybody on that network could take, replace and fill up what is in it",
@@ -123,7 +134,7 @@ class RegistryServer:
                 hint="another port may be free; 0 takes one that is",
             ) from err
         bound = self._http.server_address[1]
-        self.host = f"[{address}]:{bound}" if ":" in address else f"{address}:{bound}"
+        self.host = self._http.host
         self.url = f"{'https' if rules.tls else 'http'}://{self.host}"
         self._bell, self._ringer = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, name=f"registry-{bound}", daemon=True)
@@ -181,6 +192,8 @@ class _HTTPServer(ThreadingHTTPServer):
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__((address, port), _Handler)
+        shown = f"[{address}]" if ":" in address else address
+        self.host = f"{shown}:{self.server_address[1]}"
         if rules.tls:
             # The greeting is left to the thread of the connection: a client that does not
             # greet must not keep others waiting.
@@ -251,8 +264,7 @@ class _Handler(Exchange):
         """Answer whatever was asked."""
         try:
             self.begin()
-            self._admit()
-            self._route()
+            self._respond(unquote(self.url.path))
         except Refusal as refusal:
             self.refuse(refusal)
         except OcimagicError as err:
@@ -268,18 +280,28 @@ class _Handler(Exchange):
             path = getattr(self, "path", "")
             self._registry.on_request(self.command, path, int(str(code)))
 
-    def _admit(self) -> None:
+    def _respond(self, path: str) -> None:
         if not self._looks and "Origin" in self.headers:
             # Only browsers say that: any page could fill up a registry on its reader's machine.
             raise Refusal(403, "DENIED", "a web page may not push")
-        passwords = self._registry.rules.passwords
+        tokens = self._registry.rules.tokens
+        found = _ROUTE.fullmatch(path)
         try:
-            is_known = not passwords or passwords.admits(self.headers.get("Authorization", ""))
+            if tokens and path == TOKEN_PATH:
+                return tokens.answer(self)
+            if tokens:
+                self._want_token(tokens, path, found)
+            else:
+                self._want_password()
         except InvalidOption as err:
             _log.debug("%s: %s", err.what, err.why)
             words = "this registry cannot read its list of users"
             raise Refusal(500, "UNKNOWN", words) from err
-        if not is_known:
+        return self._route(path, found)
+
+    def _want_password(self) -> None:
+        passwords = self._registry.rules.passwords
+        if passwords and not passwords.admits(self.headers.get("Authorization", "")):
             raise Refusal(
                 401,
                 "UNAUTHORIZED",
@@ -287,22 +309,38 @@ class _Handler(Exchange):
                 WWW_Authenticate='Basic realm="ocimagic registry"',
             )
 
+    def _want_token(self, tokens: TokenServer, path: str, found: re.Match[str] | None) -> None:
+        wanted: list[Scope] = []
+        if path == _CATALOG:
+            wanted = [CATALOG]
+        elif found and _is_name(found["name"]):
+            origin = self.asked("from") if self.asked("mount") is not None else None
+            if origin is None or not _is_name(origin):
+                # To take a blob over from anywhere would be to pull from everywhere.
+                self.query = {key: each for key, each in self.query.items() if key != "mount"}
+                origin = None
+            wanted = needed(self.command, found["name"], found["kind"], origin)
+        realm = realm_at(
+            self.headers.get("Host", ""),
+            self._registry.host,
+            is_secure=self._registry.rules.tls is not None,
+        )
+        tokens.admit(self.headers.get("Authorization", ""), wanted, realm)
+
     @property
     def _looks(self) -> bool:
         return self.command in {"GET", "HEAD"}
 
-    def _route(self) -> None:
-        source, path = self._registry.source, unquote(self.url.path)
-        keeper = self._registry.keeper
+    def _route(self, path: str, found: re.Match[str] | None) -> None:
+        source, keeper = self._registry.source, self._registry.keeper
         if not self._looks and keeper is None:
             raise _read_only()
-        if path in {"/v2", "/v2/", "/v2/_catalog"} and self._looks:
-            return pulling.send_catalog(self, source) if "_" in path else self.send_json({})
-        found = _ROUTE.fullmatch(path)
+        if path in {"/v2", "/v2/", _CATALOG} and self._looks:
+            return pulling.send_catalog(self, source) if path == _CATALOG else self.send_json({})
         if not found:
             raise Refusal(404, "NOT_FOUND", "there is nothing at this path")
         name, kind, last = found["name"], found["kind"], found["last"]
-        if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
+        if not _is_name(name):
             raise Refusal(400, "NAME_INVALID", "this is no name of a repository")
         if kind == "tags":
             if last != "list" or not self._looks:
@@ -345,6 +383,10 @@ def server_tls(cert: str, key: str) -> ssl.SSLContext:
             hint="both files are PEM, and the key has no password",
         ) from err
     return context
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= _MAX_NAME and _NAME.fullmatch(text) is not None
 
 
 def _read_only() -> Refusal:

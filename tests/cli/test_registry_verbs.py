@@ -71,7 +71,7 @@ def test_serve_waits_until_then(session):
 def test_options_of_serve(session, tmp_path):
     line = (
         "--address 0.0.0.0 --port 0 --data d --read-only --allow-delete --tls-cert c --tls-key k "
-        "--htpasswd h --open --mirror https://registry-1.docker.io"
+        "--htpasswd h --token --anonymous-pull --open --mirror https://registry-1.docker.io"
     )
     assert serve(session, line).options == RegistryOptions(
         address="0.0.0.0",
@@ -82,6 +82,8 @@ def test_options_of_serve(session, tmp_path):
         tls_cert=str(tmp_path / "c"),
         tls_key=str(tmp_path / "k"),
         htpasswd=str(tmp_path / "h"),
+        tokens=True,
+        anonymous_pull=True,
         is_open=True,
         mirror="https://registry-1.docker.io",
     )
@@ -94,6 +96,8 @@ def test_options_of_serve(session, tmp_path):
         ("--port x", "not a valid integer"),
         ("--tls-cert c", "go together"),
         ("--tls-key k", "go together"),
+        ("--token", "--htpasswd FILE"),
+        ("--htpasswd h --anonymous-pull", "--token"),
         ("more", "unexpected"),
     ],
 )

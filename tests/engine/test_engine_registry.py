@@ -99,6 +99,27 @@ def test_warnings(make_engine, tmp_path):
             assert [words in each for each in served.warnings] == ([True] if words else [])
 
 
+def test_tokens(make_engine, registry, busybox_image):
+    engine = make_engine()
+    users = engine.system.add_registry_user("ada", "lovelace")
+    how = RegistryOptions(port=0, htpasswd=users, tokens=True, anonymous_pull=True)
+    with engine.system.serve_registry(how) as served:
+        name = f"{served.host}/class/box:1"
+        engine.images.tag(engine.images.pull(f"{registry.host}/busybox").reference, name)
+        with pytest.raises(Unauthorized):
+            engine.images.push(name)
+        with pytest.raises(Unauthorized, match="refuses the login"):
+            engine.images.login(served.host, "ada", "wrong")
+        engine.images.login(served.host, "ada", "lovelace")
+        engine.images.push(name)
+        engine.images.logout(served.host)
+        assert engine.images.pull(name).digest == busybox_image.digest
+        with pytest.raises(Unauthorized):
+            engine.images.push(name)
+    (key,) = engine.home.registry.rglob("token.key")
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
 # -- from a shell --------------------------------------------------------------
 
 

@@ -1,9 +1,13 @@
 import json
+import os
 import ssl
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from emulation import HOSTS, World
+from peers import call, dockerd, program
 from pusher import Pusher, assert_whole
 from scripted import ScriptedServer
 
@@ -182,3 +186,36 @@ def world(clouds_certificate, patience, tmp_path):
     world = World(tls, clouds_certificate[0], patience, tmp_path)
     yield world
     world.close()
+
+
+@pytest.fixture
+def skopeo():
+    found = program("skopeo")
+    return lambda verb, *words, **options: call(found, verb, *words, **options)
+
+
+@pytest.fixture
+def as_root():
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+@pytest.fixture
+def short():
+    """A directory with a short name: podman's runroot has 50 characters at most."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def root_tar(tmp_path, busybox_layer):
+    path = tmp_path / "root.tar"
+    path.write_bytes(busybox_layer)
+    return path
+
+
+@pytest.fixture
+def docker(as_root, tmp_path):
+    """What calls docker, and the host of our registry beside its daemon."""
+    with dockerd(tmp_path) as both:
+        yield both

@@ -17,8 +17,13 @@ _SERVE = """
 import sys
 from pathlib import Path
 from ocimagic.registry.directory import RegistryDirectory
-from ocimagic.registry.server import RegistryServer
-server = RegistryServer(RegistryDirectory(Path(sys.argv[1])))
+from ocimagic.registry.passwords import Passwords
+from ocimagic.registry.server import RegistryServer, Rules
+from ocimagic.registry.tokens import TokenServer
+kept, rules = RegistryDirectory(Path(sys.argv[1])), Rules()
+if users := sys.argv[2]:
+    rules = Rules(tokens=TokenServer(Passwords(Path(users)), kept.secret()))
+server = RegistryServer(kept, rules=rules)
 print(server.host, flush=True)
 sys.stdin.read()
 """
@@ -115,13 +120,13 @@ def image(layers, /, **more):
 
 
 @contextlib.contextmanager
-def process(directory, before=()):
+def process(directory, before=(), users=""):
     """Serve a directory from a process of its own; yields it and its host.
 
-    ``before`` is what its command line begins with.
+    ``before`` is what its command line begins with; ``users`` a file of those who get tokens.
     """
     serving = subprocess.Popen(
-        [*before, sys.executable, "-c", _SERVE, directory],
+        [*before, sys.executable, "-c", _SERVE, directory, users],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

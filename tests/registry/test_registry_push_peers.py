@@ -1,78 +1,17 @@
 """docker, podman, skopeo and buildah push to our registry and pull from it."""
 
-import contextlib
 import json
-import os
 import shutil
 import subprocess
-import tempfile
-import time
-from pathlib import Path
 
 import pytest
-from pusher import process
+from peers import call, program, pulled
 
 from ocimagic.registry.passwords import Passwords, add_user
 from ocimagic.registry.server import RegistryServer, Rules, server_tls
 from ocimagic.spec import mediatype
-from ocimagic.spec.digest import Digest
-from ocimagic.spec.manifest import parse_manifest
-from ocimagic.spec.reference import Reference
 
 pytestmark = pytest.mark.peer
-NETNS = f"ocimagic-push-{os.getpid()}"
-
-
-def program(name):
-    found = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
-    if not found:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-def call(*words, **options):
-    done = subprocess.run(
-        [*map(str, words)], capture_output=True, text=True, timeout=60, check=False, **options
-    )
-    assert done.returncode == 0, f"{' '.join(map(str, words))}: {done.stderr}"
-    return done.stdout
-
-
-@pytest.fixture
-def skopeo():
-    found = program("skopeo")
-    return lambda verb, *words, **options: call(found, verb, *words, **options)
-
-
-@pytest.fixture
-def as_root():
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-
-
-@pytest.fixture
-def short():
-    """A directory with a short name: podman's runroot has 50 characters at most."""
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def root_tar(tmp_path, busybox_layer):
-    path = tmp_path / "root.tar"
-    path.write_bytes(busybox_layer)
-    return path
-
-
-def pulled(client, name):
-    """Pull an image with our own client and check each byte; returns its manifest."""
-    reference = Reference.parse(name)
-    raw, content_type = client.manifest(reference)
-    manifest = parse_manifest(raw, content_type=content_type)
-    for blob in (manifest.config, *manifest.layers):
-        with client.open_blob(reference, blob) as stream:
-            assert Digest.of(b"".join(stream.chunks)) == blob.digest
-    return manifest
 
 
 @pytest.mark.parametrize("kind", ["oci", "v2s2"])
@@ -139,38 +78,6 @@ def test_podman_and_buildah(as_root, keeping, client, root_tar, tmp_path, short,
         assert manifest.config.digest.hex in json.dumps(told)
     finally:
         subprocess.run(["umount", "-l", tmp_path / "store/vfs"], capture_output=True, check=False)
-
-
-@pytest.fixture
-def docker(as_root, tmp_path):
-    """A dockerd in a network namespace of its own, and our registry beside it there."""
-    daemon, client, ip = program("dockerd"), program("docker"), program("ip")
-    call(ip, "netns", "add", NETNS)
-    inside = ["nsenter", f"--net=/run/netns/{NETNS}"]
-    words = [
-        *inside, daemon, "--data-root", tmp_path / "docker", "--exec-root", tmp_path / "exec",
-        "--host", f"unix://{tmp_path}/docker.sock", "--pidfile", tmp_path / "docker.pid",
-        "--bridge", "none", "--iptables=false", "--log-level", "error",
-    ]  # fmt: skip
-    with contextlib.ExitStack() as undo:
-        undo.callback(call, ip, "netns", "del", NETNS)
-        call(ip, "-n", NETNS, "link", "set", "lo", "up")
-        log = undo.enter_context((tmp_path / "docker.log").open("wb"))
-        running = subprocess.Popen([*map(str, words)], stdout=log, stderr=log)
-        undo.callback(
-            subprocess.run, ["umount", "-l", tmp_path / "exec/netns/default"],
-            check=False, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        undo.callback(running.wait, 20)
-        undo.callback(running.terminate)
-        _, host = undo.enter_context(process(tmp_path / "kept", inside))
-        command = [client, "--host", f"unix://{tmp_path}/docker.sock"]
-        deadline = time.monotonic() + 20
-        while subprocess.run([*command, "version"], capture_output=True, check=False).returncode:
-            assert running.poll() is None, (tmp_path / "docker.log").read_text()[-2000:]
-            assert time.monotonic() < deadline, "dockerd does not answer"
-            time.sleep(0.1)
-        yield lambda *words: call(*command, *words), host
 
 
 def test_docker(docker, root_tar):
