@@ -217,7 +217,7 @@ class _Line:
         if name not in self.known:
             if name in {"--help", "-h"}:
                 raise HelpAsked(self.ctx.get_help())
-            raise unknown_option(name, self.known, self.ctx.command_path)
+            raise unknown_option(name, self._offered(), self.ctx.command_path)
         option = self.known[name]
         if self._takes_value(name):
             value = next(words, None) if value is None else value
@@ -236,6 +236,10 @@ class _Line:
         self.options = [(each, word) for each, word in self.options if each is not option]
         if isinstance(option, click.Option) and option.secondary_opts:
             self.options.append((option, option.secondary_opts[0]))
+
+    def _offered(self) -> list[str]:
+        """Return the spellings that ``--help`` shows."""
+        return [name for name, option in self.known.items() if not getattr(option, "hidden", False)]
 
     def _takes_value(self, name: str) -> bool:
         option = self.known.get(name)

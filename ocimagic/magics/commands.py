@@ -162,7 +162,9 @@ def _asks_help(words: list[str]) -> bool:
     verb = find(words)
     try:
         if verb is not None:
-            verb.make_context("docker", _after_verb(words), resilient_parsing=True)
+            rest = _after_verb(words)
+            path = " ".join(["docker", *words[: len(words) - len(rest)]])
+            verb.make_context(path, rest, resilient_parsing=True)
     except HelpAsked:
         return True
     return verb is None

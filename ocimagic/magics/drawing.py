@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocimagic.cli import values
 from ocimagic.magics.listing import Listing
-from ocimagic.model import archive, report, result
+from ocimagic.model import accounts, archive, difference, distribution, isolation, report, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ _SUMMED_UP = (
     archive.Loaded,
     archive.Adopted,
 )
+_MODULES = (accounts, archive, difference, distribution, isolation, report, result, values)
 _MAYBE_SHOWN = (*_SUMMED_UP, values.LogText, values.Names, Listing)
 _TREES = (result.ImageDetails, result.ContainerDetails, values.InspectDocument)
 
@@ -101,8 +102,7 @@ def register(
 
 def _kinds() -> list[type]:
     """Return every type a command may give back."""
-    modules = (result, report, archive, values)
-    found = [kind for each in modules for kind in vars(each).values()
+    found = [kind for each in _MODULES for kind in vars(each).values()
              if _is_ours(kind, each.__name__)]  # fmt: skip
     return [*found, Listing]
 

@@ -48,6 +48,10 @@ FAULTS = [
     ("ARG A", 1, None, "dockerfile contains no stages to build"),
     # instruction words
     ("FROM a\nRUNN x", 2, 1, "unknown instruction: RUNN (did you mean RUN?)"),
+    ("FROM a\nRNU x", 2, 1, "unknown instruction: RNU (did you mean RUN?)"),
+    ("FROM a\nRUM x", 2, 1, "unknown instruction: RUM (did you mean RUN?)"),
+    ("FROM a\nENVV x", 2, 1, "unknown instruction: ENVV (did you mean ENV?)"),
+    ("FROM a\nAND x", 2, 1, "unknown instruction: AND (did you mean ADD?)"),
     ("FROM a\n  copyy x y", 2, 3, "unknown instruction: copyy (did you mean copy?)"),
     ("FROM a\n&& b", 2, 1, "unknown instruction: &&"),
     ("FORM a", 1, 1, "unknown instruction: FORM (did you mean FROM?)"),

@@ -9,6 +9,7 @@ from ocimagic.errors import InvalidOption, OcimagicError
 from ocimagic.magics import load, unload
 from ocimagic.magics.commands import DockerMagic
 from ocimagic.model.result import ContainerSummary, RunResult
+from ocimagic.render import display
 
 
 def run(shell, cell):
@@ -37,6 +38,19 @@ def hooks(shell):
         "configurables": list(shell.configurables),
         "errors": hasattr(OcimagicError, "_render_traceback_"),
     }
+
+
+def test_every_value_that_has_a_picture_shows_it(shell):
+    """An image's waste and the doctor's findings once came as Python's own repr."""
+    drawn = {kind for kind in (*display._ONE, *display._ROWS) if kind is not dict}
+    assert drawn <= set(shell.display_formatter.mimebundle_formatter.type_printers)
+
+
+def test_a_wrong_option_of_a_cell_is_told_with_its_command(shell):
+    with pytest.raises(InvalidOption) as caught:
+        run(shell, "%%dockerfile --contxt x\nFROM scratch")
+    assert str(caught.value).startswith("docker image build has no option --contxt")
+    assert "--context-file" not in (caught.value.hint or "")  # nobody gives that by hand
 
 
 def test_loading_twice_and_unloading_leave_no_trace(shell, capsys):
