@@ -89,15 +89,24 @@ def _fields(old: object, new: object, path: str = "") -> Iterator[Difference]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             yield from _fields(old.get(key), new.get(key), f"{path}.{key}" if path else key)
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for number, (a, b) in enumerate(zip(old, new, strict=True)):
+    elif (
+        isinstance(old, list)
+        and isinstance(new, list)
+        and (path == "history" or len(old) == len(new))
+    ):
+        for number, (a, b) in enumerate(zip_longest(old, new)):
             yield from _fields(a, b, f"{path}[{number}]")
     else:
         yield Difference(what=path, old=_words(old), new=_words(new))
 
 
 def _words(value: object) -> str:
-    return "" if value is None else str(value)
+    """Write a value out: a text as it is, a history's line by what made it, others as JSON."""
+    if isinstance(value, dict) and "created_by" in value:
+        value = value["created_by"]
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value)
 
 
 def _files(old: ImageFiles, new: ImageFiles) -> Iterator[FileDifference]:

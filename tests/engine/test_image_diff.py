@@ -62,7 +62,9 @@ def test_files_and_their_attributes(engine, build):
     assert files["/f"]["content"][0] != files["/f"]["content"][1]
     assert "size" not in files["/f"]
     config = {each.what: (each.old, each.new) for each in found.config}
-    assert "A=1" in config["config.Env"][1]
+    assert config["config.Env"][1].endswith('"A=1"]')
+    assert "--ch" in config["history[1].created_by"][1]
+    assert config["history[3]"] == ("", "ENV A=1")
     assert [number for number, _, _ in found.layers] == [0, 1, 2]
     assert found.exit_code == 1
     drawn = as_text(found, None)
