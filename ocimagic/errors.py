@@ -410,7 +410,7 @@ class StepFailed(BuildFailed):
         super().__init__(what, why=why, hint=hint, where=where)
         self.command_exit_code = command_exit_code
         self.tail = tuple(tail)
-        self.image_id = ""  # what the step was to work on, for those who want to look inside
+        self.image_id = ""  # what the step was to work on can be run by it
 
 
 _MAX_FIELD = 4096  # characters

@@ -25,6 +25,7 @@ from ocimagic.model.event import Notice
 from ocimagic.spec.config import HistoryEntry
 from ocimagic.spec.platform import Platform, candidates, host_platform
 from ocimagic.spec.reference import Reference
+from ocimagic.store.images import looks_like_id
 
 if TYPE_CHECKING:
     from ocimagic.build.bench import Bench
@@ -126,6 +127,8 @@ class Bases:
         try:
             image = self._bench.store.images.find(base.reference)
         except ImageNotFound:
+            if looks_like_id(base.reference):
+                raise
             return None
         fits = image.config.platform.canonical in candidates(platform or host_platform())
         if not fits and platform is not None:

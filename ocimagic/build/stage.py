@@ -11,18 +11,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.build.cache import Made, Slot, cache_key
-from ocimagic.build.commit import commit
 from ocimagic.build.config_steps import applied
 from ocimagic.build.context import Context
 from ocimagic.build.copy import copy_step
 from ocimagic.build.history import created_by
 from ocimagic.build.limits import refuse_unbuilt
+from ocimagic.build.result import with_image
 from ocimagic.build.state import Origin, StageState
 from ocimagic.build.workdir import workdir_step
 from ocimagic.dockerfile import instructions as ins
 from ocimagic.dockerfile.resolve import ContextBase, ImageBase, ScratchBase, StageBase
 from ocimagic.dockerfile.scope import Scope
-from ocimagic.errors import OcimagicError, StepFailed
+from ocimagic.errors import StepFailed
 from ocimagic.model.event import StepDone, StepStarted
 from ocimagic.model.result import BuildStep
 from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig
@@ -65,7 +65,7 @@ class StageRun:
         """Do all instructions and return what they come to."""
         started = self._begin(self.stage.source)
         state, cached = self._from()
-        self._end(started, cached=cached, made=None)
+        self._end(started, state, cached=cached, made=None)
         for instruction in self.stage.instructions:
             started = self._begin(instruction.source)
             expanded = state.scope.expanded(instruction)
@@ -74,29 +74,17 @@ class StageRun:
             try:
                 made, cached = self._perform(state, after, expanded)
             except StepFailed as err:
-                self._keep_for_a_look(state, err)
+                _show_ground(state, err)
                 raise
             text = created_by(state, expanded)
             layer = made.layer if made else None
             if made and layer:
-                state = after.with_layer(layer, made.created, text)
-            elif isinstance(instruction, ins.OnBuild):
-                state = after
-            else:
-                state = after.with_line(text)
-            self._end(started, cached=cached, made=made)
+                after = after.with_layer(layer, made.created, text)
+            elif not isinstance(instruction, ins.OnBuild):
+                after = after.with_line(text)
+            state = with_image(self.bench, state, after) if after.layers else after
+            self._end(started, state, cached=cached, made=made)
         return state
-
-    def _keep_for_a_look(self, state: StageState, failure: StepFailed) -> None:
-        """Make an image of what a step was to work on, so that one can try it by hand."""
-        if state.layers:
-            try:
-                image_id = commit(self.bench, state, ()).manifest.config.digest
-            except OcimagicError:  # a full disk is perhaps why it failed: that is what to say
-                return
-            failure.image_id = image_id
-            hint = f"{failure.hint}; " if failure.hint else ""
-            failure.hint = f"{hint}look inside: %container_run -it --rm {image_id.short} sh"
 
     def _from(self) -> tuple[StageState, bool]:
         """Return the state right after FROM, and whether nothing had to be pulled."""
@@ -132,6 +120,7 @@ class StageRun:
             origin=base.origin,
             author=image.config.author,
             layers=tuple(layers_of(image)),
+            image_id=image.image_id,
         )
 
     def _perform(
@@ -199,7 +188,14 @@ class StageRun:
         self.bench.cache.begin(Slot(self._series, place, started.text), anew=is_anew)
         return started, time.monotonic()
 
-    def _end(self, begun: tuple[StepStarted, float], *, cached: bool, made: Made | None) -> None:
+    def _end(
+        self,
+        begun: tuple[StepStarted, float],
+        state: StageState,
+        *,
+        cached: bool,
+        made: Made | None,
+    ) -> None:
         started, at = begun
         layer = made.layer if made else None
         step = BuildStep(
@@ -212,12 +208,20 @@ class StageRun:
             layer=layer.diff_id if layer else None,
             size_bytes=layer.tar_bytes if layer else 0,
             why="" if cached else self.bench.cache.why(),
+            image_id=state.image_id,
         )
         self.steps.append(step)
-        done = StepDone(
-            step.number, step.cached, step.seconds, step.layer, step.size_bytes, step.why
+        self.bench.on_event(
+            StepDone(
+                step.number,
+                step.cached,
+                step.seconds,
+                step.layer,
+                step.size_bytes,
+                step.why,
+                step.image_id,
+            )
         )
-        self.bench.on_event(done)
 
     @property
     def _number(self) -> int:
@@ -229,6 +233,14 @@ class StageRun:
         """Tell builds of this Dockerfile from those of others."""
         options = self.bench.options
         return json.dumps([options.tags[:1], options.context, options.dockerfile_name])
+
+
+def _show_ground(state: StageState, failure: StepFailed) -> None:
+    """Say how to enter what a step was to work on, so that one can try it by hand."""
+    if state.image_id is not None:
+        failure.image_id = state.image_id
+        hint = f"{failure.hint}; " if failure.hint else ""
+        failure.hint = f"{hint}look inside: %container_run -it --rm {state.image_id.short} sh"
 
 
 def _with_path(config: ContainerConfig) -> ContainerConfig:

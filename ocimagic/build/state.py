@@ -49,6 +49,8 @@ class StageState:
         layers: bottom first, those of the base included.
         made: history of what the build added; ``created`` is None where no layer was made.
         has_own_cmd: CMD was set in this stage, so that ENTRYPOINT leaves it alone.
+        image_id: under which it can be run; None where that is not known yet, or there are no
+            files.
     """
 
     config: ContainerConfig
@@ -59,6 +61,7 @@ class StageState:
     layers: tuple[Layer, ...] = ()
     made: tuple[HistoryEntry, ...] = ()
     has_own_cmd: bool = False
+    image_id: Digest | None = None
 
     @property
     def chain_id(self) -> str:

@@ -101,7 +101,7 @@ def push(
 
 
 @verb("ls", takes="image", usage="[OPTIONS] [REPOSITORY[:TAG]]")
-@click.option("-a", "--all", "show_all", is_flag=True, help="Show images without a name too")
+@click.option("-a", "--all", "show_all", is_flag=True, help="Show what build steps came to, too")
 @click.option("-q", "--quiet", is_flag=True, help="Show only image IDs")
 @click.option("--digests", is_flag=True, help="Show digests")
 @click.option("--no-trunc", is_flag=True, help="Show whole IDs")

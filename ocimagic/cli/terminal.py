@@ -85,7 +85,10 @@ class Terminal:
             case StepDone(number, cached, seconds):
                 self._settle()
                 why = f": {event.why}" if event.why else ""
-                self._say(f"[{number}] {'cached' if cached else human_seconds(seconds)}{why}")
+                # docker's arrow: what the step came to can be run by this ID.
+                arrow = f" ---> {event.image_id.short}" if event.image_id else ""
+                said = "cached" if cached else human_seconds(seconds)
+                self._say(f"[{number}] {said}{why}{arrow}")
             case Notice(text, line):
                 self._settle()
                 self._say(f"warning: line {line}: {text}" if line else text)

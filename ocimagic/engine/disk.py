@@ -95,7 +95,8 @@ class Disk:
         }
 
     def _cached(self) -> set[Digest]:
-        rows = self._store.database.rows("SELECT DISTINCT diff_id FROM steps_use")
+        used = "SELECT diff_id FROM steps_use UNION SELECT diff_id FROM results_use"
+        rows = self._store.database.rows(used)
         return {Digest(str(row[0])) for row in rows}
 
     def _container_usage(self) -> list[ContainerUsage]:
@@ -127,7 +128,7 @@ class Disk:
             keep: says of an image that it stays.
         """
         doomed: list[StoredImage] = []
-        kept = {each.image_id for each in self._images.list(all=True) if keep(each)}
+        kept = {each.image_id for each in self._images.list() if keep(each)}
         for image in self._store.images.all():
             is_wanted = bool(image.names) and not all
             if is_wanted or image.image_id in kept:
@@ -139,7 +140,7 @@ class Disk:
             gone = self._store.images.delete(doomed)
             self._store.layout.publish()
         deleted = [each.image_id for each in gone]
-        freed = self._images.sweep(deleted)
+        freed = self._images.sweep(gone)
         return ImagesPruned(
             untagged=tuple(name.reference.familiar for each in gone for name in each.names),
             deleted=tuple(dict.fromkeys((*deleted, *freed[0]))),

@@ -11,6 +11,7 @@ from ocimagic.model.event import Notice, OnEvent, ignore
 from ocimagic.model.options import PullPolicy
 from ocimagic.model.result import LoggedIn, LoggedOut, PullResult, PullsLeft, PushResult
 from ocimagic.spec.reference import Reference
+from ocimagic.store.images import looks_like_id
 from ocimagic.transfer.pull import Pulled, pull
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Exchange:
             try:
                 return self._store.images.find(options.image)
             except ImageNotFound:
-                if options.pull is PullPolicy.NEVER:
+                if options.pull is PullPolicy.NEVER or looks_like_id(options.image):
                     raise
         reference = Reference.parse(options.image)
         if options.pull is PullPolicy.MISSING:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.comparing import Comparing
-from ocimagic.engine.lineage import base_layers, title, users_of
+from ocimagic.engine.lineage import base_layers, step_ids, title, users_of
 from ocimagic.engine.remote import Remote
 from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
 from ocimagic.model.event import OnEvent, ignore
@@ -26,6 +26,7 @@ from ocimagic.spec.annotation import BASE_DIGEST, BASE_NAME
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.reference import Reference
 from ocimagic.store import gc
+from ocimagic.store.images import unnamed
 
 if TYPE_CHECKING:
     import threading
@@ -141,11 +142,19 @@ class Images(Remote, Comparing):
         self,
         name: str | None = None,
         *,
-        all: bool = False,  # noqa: A002, ARG002  docker's word; nothing is hidden here
+        all: bool = False,  # noqa: A002  docker's word
     ) -> tuple[ImageSummary, ...]:
-        """List images, newest first; ``name`` keeps one repository or reference."""
+        """List images, newest first; ``name`` keeps one repository or reference.
+
+        Args:
+            name: a repository or a reference.
+            all: what build steps came to, too.
+        """
         self._store.layout.refresh()
         images = self._store.images.all()
+        if all:
+            images += [unnamed(each) for each in self._store.results.all()]
+            images.sort(key=lambda image: image.added, reverse=True)
         uses = Counter(diff_id for image in images for diff_id in set(image.config.diff_ids))
         known = self._store.images.layer_sizes()
         rows = [row for image in images for row in self._rows(image, uses, known)]
@@ -211,12 +220,13 @@ class Images(Remote, Comparing):
         """Return how an image was made, newest step first."""
         image = self._store.images.find(name)
         layers = iter(self._layers_of(image))
+        ids = step_ids(self._store, image)
         lines = []
-        for entry in image.config.history:
+        for number, entry in enumerate(image.config.history, start=1):
             layer = None if entry.empty_layer else next(layers, None)
             lines.append(
                 HistoryLine(
-                    image_id=None,
+                    image_id=ids.get(number),
                     created=entry.created,
                     created_by=entry.created_by,
                     size_bytes=layer.size_bytes if layer else 0,
@@ -224,17 +234,6 @@ class Images(Remote, Comparing):
                     diff_id=layer.diff_id if layer else None,
                     from_base=layer.from_base if layer else False,
                 )
-            )
-        if lines:
-            newest = lines[-1]
-            lines[-1] = HistoryLine(
-                image_id=image.image_id,
-                created=newest.created,
-                created_by=newest.created_by,
-                size_bytes=newest.size_bytes,
-                comment=newest.comment,
-                diff_id=newest.diff_id,
-                from_base=newest.from_base,
             )
         return tuple(reversed(lines))
 
@@ -346,7 +345,8 @@ class Images(Remote, Comparing):
                 was given; ``force`` overrides all but a running container.
         """
         untagged: list[str] = []
-        deleted: list[Digest] = []
+        deleted: list[StoredImage] = []
+        forgotten: list[Digest] = []
         # No sweep comes between the names and the view: who reads the layout must not be led to
         # what is gone.
         with self._store.in_use():
@@ -358,13 +358,15 @@ class Images(Remote, Comparing):
                 reference = None if by_id else Reference.parse(name)
                 gone = self._names_to_go(image, reference, force=force)
                 if self._store.images.untag(image.manifest.digest, gone):
-                    deleted.append(image.image_id)
+                    deleted.append(image)
+                elif not image.names:  # a build step came to it
+                    self._store.results.forget([image.image_id])
+                    forgotten.append(image.image_id)
                 untagged += [each.familiar for each in gone]
             self._store.layout.publish()
         freed = self.sweep(deleted)
-        return Removed(
-            untagged=tuple(untagged), deleted=(*deleted, *freed[0]), freed_bytes=freed[1]
-        )
+        ids = (*(each.image_id for each in deleted), *forgotten)
+        return Removed(untagged=tuple(untagged), deleted=(*ids, *freed[0]), freed_bytes=freed[1])
 
     def _names_to_go(
         self, image: StoredImage, reference: Reference | None, *, force: bool
@@ -399,8 +401,11 @@ class Images(Remote, Comparing):
                     + ("" if running else ", or add -f to remove the name all the same"),
                 )
 
-    def sweep(self, deleted: Sequence[Digest]) -> tuple[Sequence[Digest], int]:
-        """Free what no image, container or fresh build step needs; later if somebody works.
+    def sweep(self, deleted: Sequence[StoredImage]) -> tuple[Sequence[Digest], int]:
+        """Free what no image, container or build step needs; later if somebody works.
+
+        Build steps that made layers of these images alone, or stand on them, go with them;
+        others stay until the build cache is pruned.
 
         Args:
             deleted: images that are gone; for none, nothing is done.
@@ -410,16 +415,13 @@ class Images(Remote, Comparing):
         """
         if not deleted:
             return [], 0
+        kept = {each for image in self._store.images.all() for each in image.config.diff_ids}
+        stale = {each for image in deleted for each in image.config.diff_ids} - kept
+        self._store.results.forget([image.image_id for image in deleted])
+        self._store.steps.forget(list(stale))
         with self._store.alone() as held:
             if not held:
                 return [], 0
-            kept = {each for image in self._store.images.all() for each in image.config.diff_ids}
-            stale = [
-                Digest(str(row[0]))
-                for row in self._store.database.rows("SELECT DISTINCT diff_id FROM layers")
-                if row[0] not in kept
-            ]
-            self._store.steps.forget(stale)
             swept = gc.sweep(self._store, self._unpacker.remove_trees)
         return [each for each in swept.blobs if each in stale], swept.freed_bytes
 

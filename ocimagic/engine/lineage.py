@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from ocimagic.spec.digest import Digest
     from ocimagic.store.images import StoredImage
+    from ocimagic.store.store import Store
 
 
 def title(image: StoredImage, asked: str = "") -> str:
@@ -63,3 +64,22 @@ def users_of(
             name = said.get(image.image_id) or title(image)
             users.setdefault(diff_id, {})[image.image_id] = name
     return users
+
+
+def step_ids(store: Store, image: StoredImage) -> dict[int, Digest]:
+    """Return the images that an image was made of step by step, as far as they are known here.
+
+    Returns:
+        image_id by the number of history lines it has, the image itself among them.
+    """
+    history = [each.created_by for each in image.config.history]
+    found = {len(history): image.image_id}
+    for image_id, lines in store.results.lineage(image.image_id)[1:]:
+        if lines is not None:
+            # A step that wrote no line came to more than the one before it: that is to be entered.
+            found.setdefault(lines, image_id)
+        for base in store.images.with_id(image_id)[:1] if lines is None else ():
+            said = [each.created_by for each in base.config.history]
+            if said == history[: len(said)]:
+                found.setdefault(len(said), image_id)
+    return found

@@ -189,10 +189,11 @@ class TextProgress(NoProgress):
                 self._say(f"{event.label}: {event.phase.value}{speed}")
             case StepStarted():
                 self._say(f"[{event.number}/{event.total}] {event.text}")
-            case StepDone(cached=True):
-                self._say("  cached")
-            case StepDone(why=why) if why:
-                self._say(f"  not cached: {why}")
+            case StepDone(why=why, image_id=image_id):
+                said = "  cached" if event.cached else f"  not cached: {why}" if why else ""
+                arrow = f" ---> {image_id.short}" if image_id else ""
+                if said or arrow:
+                    self._say(f"{said}{arrow}")
             case Output():
                 self._say(self._labels.labelled(event).decode(errors="replace").rstrip("\n"))
             case Notice():

@@ -100,6 +100,8 @@ class StepDone:
         layer: diff_id of the layer it made, None for none.
         size_bytes: size of that layer's tar.
         why: it was not cached, in words; "" if it was, or was never built before.
+        image_id: what the step came to can be run by it, as long as the build cache has it;
+            None where there are no files yet.
     """
 
     number: int
@@ -108,6 +110,7 @@ class StepDone:
     layer: Digest | None
     size_bytes: int
     why: str = ""
+    image_id: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)

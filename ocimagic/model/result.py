@@ -101,7 +101,8 @@ class HistoryLine:
     """One row of ``image history``, newest first.
 
     Attributes:
-        image_id: only for the newest row; the others are lost, as in docker.
+        image_id: what it came to; known of the newest row, of steps that were built here and
+            are still in the build cache, and of a base that is here.
         diff_id: the layer it made, None for none.
         from_base: it came with the base image.
     """
@@ -250,6 +251,7 @@ class BuildStep:
     layer: Digest | None
     size_bytes: int
     why: str = ""
+    image_id: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,7 +167,8 @@ class BuildProgress:
     def text(self) -> str:
         """Draw one line per step, then what the running one says."""
         lines = [
-            f"{_number(step)} {_word(step, self)}  {_instruction(step)}" for step in self.steps
+            f"{_number(step)} {_word(step, self)}  {_instruction(step)}{_arrow(step)}"
+            for step in self.steps
         ]
         lines += [f"warning: {_notice(notice)}" for notice in self.notices]
         if self.pull and self.pull.layers:
@@ -176,8 +177,12 @@ class BuildProgress:
 
     def html(self) -> str:
         """Draw the steps as a table, then what the running one says."""
-        rows = tuple((_number(step), _instruction(step), _word(step, self)) for step in self.steps)
-        parts = [table_html(Table("Build", ("STEP", "INSTRUCTION", "STATE"), rows))] if rows else []
+        rows = tuple(
+            (_number(step), _instruction(step), _word(step, self), _image(step))
+            for step in self.steps
+        )
+        heads = ("STEP", "INSTRUCTION", "STATE", "IMAGE")
+        parts = [table_html(Table("Build", heads, rows))] if rows else []
         parts += [paragraph(f"Warning: {_notice(notice)}") for notice in self.notices]
         if self.pull:
             parts.append(self.pull.html())
@@ -270,6 +275,15 @@ def _word(step: StepProgress, build: BuildProgress) -> str:
         took = human_seconds(step.done.seconds)
         return f"{took}: {step.done.why}" if step.done.why else took
     return "not finished" if build.is_over else "running"
+
+
+def _image(step: StepProgress) -> str:
+    """Return the ID by which what a step came to can be run, once it is known."""
+    return step.done.image_id.short if step.done and step.done.image_id else ""
+
+
+def _arrow(step: StepProgress) -> str:
+    return f"  ---> {_image(step)}" if _image(step) else ""
 
 
 def _notice(notice: Notice) -> str:

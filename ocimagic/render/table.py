@@ -256,10 +256,11 @@ def build_table(result: BuildResult) -> Table:
             "cached" if step.cached else step.why,
             human_seconds(step.seconds),
             human_size(step.size_bytes) if step.layer else "",
+            step.image_id.short if step.image_id else "",
         )
         for step in result.steps
     )
-    heads = ("STEP", "INSTRUCTION", "CACHE", "TIME", "LAYER")
+    heads = ("STEP", "INSTRUCTION", "CACHE", "TIME", "LAYER", "IMAGE")
     return Table(count(len(rows), "step"), heads, rows, frozenset({"STEP", "TIME", "LAYER"}))
 
 

@@ -14,6 +14,9 @@
     steps_use   (cache key, diff_id)           which layers a step keeps
     steps_last  slot → document                what an instruction was made of the last time,
                                                to say why it is not found
+    results     image_id → manifest, config    what a build step came to: an image that is not
+                                               published, and which one it was made of
+    results_use (image_id, diff_id)            which layers it keeps
 
 ``boot_id`` marks a row whose files may still be in the page cache only: NULL once they
 were written out.  After a machine crash such a row is dropped and its files made anew or
@@ -53,13 +56,27 @@ _SINCE_VERSION_2 = """
 CREATE TABLE steps_last (slot TEXT PRIMARY KEY, document BLOB NOT NULL, used REAL NOT NULL);
 CREATE INDEX steps_last_by_use ON steps_last (used);
 """
+_SINCE_VERSION_3 = """
+CREATE TABLE results (image_id TEXT PRIMARY KEY, key TEXT NOT NULL, parent TEXT,
+                      created TEXT NOT NULL, lines INTEGER NOT NULL, manifest BLOB NOT NULL,
+                      config BLOB NOT NULL, made REAL NOT NULL);
+CREATE TABLE results_use (image_id TEXT NOT NULL REFERENCES results ON DELETE CASCADE,
+                          diff_id TEXT NOT NULL, PRIMARY KEY (image_id, diff_id));
+CREATE INDEX results_by_key ON results (key);
+CREATE INDEX results_by_layer ON results_use (diff_id);
+"""
 
 
 class ImageDatabase(Database):
     """The database of a data root."""
 
     noun = "image database"
-    steps: ClassVar[tuple[str, ...]] = (_FIRST, _SINCE_VERSION_1, _SINCE_VERSION_2)
+    steps: ClassVar[tuple[str, ...]] = (
+        _FIRST,
+        _SINCE_VERSION_1,
+        _SINCE_VERSION_2,
+        _SINCE_VERSION_3,
+    )
     if_newer = (
         "this data root was written by a newer ocimagic",
         "upgrade ocimagic, or set OCIMAGIC_ROOT to another directory",

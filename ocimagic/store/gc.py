@@ -1,7 +1,7 @@
 """What nobody needs any more, and taking it away.
 
-Roots are images (named or not), containers and build steps.  A sweep runs alone: every pull,
-build and run holds the store's lock shared while it works.
+Roots are images (named or not), containers, build steps and what those came to.  A sweep runs
+alone: every pull, build and run holds the store's lock shared while it works.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def _needed(store: Store) -> tuple[set[Digest], set[str]]:
         keys |= {*image.config.diff_ids, *image.chain_ids, *map(copied_key, image.chain_ids)}
     targets = store.database.rows("SELECT target FROM names")
     blobs |= {Digest(str(row[0])) for row in targets}
-    for (diff_id,) in store.database.rows("SELECT DISTINCT diff_id FROM steps_use"):
+    used = "SELECT diff_id FROM steps_use UNION SELECT diff_id FROM results_use"
+    for (diff_id,) in store.database.rows(used):
         keys.add(str(diff_id))
         blobs.add(Digest(str(diff_id)))  # a plain layer, or a file that is no layer at all
         blobs |= {

@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ocimagic.errors import BlobNotFound, ImageNotFound, nearest
 from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ocimagic.home.database import Database
+    from ocimagic.spec.descriptor import Descriptor
     from ocimagic.store.blobs import BlobStore
+    from ocimagic.store.results import StepResult, StepResults
+
+_NO_NAME = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]+")
+_ID = re.compile(r"[0-9a-f]{12,64}|sha256:[0-9a-f]+")  # docker's short form, or a longer one
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +103,10 @@ class _View:
 class Images:
     """The images of one data root."""
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, results: StepResults) -> None:
         self._database = database
         self._blobs = blobs
+        self._results = results
         self._documents: dict[Digest, tuple[Manifest, ImageConfig]] = {}
         self._seen = _View((-1, -1), ())
 
@@ -196,23 +202,39 @@ class Images:
     def find(self, text: str) -> StoredImage:
         """Return the image of a reference, or of an image ID, whole or its first digits.
 
+        An image that a build step came to is known by its ID, at least seven digits of it,
+        after all others; its documents are blobs then, which the next sweep takes away unless a
+        container was made of it.
+
         Raises:
             InvalidReference: neither could be meant.
             ImageNotFound: nothing here has that name.
         """
         found = self._by_id(text)
-        if found is None and not re.fullmatch(r"sha256:[0-9a-f]+", text):
+        if found is None and not _NO_NAME.fullmatch(text):
             found = self._by_reference(Reference.parse(text))
         image = self._load_unless_gone(found) if found else None
-        if image is None:
-            known = [each.reference.familiar for each in self.names()]
-            near = nearest(text, known) or nearest(f"{text}:latest", known)
-            raise ImageNotFound(
-                f"no such image: {text}",
-                why="it is not in the local store",
-                hint=f"did you mean {near}?" if near else f"%image_pull {text}",
+        return image or self._of_step(text) or self._missing(text)
+
+    def _of_step(self, text: str) -> StoredImage | None:
+        """Return what a build step came to, if all its layers are here."""
+        found = self._results.find(text)
+        if found is None or not all(map(self._blobs.has, _digests(found.manifest.layers))):
+            return None
+        self._blobs.put(found.config.raw)
+        self._blobs.put(found.manifest.raw)
+        return unnamed(found)
+
+    def _missing(self, text: str) -> NoReturn:
+        known = [each.reference.familiar for each in self.names()]
+        near = nearest(text, known) or nearest(f"{text}:latest", known)
+        hint = f"did you mean {near}?" if near else f"%image_pull {text}"
+        if looks_like_id(text):
+            hint = (
+                "an ID that a build showed is gone when %builder_prune or %image_rm took its "
+                "layers away: build again, and what is still known is not done anew"
             )
-        return image
+        raise ImageNotFound(f"no such image: {text}", why="it is not in the local store", hint=hint)
 
     def _by_id(self, text: str) -> Digest | None:
         digits = text.removeprefix("sha256:")
@@ -368,6 +390,20 @@ class Images:
         diff, digest, blob_bytes, tar_bytes, unpacked = rows[0]
         sizes = [int(str(each)) for each in (blob_bytes, tar_bytes, unpacked)]
         return LayerRecord(Digest(str(diff)), Digest(str(digest)), sizes[0], sizes[1], sizes[2])
+
+
+def looks_like_id(text: str) -> bool:
+    """Say whether a text that names nothing here was meant as an ID: no registry is asked then."""
+    return _ID.fullmatch(text) is not None
+
+
+def unnamed(result: StepResult) -> StoredImage:
+    """Return what a build step came to as an image."""
+    return StoredImage(result.manifest, result.config, (), result.made)
+
+
+def _digests(blobs: Iterable[Descriptor]) -> list[Digest]:
+    return [each.digest for each in blobs]
 
 
 def _name(row: tuple[object, ...]) -> Name:

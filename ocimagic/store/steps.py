@@ -68,15 +68,22 @@ class Steps:
             )
 
     def forget_all(self) -> int:
-        """Drop all steps; return how many there were."""
+        """Drop all steps with what they came to; return how many there were."""
         with self._database.transaction() as cursor:
             cursor.execute("DELETE FROM steps_last")
+            cursor.execute("DELETE FROM results")
             return cursor.execute("DELETE FROM steps").rowcount
 
     def forget(self, layers: Sequence[Digest]) -> None:
-        """Drop all steps that need one of these layers."""
+        """Drop all steps that need one of these layers, and all results that have one."""
+        of_layers = [(layer,) for layer in layers]
         with self._database.transaction() as cursor:
             cursor.executemany(
                 "DELETE FROM steps WHERE key IN (SELECT key FROM steps_use WHERE diff_id = ?)",
-                [(layer,) for layer in layers],
+                of_layers,
+            )
+            cursor.executemany(
+                "DELETE FROM results WHERE image_id IN "
+                "(SELECT image_id FROM results_use WHERE diff_id = ?)",
+                of_layers,
             )

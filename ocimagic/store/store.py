@@ -12,6 +12,7 @@ from ocimagic.store.database import ImageDatabase
 from ocimagic.store.images import Images
 from ocimagic.store.layout import Layout
 from ocimagic.store.lists import ManifestLists
+from ocimagic.store.results import StepResults
 from ocimagic.store.snapshots import Snapshots
 from ocimagic.store.steps import Steps
 from ocimagic.store.syncing import Syncing
@@ -31,7 +32,8 @@ class Store:
         self._boot_id = _boot_id()
         self.database = ImageDatabase(home.database)
         self.blobs = BlobStore(home, self.database, self._boot_id)
-        self.images = Images(self.database, self.blobs)
+        self.results = StepResults(self.database)
+        self.images = Images(self.database, self.blobs, self.results)
         self.snapshots = Snapshots(home, self.database, self._boot_id)
         self.containers = Containers(self.database)
         self.steps = Steps(self.database)

@@ -22,6 +22,7 @@ from ocimagic.model.event import (
     StepStarted,
     TransferStarted,
 )
+from ocimagic.spec.digest import Digest
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ def test_build_steps_speak_on_stderr_and_hostile_text_is_harmless():
         Output("stdout", b"compiling\n", step=1),
         StepDone(1, False, 0.5, None, 0),
         StepStarted(2, 2, "0", "LABEL a=b", 2),
-        StepDone(2, True, 0.0, None, 0),
+        StepDone(2, True, 0.0, None, 0, image_id=Digest.of(b"")),
         Notice("MAINTAINER is old", line=2),
         redraws=False,
     )
@@ -206,7 +207,7 @@ def test_build_steps_speak_on_stderr_and_hostile_text_is_harmless():
         "compiling",
         "[1] 0.50s",
         "[2/2] LABEL a=b",
-        "[2] cached",
+        "[2] cached ---> e3b0c44298fc",
         "warning: line 2: MAINTAINER is old",
     ]
 

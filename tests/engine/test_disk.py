@@ -84,11 +84,11 @@ def test_a_container_needs_its_image(engine, busybox):
 def test_dangling_images_go_and_named_ones_stay(engine, build):
     old = build("one:1", 1000)
     new = build("one:1", 2000)
-    assert {each.image_id for each in engine.images.list(all=True)} == {old, new}
+    assert {each.image_id for each in engine.images.list()} == {old, new}
     pruned = engine.system.disk.prune_images()
     assert pruned.untagged == ()
     assert pruned.deleted[0] == old
-    assert [each.image_id for each in engine.images.list(all=True)] == [new]
+    assert [each.image_id for each in engine.images.list()] == [new]
     assert pruned.freed_bytes > 0
     assert engine.system.disk.prune_images().deleted == ()
 

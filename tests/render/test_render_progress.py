@@ -90,13 +90,14 @@ def test_build():
         BuildProgress(),
         StepStarted(1, 2, "0", "FROM busybox", 1),
         STARTED,
-        StepDone(1, True, 0.0, None, 0),
+        StepDone(1, True, 0.0, None, 0, image_id=A),
         StepStarted(2, 2, "0", "RUN make <all>", 2),
         Notice("no USER", line=2),
         Output("stdout", b"compiling \x1b[31mx\n", step=2),
     )
     lines = state.text().splitlines()
-    assert lines[0] == "1/2 cached  FROM busybox"
+    assert lines[0] == f"1/2 cached  FROM busybox  ---> {A.short}"
+    assert A.short in state.html()
     assert lines[1] == "2/2 running  RUN make <all>"
     assert "warning: line 2: no USER" in lines
     assert lines[-1] == "    compiling \\x1b[31mx"

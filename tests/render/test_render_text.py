@@ -135,7 +135,7 @@ def test_sentences():
 
 def test_build():
     lines = as_text(samples.build_result(warnings=("MAINTAINER is old",)), NOW).splitlines()
-    assert lines[0].split() == ["STEP", "INSTRUCTION", "CACHE", "TIME", "LAYER"]
+    assert lines[0].split() == ["STEP", "INSTRUCTION", "CACHE", "TIME", "LAYER", "IMAGE"]
     assert "cached" in lines[1]
     assert lines[-2] == "warning: MAINTAINER is old"
     assert lines[-1].startswith("web:1: image ")
