@@ -134,7 +134,10 @@ class Bases:
         if not fits and platform is not None:
             return None
         if not fits:
-            text = f"{base.reference} is for {image.config.platform}, not for this machine"
+            text = (
+                f"InvalidBaseImagePlatform: Base image {base.reference} was pulled with platform "
+                f'"{image.config.platform}", expected "{host_platform()}" for current build'
+            )
             self._bench.on_event(Notice(text, source.start_line))
         return BaseImage(image, _origin(image, *self._name(image, base.reference)), pulled=False)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ocimagic.build.content import HashCache
 
 IGNORE_NAME = ".dockerignore"
+_MAX_IGNORE = 16 << 20
 _EXECUTABLE, _PLAIN = 0o755, 0o644
 _MAX_LINKS = 40  # as the kernel
 _CHUNK = 1 << 20
@@ -45,6 +46,22 @@ _OPEN = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+
+
+def ignore_rules(directory: str, dockerfile_name: str) -> IgnoreRules:
+    """Return the rules that a context has, for whoever only checks; none if it has none.
+
+    Args:
+        directory: of the context, whatever it is.
+        dockerfile_name: ``NAME.dockerignore`` beside it wins over ``.dockerignore``.
+
+    Raises:
+        BadInput: the rules cannot be understood.
+    """
+    for name in (os.path.basename(dockerfile_name) + IGNORE_NAME, IGNORE_NAME):
+        with contextlib.suppress(OSError), open(os.path.join(directory, name), "rb") as file:
+            return IgnoreRules.parse(file.read(_MAX_IGNORE).decode("utf-8", "surrogateescape"))
+    return IgnoreRules()
 
 
 class Context:

@@ -21,13 +21,13 @@ from ocimagic.build.bench import Bench, check
 from ocimagic.build.cache import StepCache, now
 from ocimagic.build.commit import commit
 from ocimagic.build.content import HashCache
-from ocimagic.build.context import Context
+from ocimagic.build.context import Context, ignore_rules
 from ocimagic.build.limits import refuse_unbuilt
 from ocimagic.build.output import write_output
 from ocimagic.build.stage import StageRun
 from ocimagic.build.together import Stop, run_together
 from ocimagic.dockerfile import instructions as ins
-from ocimagic.dockerfile.lint import CheckOptions, lint
+from ocimagic.dockerfile.lint import CHECK_ARG, CheckOptions, lint
 from ocimagic.dockerfile.parse import parse, parse_triggers
 from ocimagic.dockerfile.plan import PlatformArgs, plan
 from ocimagic.dockerfile.resolve import ContextBase, ImageBase, StageBase
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ocimagic.build.state import StageState
+    from ocimagic.dockerfile.lint import LintWarning
     from ocimagic.dockerfile.parse import Dockerfile
     from ocimagic.dockerfile.plan import Plan
     from ocimagic.dockerfile.resolve import PlannedStage
@@ -101,7 +102,7 @@ class Builder:
         options = _dated(options)
         tags = [_tag(text) for text in options.tags]
         dockerfile = parse(options.dockerfile)
-        warnings = _warnings(dockerfile, on_event)
+        warnings = _warnings(dockerfile, options, on_event)
         stop = Stop(cancelled)
         hashes = HashCache(self._store.home.own / _HASHES, partial(check, stop))
         with self._store.in_use(), self._written(options.files) as beside:
@@ -134,7 +135,7 @@ class Builder:
         return BuildChecked(
             warnings=tuple(
                 BuildWarning(rule=each.rule, message=each.message, line=each.line, url=each.url)
-                for each in lint(parse(options.dockerfile))
+                for each in _found(parse(options.dockerfile), options)
             )
         )
 
@@ -229,16 +230,26 @@ def _tag(text: str) -> Reference:
     return reference
 
 
-def _warnings(dockerfile: Dockerfile, on_event: OnEvent) -> tuple[str, ...]:
+def _found(dockerfile: Dockerfile, options: BuildOptions) -> tuple[LintWarning, ...]:
+    ignore = ignore_rules(options.context, options.dockerfile_name) if options.context else None
+    return lint(dockerfile, options=_check_options(dockerfile, options), ignore=ignore)
+
+
+def _check_options(dockerfile: Dockerfile, options: BuildOptions) -> CheckOptions:
+    said = options.build_args.get(CHECK_ARG)
+    return CheckOptions.parse(dockerfile.directives.check if said is None else said)
+
+
+def _warnings(dockerfile: Dockerfile, options: BuildOptions, on_event: OnEvent) -> tuple[str, ...]:
     """Check the Dockerfile and tell what was found.
 
     Raises:
         BuildFailed: it says ``# check=error=true`` and something was found.
     """
-    found = lint(dockerfile)
+    found = _found(dockerfile, options)
     for each in found:
         on_event(Notice(f"{each.rule}: {each.message}", each.line))
-    if found and CheckOptions.parse(dockerfile.directives.check).error:
+    if found and _check_options(dockerfile, options).error:
         rules = ", ".join(dict.fromkeys(each.rule for each in found))
         raise BuildFailed(
             f"lint violation found for rules: {rules}",

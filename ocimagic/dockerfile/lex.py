@@ -92,7 +92,7 @@ class Lexed:
     Args:
         directives: from the first lines.
         lines: the instructions, top down.
-        empty_continuations: 1-based numbers of empty lines inside an instruction.
+        empty_continuations: 1-based last lines of instructions with an empty line inside.
     """
 
     directives: Directives
@@ -232,6 +232,7 @@ class _Lines:
     def _joined(self, start: int) -> str:
         """Join the line at ``start`` with its continuations, and stop after the last."""
         text, more = self._without_escape(self.physical[start].rstrip("\r").lstrip(SPACES))
+        has_empty = False
         while more and self.index < len(self.physical):
             line = self._next()
             bare = line.strip(SPACES)
@@ -239,11 +240,12 @@ class _Lines:
                 continue
             if not bare:
                 # The text's last "\n" leaves an empty piece behind: that is no line.
-                if self.index < len(self.physical):
-                    self.empty.append(self.index)
+                has_empty = has_empty or self.index < len(self.physical)
                 continue
             piece, more = self._without_escape(line)
             text += piece
+        if has_empty:
+            self.empty.append(self.index)
         return text
 
     def _without_escape(self, line: str) -> tuple[str, bool]:

@@ -2,7 +2,8 @@
 
 Rules are docker's where they have an address, so that a learner can look them up; the others
 are ours.  ``# check=skip=RULE`` at the top of the file, or as a comment right above an
-instruction, silences a rule; ``error=true`` asks the builder to refuse.
+instruction, silences a rule; ``experimental=RULE`` asks for one that is not applied by itself;
+``error=true`` asks the builder to refuse.
 
 Source: docker's build checks reference; facts/build.md section 1.5.
 """
@@ -11,10 +12,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile import instructions as ins
+from ocimagic.dockerfile.ignore import IgnoreRules
+from ocimagic.dockerfile.lintfrom import (
+    constant_platform,
+    invalid_default_base,
+    redundant_target_platform,
+)
 from ocimagic.dockerfile.lintvars import undefined_args_in_from, undefined_variables
+from ocimagic.dockerfile.lintwords import (
+    definition_description,
+    exposed_mapping,
+    ignored_copies,
+    protocol_casing,
+)
 from ocimagic.dockerfile.source import quoted
 
 if TYPE_CHECKING:
@@ -23,7 +37,12 @@ if TYPE_CHECKING:
     from ocimagic.dockerfile.parse import Dockerfile, Stage
     from ocimagic.dockerfile.source import SourceRange
 
+CHECK_ARG = "BUILDKIT_DOCKERFILE_CHECK"
+"""A build argument with what else stands in ``# check=``."""
+
 _OURS = frozenset({"SingleQuotedJSON", "UnsupportedSyntax"})
+_EXPERIMENTAL = frozenset({"InvalidDefinitionDescription"})
+_TRUE = frozenset({"1", "t", "true"})
 _RESERVED = frozenset({"scratch", "context"})
 _KEBAB = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SECRET = re.compile(
@@ -66,29 +85,50 @@ class CheckOptions:
 
     Args:
         skip: rules not to apply, in lower case; "all" is all of them.
+        experimental: rules of docker's experimental ones to apply, skipped or not; or "all".
         error: warnings fail the build.
     """
 
     skip: frozenset[str] = frozenset()
+    experimental: frozenset[str] = frozenset()
     error: bool = False
 
     @classmethod
     def parse(cls, text: str) -> CheckOptions:
         """Read such as ``skip=StageNameCasing,FromAsCasing;error=true``; unknown keys pass."""
         options = dict(part.partition("=")[::2] for part in text.lower().split(";"))
-        skip = (each.strip() for each in options.get("skip", "").split(","))
-        return cls(skip=frozenset(skip) - {""}, error=options.get("error", "").strip() == "true")
+        skip, experimental = (
+            frozenset(each.strip() for each in options.get(key, "").split(",")) - {""}
+            for key in ("skip", "experimental")
+        )
+        error = options.get("error", "").strip() in _TRUE
+        return cls(skip=skip, experimental=experimental, error=error)
 
     def skips(self, rule: str) -> bool:
-        """Tell whether a rule is silenced."""
-        return "all" in self.skip or rule.lower() in self.skip
+        """Tell whether a rule is silenced, or has to be asked for and is not."""
+        if rule in _EXPERIMENTAL:
+            return not {"all", rule.lower()} & self.experimental
+        return bool({"all", rule.lower()} & self.skip)
 
 
-def lint(dockerfile: Dockerfile) -> tuple[LintWarning, ...]:
-    """Check a Dockerfile, all its stages, and return the warnings from top to bottom."""
-    options = CheckOptions.parse(dockerfile.directives.check)
+def lint(
+    dockerfile: Dockerfile,
+    *,
+    options: CheckOptions | None = None,
+    ignore: IgnoreRules | None = None,
+) -> tuple[LintWarning, ...]:
+    """Check a Dockerfile, all its stages, and return the warnings from top to bottom.
+
+    Args:
+        dockerfile: what to check.
+        options: in place of those that it has itself.
+        ignore: the rules of the build context's .dockerignore.
+    """
+    options = options or CheckOptions.parse(dockerfile.directives.check)
     warnings: list[LintWarning] = []
-    for rule, check in RULES.items():
+    rules = dict(RULES)
+    rules["CopyIgnoredFile"] = partial(ignored_copies, rules=ignore or IgnoreRules())
+    for rule, check in rules.items():
         if options.skips(rule):
             continue
         for where, message in check(dockerfile):
@@ -102,7 +142,7 @@ def lint(dockerfile: Dockerfile) -> tuple[LintWarning, ...]:
 def _skipped_above(rule: str, where: SourceRange) -> bool:
     checks = (each.partition("=") for each in where.comments)
     return any(
-        CheckOptions.parse(value).skips(rule)
+        {"all", rule.lower()} & CheckOptions.parse(value).skip
         for key, _, value in checks
         if key.strip().lower() == "check"
     )
@@ -275,9 +315,15 @@ RULES: Mapping[str, Callable[[Dockerfile], Iterator[Found]]] = {
     "MultipleInstructionsDisallowed": _multiple_instructions,
     "LegacyKeyValueFormat": _legacy_key_value,
     "SecretsUsedInArgOrEnv": _secrets,
+    "RedundantTargetPlatform": redundant_target_platform,
+    "FromPlatformFlagConstDisallowed": constant_platform,
+    "InvalidDefaultArgInFrom": invalid_default_base,
+    "ExposeProtoCasing": protocol_casing,
+    "ExposeInvalidFormat": exposed_mapping,
+    "InvalidDefinitionDescription": definition_description,
     "UnsupportedSyntax": _unsupported_syntax,
 }
-"""All rules by name; each reads a Dockerfile and gives where and what."""
+"""The rules by name that read nothing but a Dockerfile; each gives where and what."""
 
 
 def _words(stage: Stage) -> list[str]:

@@ -2,7 +2,7 @@
 
 What a base image defines is not known here.  So a name that only such an image could define
 is reported only when the file itself makes it suspicious: it is declared, but above the
-first FROM, or it is nearly the same as a name that is defined.
+first FROM or further down, or it is nearly the same as a name that is defined.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from ocimagic.dockerfile.instructions import Arg, Env
 from ocimagic.dockerfile.plan import PROXY_ARGS, PlatformArgs
 from ocimagic.dockerfile.scope import Scope
 from ocimagic.dockerfile.substitute import BadWord
@@ -19,7 +20,7 @@ from ocimagic.errors import DockerfileError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ocimagic.dockerfile.instructions import Arg, Instruction
+    from ocimagic.dockerfile.instructions import Instruction
     from ocimagic.dockerfile.parse import Dockerfile, Stage
     from ocimagic.dockerfile.source import SourceRange
 
@@ -48,37 +49,50 @@ def undefined_args_in_from(dockerfile: Dockerfile) -> Iterator[tuple[SourceRange
 
 def undefined_variables(dockerfile: Dockerfile) -> Iterator[tuple[SourceRange, str]]:
     """Find names in a stage that neither ARG nor ENV defines there."""
+    for stage, scope, instruction in in_scope(dockerfile):
+        try:
+            unset = scope.undefined(instruction)
+        except DockerfileError:
+            continue  # it needs a value that only the build knows, ${X:?} for one
+        for name in unset:
+            yield from _judged(dockerfile, stage, scope, instruction, name)
+
+
+def in_scope(dockerfile: Dockerfile) -> Iterator[tuple[Stage, Scope, Instruction]]:
+    """Walk through all instructions, each with what it sees: its file's values, no base's."""
     scopes: dict[int, Scope] = {}
     for stage in dockerfile.stages:
         bases = dockerfile.bases(stage)
         scope = scopes[bases[0].index] if bases else Scope(escape=dockerfile.escape)
-        root = bases[-1] if bases else stage
         for instruction in stage.instructions:
+            yield stage, scope, instruction
             try:
-                unset = scope.undefined(instruction)
                 scope = scope.after(scope.expanded(instruction))
             except DockerfileError:
-                # It needs a value that only the build knows, ${X:?} for one.
                 scope = scope.after(instruction)
-                continue
-            for name in unset:
-                yield from _judged(dockerfile, root, scope, instruction, name)
         scopes[stage.index] = scope
 
 
 def _judged(
-    dockerfile: Dockerfile, root: Stage, scope: Scope, instruction: Instruction, name: str
+    dockerfile: Dockerfile, stage: Stage, scope: Scope, instruction: Instruction, name: str
 ) -> Iterator[tuple[SourceRange, str]]:
+    root = (stage, *dockerfile.bases(stage))[-1]
     if name in _USUAL or not name.isidentifier():
         return
     message = f"Usage of undefined variable '${name}'"
     if name in _names(dockerfile.global_args) | _AUTOMATIC:
         # Declared for FROM only: the beginner's classic.
         yield instruction.source, f"{message} (write ARG {name} after FROM to see its value)"
-    elif near := _near(name, {*scope.env, *scope.args} - {name}):
+    elif near := _near(name, {"PATH", *scope.env, *scope.args} - {name}):
         yield instruction.source, f"{message} (did you mean ${near}?)"
-    elif root.start.base == "scratch":
+    elif root.start.base == "scratch" or name in _declared_in(stage):
         yield instruction.source, message
+
+
+def _declared_in(stage: Stage) -> frozenset[str]:
+    """Return the names that a stage gives a value somewhere, if only further down."""
+    env = (pair.key for each in stage.instructions if isinstance(each, Env) for pair in each.pairs)
+    return _names(each for each in stage.instructions if isinstance(each, Arg)) | frozenset(env)
 
 
 def _names(args: Iterable[Arg]) -> frozenset[str]:
@@ -87,5 +101,7 @@ def _names(args: Iterable[Arg]) -> frozenset[str]:
 
 def _near(name: str, known: Iterable[str]) -> str | None:
     # Closer than errors.nearest: NODE_VERSION may be the base's, even if YARN_VERSION is ours.
-    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.85)
-    return found[0] if found else None
+    words = sorted(known)
+    found = difflib.get_close_matches(name, words, n=1, cutoff=0.85)
+    mixed_up = (each for each in words if sorted(each) == sorted(name))  # PAHT
+    return found[0] if found else next(mixed_up, None)

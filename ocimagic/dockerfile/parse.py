@@ -50,7 +50,8 @@ class Dockerfile:
         directives: the ``# key=value`` lines at the top.
         global_args: ARGs before the first FROM, top down.
         stages: in the order they are written.
-        empty_continuations: 1-based lines that are empty inside an instruction, for lint.
+        empty_continuations: 1-based last lines of instructions with an empty line inside, for
+            lint: where docker reports it.
     """
 
     directives: Directives

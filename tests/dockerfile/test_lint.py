@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from ocimagic.dockerfile.ignore import IgnoreRules
 from ocimagic.dockerfile.lint import RULES, CheckOptions, LintWarning, lint
 from ocimagic.dockerfile.parse import parse
 
 CASES = [
     ("FROM a AS Build", "StageNameCasing", 1, "Stage name 'Build' should be lowercase"),
     ("FROM a as b", "FromAsCasing", 1, "'as' and 'FROM' keywords' casing do not match"),
-    ("FROM a\nRUN x \\\n\n y", "NoEmptyContinuation", 3, "Empty continuation line"),
+    ("FROM a\nRUN x \\\n\n y", "NoEmptyContinuation", 4, "Empty continuation line"),
     (
         "FROM a\nRUN b\nrun c",
         "ConsistentInstructionCasing",
@@ -56,9 +57,9 @@ CASES = [
         2,
         "Maintainer instruction is deprecated in favor of using label",
     ),
-    ("FROM a:$V", "UndefinedArgInFrom", 1, "FROM argument 'V' is not declared"),
+    ("FROM a$V", "UndefinedArgInFrom", 1, "FROM argument 'V' is not declared"),
     (
-        "ARG VERSION=1\nFROM a:$VERSOIN",
+        "ARG VERSION=1\nFROM a$VERSOIN",
         "UndefinedArgInFrom",
         2,
         "FROM argument 'VERSOIN' is not declared (did you mean VERSION?)",
@@ -104,6 +105,61 @@ CASES = [
         'Do not use ARG or ENV instructions for sensitive data (ARG "API_KEY")',
     ),
     (
+        "FROM a\nENV PATH=$PAHT:/x",
+        "UndefinedVar",
+        2,
+        "Usage of undefined variable '$PAHT' (did you mean $PATH?)",
+    ),
+    ("FROM a\nCOPY $f /\nARG f", "UndefinedVar", 2, "Usage of undefined variable '$f'"),
+    (
+        "FROM --platform=$TARGETPLATFORM a",
+        "RedundantTargetPlatform",
+        1,
+        (
+            "Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the "
+            "default behavior"
+        ),
+    ),
+    (
+        "FROM --platform=linux/arm64 a",
+        "FromPlatformFlagConstDisallowed",
+        1,
+        'FROM --platform flag should not use constant value "linux/arm64"',
+    ),
+    (
+        "ARG V\nFROM a:$V",
+        "InvalidDefaultArgInFrom",
+        2,
+        "Default value for ARG a:$V results in empty or invalid base image name",
+    ),
+    (
+        "FROM a\nARG P=80/TCP\nEXPOSE $P",
+        "ExposeProtoCasing",
+        3,
+        "Defined protocol '80/TCP' in EXPOSE instruction should be lowercase",
+    ),
+    (
+        "FROM a\nEXPOSE 127.0.0.1:80:80",
+        "ExposeInvalidFormat",
+        2,
+        (
+            "EXPOSE instruction should not define an IP address or host-port mapping, "
+            "found '127.0.0.1:80:80'"
+        ),
+    ),
+    (
+        "# check=skip=all;experimental=InvalidDefinitionDescription\n# the base\nFROM a AS b",
+        "InvalidDefinitionDescription",
+        3,
+        "Comment for FROM should follow the format: `# b <description>`",
+    ),
+    (
+        "# check=experimental=all\nFROM a\n# two of them\nARG b=1 c",
+        "InvalidDefinitionDescription",
+        4,
+        "Comment for ARG should follow the format: `# <arg_key> <description>`",
+    ),
+    (
         "# syntax=x/y\nFROM a",
         "UnsupportedSyntax",
         1,
@@ -140,6 +196,16 @@ def test_every_rule_has_a_case() -> None:
         "ARG A\nFROM a:${A:-1}",
         "FROM a:$TARGETARCH",
         "FROM a\nENV A=${B:?c} C=$A",
+        "FROM --platform=$BUILDPLATFORM a",
+        "FROM --platform=linux/arm64 a AS for-arm64",
+        "FROM --platform=linux/${ARCH:-arm64} a",
+        "FROM --platform=/ a",
+        "ARG V=1\nFROM a:$V",
+        "ARG V=${V:?}\nFROM a",
+        "FROM a${V:?}",
+        "FROM a\nEXPOSE 80/tcp 81-82 ${P:?no}",
+        "FROM a\n# the base\nARG b",
+        "# check=experimental=all\n# b is the base\nFROM a AS b\n# so what\n#\nARG c",
     ],
 )
 def test_no_warnings(text: str) -> None:
@@ -158,7 +224,28 @@ def test_skips() -> None:
 
 def test_options() -> None:
     found = CheckOptions.parse("skip=A, B;error=TRUE;experimental=all")
-    assert CheckOptions(skip=frozenset({"a", "b"}), error=True) == found
+    skip, experimental = frozenset({"a", "b"}), frozenset({"all"})
+    assert CheckOptions(skip=skip, experimental=experimental, error=True) == found
+
+
+def test_options_from_outside_take_the_place_of_the_file_s() -> None:
+    file = parse("# check=skip=all\nFROM a AS B\nENV c d\n")
+    found = lint(file, options=CheckOptions.parse("skip=StageNameCasing"))
+    assert [each.rule for each in found] == ["LegacyKeyValueFormat"]
+
+
+def test_copies_of_what_is_ignored() -> None:
+    text = (
+        "FROM a AS x\nARG D=doc\nCOPY ./a.log b.txt /\nADD $D/x https://h/a.log /\n"
+        "COPY --from=x a.log /\nCOPY <<a.log /\nEOF\na.log\nCOPY ${V:?} /\n"
+    )
+    ignore = IgnoreRules.parse("*.log\ndoc\n")
+    found = [(each.line, each.message) for each in lint(parse(text), ignore=ignore)]
+    assert found == [
+        (3, 'Attempting to Copy file "./a.log" that is excluded by .dockerignore'),
+        (4, 'Attempting to Add file "doc/x" that is excluded by .dockerignore'),
+    ]
+    assert lint(parse(text), ignore=IgnoreRules.parse("*.log\n!keep.log\n")) == ()
 
 
 @pytest.mark.parametrize(
