@@ -59,7 +59,8 @@ def copy_step(
     # The file system of another stage has a name already: equal name, equal files.
     quick = None
     if layers is not None:
-        quick = cache_key("copy-from", **definition, tree=layers[-1].chain_id if layers else "")
+        tree_name = layers[-1].chain_id if layers else ""
+        quick = cache_key("copy-from", **definition, tree=tree_name, paths=instruction.sources)
         if found := bench.cache.find(quick):
             return found, True
     tree = bench.context if layers is None else bench.files(layers)

@@ -175,6 +175,14 @@ def test_rebuilt_stage_with_equal_files_hits(built):
     assert not last.cached
 
 
+def test_one_path_of_a_stage_is_not_another(fresh):
+    fresh.write("a/one", "1")
+    fresh.write("a/two", "2")
+    text = "FROM scratch AS src\nCOPY a /\nFROM scratch\nCOPY --from=src /NAME /n\n"
+    for name, content in (("one", "1"), ("two", "2")):
+        assert fresh.text(fresh.build(text.replace("NAME", name)), "n") == content
+
+
 def test_cached_stage_is_not_read(built):
     text = "FROM cached AS src\nFROM scratch\nCOPY --from=src /d /only\n"
     built.build(text)
