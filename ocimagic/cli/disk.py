@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ocimagic.cli.filters import image_keeper
+from ocimagic.cli.image_build import build
 from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.template import fill
 from ocimagic.cli.values import Names, UsageDetails
@@ -87,4 +88,12 @@ def prune_system(session: Session, *, everything: bool, force: bool) -> SystemPr
     return session.engine().system.disk.prune(all=everything)
 
 
-builder = Noun("builder", help="Manage the build cache.", commands={"prune": prune_cache})
+# docker has build and prune under two more names, which tutorials use.
+builder = Noun(
+    "builder", help="Build, and manage the build cache.",
+    commands={"build": build, "prune": prune_cache},
+)  # fmt: skip
+buildx = Noun(
+    "buildx", help="Build with docker's newer words; there is one builder here.",
+    commands={"build": build, "prune": prune_cache},
+)  # fmt: skip

@@ -13,7 +13,7 @@ import click
 from ocimagic.cli import container as containers
 from ocimagic.cli import image as images
 from ocimagic.cli import image_archive, image_remote, refused
-from ocimagic.cli.disk import builder
+from ocimagic.cli.disk import builder, buildx
 from ocimagic.cli.image_build import build
 from ocimagic.cli.login import login, logout
 from ocimagic.cli.manifest import manifest
@@ -40,6 +40,7 @@ ROOT = Noun(
         "system": system,
         "registry": registry,
         "builder": builder,
+        "buildx": buildx,
         "login": login,
         "logout": logout,
         "pull": images.pull,

@@ -83,6 +83,8 @@ if TYPE_CHECKING:
 @click.option("-q", "--quiet", is_flag=True, help="Show only the image ID at the end")
 # docker's own defaults, said aloud in many tutorials; here they change nothing.
 @click.option("--rm/--no-rm", default=True, hidden=True, expose_value=False)
+@click.option("--force-rm", is_flag=True, hidden=True, expose_value=False)
+@click.option("--compress", is_flag=True, hidden=True, expose_value=False)
 @click.option("--load", is_flag=True, hidden=True, expose_value=False)
 @click.option("--progress", hidden=True, expose_value=False)
 @click.argument("context", metavar="PATH|-")

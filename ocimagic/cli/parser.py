@@ -31,12 +31,14 @@ class Refused:
         takes_value: whether a value follows.
         why: one sentence without a full stop.
         hint: what to do instead.
+        harmless: values that ask for nothing, and so are taken.
     """
 
     names: tuple[str, ...]
     takes_value: bool
     why: str
     hint: str | None = None
+    harmless: frozenset[str] = frozenset()
 
 
 class HelpAsked(Exception):
@@ -227,6 +229,8 @@ class _Line:
             self._clear(option)
             return
         if isinstance(option, Refused):
+            if value in option.harmless:
+                return
             raise NotBuiltYet(f"option {name} is not built yet", why=option.why, hint=option.hint)
         word = max(option.opts, key=len)
         self.options.append((option, f"{word}={value}" if self._takes_value(name) else word))

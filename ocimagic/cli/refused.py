@@ -15,8 +15,12 @@ _CACHE = "this version builds with its own cache only"
 _VALUE, _SWITCH = True, False
 
 
-def _group(why: str, *names: str, takes_value: bool = _VALUE) -> tuple[Refused, ...]:
-    return tuple(Refused(tuple(name.split()), takes_value, why) for name in names)
+def _group(
+    why: str, *names: str, takes_value: bool = _VALUE, harmless: frozenset[str] = frozenset()
+) -> tuple[Refused, ...]:
+    return tuple(
+        Refused(tuple(name.split()), takes_value, why, harmless=harmless) for name in names
+    )
 
 
 CREATE = (
@@ -89,16 +93,20 @@ BUILD = (
     *_group(_CGROUPS, "--cpu-period", "--cpu-quota", "--cpu-shares -c", "--cpuset-cpus"),
     *_group(_CGROUPS, "--cpuset-mems", "--memory -m", "--memory-swap", "--cgroup-parent"),
     *_group(_CACHE, "--cache-from", "--cache-to"),
-    *_group("the context is read in place, nothing is sent", "--compress", takes_value=_SWITCH),
     *_group(
         "content trust was given up by docker too", "--disable-content-trust", takes_value=_SWITCH
     ),
-    *_group("steps leave no containers behind", "--force-rm", takes_value=_SWITCH),
     *_group(_WINDOWS, "--isolation"),
     *_group("RUN steps have the default protection", "--security-opt"),
     *_group("this version keeps one layer per step", "--squash", takes_value=_SWITCH),
     *_group("there is one builder here", "--builder"),
-    *_group("attestations come with a later version", "--attest", "--provenance", "--sbom"),
+    *_group("SBOM and provenance are not made by this version", "--attest"),
+    *_group(
+        "SBOM and provenance are not made by this version",
+        "--provenance",
+        "--sbom",
+        harmless=frozenset({"false", "0"}),
+    ),
 )
 
 START = _group("checkpoints come with a later version", "--checkpoint", "--checkpoint-dir")
@@ -110,7 +118,7 @@ _NETWORKS = "networks of their own come with a later version"
 
 ROOT_WORDS = {
     **dict.fromkeys(
-        ("events", "buildx", "context", "plugin", "volume"),
+        ("events", "context", "plugin", "volume"),
         _LATER,
     ),
     "network": _NETWORKS,

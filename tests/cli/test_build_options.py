@@ -37,6 +37,15 @@ def test_directory(session, tmp_path):
     assert (given.target, given.no_cache, given.pull) == ("last", True, True)
 
 
+@pytest.mark.parametrize(
+    "verb", [["build"], ["image", "build"], ["builder", "build"], ["buildx", "build"]]
+)
+def test_names_and_options_of_tutorials(session, verb):
+    line = "--force-rm --rm --compress --load --progress plain --provenance=false --sbom false"
+    execute([*verb, "-t", "web", *line.split(), "-"], session)
+    assert session.engine().calls[-1][1].tags == ("web",)
+
+
 def test_dash_has_no_context(session):
     session.stdin = b"FROM scratch\n"
     given = asked(["-"], session)

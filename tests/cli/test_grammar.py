@@ -47,7 +47,8 @@ def session(engine, tmp_path):
     ("line", "kind", "said"),
     [
         ("exec web", InvalidOption, "wants a command"),
-        ("buildx ls", NotBuiltYet, "buildx"),
+        ("buildx ls", InvalidOption, "buildx"),
+        ("build --provenance=mode=max .", NotBuiltYet, "--provenance"),
         ("push --platform arm64 web", NotBuiltYet, "--platform"),
         ("push --compression lz4 web", InvalidOption, "lz4"),
         ("login -u ada", InvalidOption, "nobody is here"),
