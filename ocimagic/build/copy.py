@@ -56,10 +56,15 @@ def copy_step(
         BuildFailed: a source that cannot be read.
     """
     definition = _definition(state, instruction) | bench.dated
-    # The file system of another stage has a name already: equal name, equal files.
+    # The file system of another stage has a name already: equal name and paths, equal files.
     quick = None
     if layers is not None:
-        quick = cache_key("copy-from", **definition, tree=layers[-1].chain_id if layers else "")
+        quick = cache_key(
+            "copy-from",
+            **definition,
+            paths=instruction.sources,
+            tree=layers[-1].chain_id if layers else "",
+        )
         if found := bench.cache.find(quick):
             return found, True
     tree = bench.context if layers is None else bench.files(layers)

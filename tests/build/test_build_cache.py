@@ -38,6 +38,15 @@ def test_second_build_does_nothing(built):
     assert built.first.size_bytes == again.size_bytes == 7
 
 
+def test_another_file_of_the_same_stage_is_another_copy(fresh):
+    fresh.write("one", "1")
+    fresh.write("two", "2")
+    text = "FROM scratch AS a\nCOPY one two /\nFROM scratch\nCOPY --from=a /{} /x\n"
+    for name, content in (("one", "1"), ("two", "2"), ("one", "1")):
+        assert fresh.text(fresh.build(text.format(name)), "/x") == content
+    assert set(fresh.cached().values()) == {True}
+
+
 def touch(place):
     os.utime(place.context / "d" / "file", (1, 1))
 
