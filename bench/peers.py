@@ -152,6 +152,12 @@ class Peer:
 
         return clocked(pull)
 
+    def end_all(self) -> None:
+        """Take away every container, those of a run that was broken off too."""
+        listed = subprocess.run([*self.prefix, "ps", "-aq"], capture_output=True, check=False)
+        if ids := listed.stdout.decode().split():
+            subprocess.run([*self.prefix, "rm", "-f", *ids], capture_output=True, check=False)
+
     def forget(self, image: str) -> None:
         """Take an image away, if it is there."""
         subprocess.run([*self.prefix, "rmi", "-f", image], capture_output=True, check=False)

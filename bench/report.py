@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import platform
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,22 +78,32 @@ def seconds_of(results: Results) -> dict[str, float]:
     return look | ({"pull again": again["ocimagic"]} if again else {})
 
 
-def report(
-    results: Results,
-    memory: dict[str, float],
-    rises: dict[str, float],
-    notes: Sequence[str] = (),
-) -> None:
-    """Print a table, write ``latest.json`` and add to ``history.csv``.
+@dataclass
+class Figures:
+    """What one run has measured.
 
-    Args:
+    Attributes:
         results: seconds, by measurement and by who took them.
         memory: bytes beside one container, by who keeps it.
         rises: bytes that a pull of 1 GB took above its start, by process.
         notes: lines to be printed and kept.
+        whole: the run came to its end.
     """
+
+    results: Results = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
+    rises: dict[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    whole: bool = False
+
+
+def report(figures: Figures) -> None:
+    """Print a table, write ``latest.json`` and add to ``history.csv``."""
+    results, memory, rises, notes = figures.results, figures.memory, figures.rises, figures.notes
+    if not figures.whole:
+        print("this run was broken off: what follows is what it had measured")
     ratios, seconds = ratios_of(results), seconds_of(results)
-    width = max(map(len, results))
+    width = max(map(len, results), default=0)
     for what, times in results.items():
         shown = "   ".join(f"{who} {s * 1000:.1f} ms" for who, s in times.items())
         print(f"{what:{width}}  {shown}")
@@ -111,6 +122,7 @@ def report(
     latest = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, Linux {platform.release()}",
+        "whole": figures.whole,
         "seconds": results,
         "ratios": ratios,
         "memory_bytes": memory,

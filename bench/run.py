@@ -10,11 +10,13 @@ Writes ``bench/latest.json`` and adds a line to ``bench/history.csv``.
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import builds
 import containers
@@ -25,9 +27,12 @@ import peers
 import pulls
 import serving
 from peers import measure
-from report import report
+from report import Figures, report
 
 from ocimagic import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def main() -> int:
@@ -37,14 +42,18 @@ def main() -> int:
     options.add_argument("--pulls", type=int, default=5, help="pulls of the Debian image")
     options.add_argument("--scratch", default=None, help="a fresh directory on a real disk")
     asked = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     with ExitStack() as stack:
         scratch = Path(asked.scratch or tempfile.mkdtemp(prefix="ocimagic-bench-", dir="/var/tmp"))
         stack.callback(peers.clear, scratch)
         bench = Bench(scratch, asked.runs, asked.pulls, stack)
-        results = bench.run()
-        weights = bench.memory()
-        rises = memory.rises(scratch)
-    report(results, weights, rises, bench.notes)
+        figures = Figures(notes=bench.notes)
+        stack.callback(report, figures)  # also of a run that is broken off, which says so
+        for results in bench.run():
+            figures.results |= results
+        figures.memory = bench.memory()
+        figures.rises = memory.rises(scratch)
+        figures.whole = True
     return 0
 
 
@@ -59,6 +68,8 @@ class Bench:
         self.docker = stack.enter_context(peers.docker(scratch))
         self.podman = peers.podman(scratch)
         self.others = [peer for peer in (self.docker, self.podman) if peer]
+        for peer in self.others:
+            stack.callback(peer.end_all)
         self.roots = {"debian": peers.debian(scratch), "busybox": peers.busybox_root(scratch)}
         blobs = {name: made.of_tar(scratch / name, tar) for name, tar in self.roots.items()}
         self.busybox = self.server.push(scratch / "busybox", "busybox")
@@ -67,17 +78,16 @@ class Bench:
         self.notes: list[str] = []
         self.engine = stack.enter_context(Engine(scratch / "ours", environment={}))
 
-    def run(self) -> dict[str, dict[str, float]]:
-        """Return seconds, by measurement and by who took them."""
-        results = {
-            "run": self.run_times() | containers.yardstick(self.scratch),
-            "exec": containers.exec_times(self.engine, self.busybox, self.others, self.runs),
-            "hundred": containers.hundred_times(self.engine, self.busybox, self.others),
-        }
-        results |= self.pull_times()
-        results |= self.serve_times()
-        results |= self.image_times()  # before a build stands on Debian and keeps its layer
-        return results | self.build_times() | {"import": self.import_times()}
+    def run(self) -> Iterator[dict[str, dict[str, float]]]:
+        """Yield seconds, by measurement and by who took them, as they come."""
+        yield {"run": self.run_times() | containers.yardstick(self.scratch)}
+        yield {"exec": containers.exec_times(self.engine, self.busybox, self.others, self.runs)}
+        yield {"hundred": containers.hundred_times(self.engine, self.busybox, self.others)}
+        yield self.pull_times()
+        yield self.serve_times()
+        yield self.image_times()  # before a build stands on Debian and keeps its layer
+        yield self.build_times()
+        yield {"import": self.import_times()}
 
     def image_times(self) -> dict[str, dict[str, float]]:
         """Times of images that travel."""
