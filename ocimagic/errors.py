@@ -442,24 +442,9 @@ def unpack(message: Mapping[str, object]) -> OcimagicError:
     return err
 
 
-_MIN_SLIP = 3
-
-
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word nearest to ``word``, or None if none is near."""
     import difflib  # heavy, and only for those who mistype
 
-    words = list(known)
-    found = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
-    # In a short word one slip weighs too much for that: RNU, RUM.
-    return found[0] if found else next((each for each in words if _is_one_slip(word, each)), None)
-
-
-def _is_one_slip(word: str, known: str) -> bool:
-    """Tell whether one letter is wrong, or two neighbours have changed places."""
-    if len(word) != len(known) or len(word) < _MIN_SLIP:
-        return False
-    wrong = [at for at, (one, other) in enumerate(zip(word, known, strict=True)) if one != other]
-    first = wrong[0] if wrong else 0
-    swapped = word[:first] + word[first : first + 2][::-1] + word[first + 2 :]
-    return len(wrong) == 1 or swapped == known
+    cutoff = 0.65 if len(word) <= 3 else 0.7  # one slip weighs more there: RNU, RUM
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.build.image_files import ImageFiles
 from ocimagic.errors import Cancelled
+from ocimagic.home.locks import locked_patiently
 from ocimagic.layers.mergedtree import MergedTree
 from ocimagic.layers.toc import toc_from_bytes
+from ocimagic.model.event import Notice
+from ocimagic.spec.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from ocimagic.build.cache import StepCache
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
     from ocimagic.store.store import Store
     from ocimagic.transfer.layer import Layer
     from ocimagic.transfer.unpack import Unpacker
+
+
+_PAUSE_S = 0.05
 
 
 def check(cancelled: threading.Event | None) -> None:
@@ -85,6 +92,34 @@ class Bench:
         """
         (self.cancelled or threading.Event()).wait(seconds)
         self.check_cancelled()
+
+    @contextlib.contextmanager
+    def alone(self, key: Digest, line: int) -> Iterator[None]:
+        """Keep other builds from doing a step at the same time; whoever asks later finds it done.
+
+        A build that is to do everything anew waits for nobody.
+
+        Args:
+            key: the step's.
+            line: where it stands, for telling that this waits.
+
+        Raises:
+            Cancelled: see ``check_cancelled``.
+        """
+        if self.cache.is_anew:
+            yield
+            return
+        waiting = False
+
+        def pause() -> None:
+            nonlocal waiting
+            if not waiting:
+                waiting = True
+                self.on_event(Notice("another build does this step just now: waiting for it", line))
+            self.wait(_PAUSE_S)
+
+        with locked_patiently(self.store.home.locks, f"step-{Digest(key).hex[:32]}", pause):
+            yield
 
     def files(self, layers: Sequence[Layer]) -> ImageFiles:
         """Return the tree that some layers make."""

@@ -69,6 +69,9 @@ def copy_step(
         key = cache_key("copy", **definition, **_content(sources))
         made = found = bench.cache.find(key)
         if made is None:
+            held.enter_context(bench.alone(key, instruction.source.start_line))
+            made = found = bench.cache.find(key)  # another build may have done it meanwhile
+        if made is None:
             made = Made(_CopyJob(bench, state, instruction).layer(sources), now())
             bench.cache.remember(key, made)
     if quick:

@@ -93,15 +93,17 @@ def run_step(
         **({"security": run.security} if run.security != "sandbox" else {}),
         **({"hosts": sorted(name for name, _ in hosts)} if hosts else {}),
     )
-    found = bench.cache.find(key)
-    if found:
+    if found := bench.cache.find(key):
         return found, True
-    try:
-        made = Made(_Sandbox(bench, state, run, number, network, mounts).layer(), now())
-    except OcimagicError as err:
-        err.where = err.where or frame(run.source)
-        raise
-    bench.cache.remember(key, made)
+    with bench.alone(key, run.source.start_line):
+        if found := bench.cache.find(key):  # another build has done it meanwhile
+            return found, True
+        try:
+            made = Made(_Sandbox(bench, state, run, number, network, mounts).layer(), now())
+        except OcimagicError as err:
+            err.where = err.where or frame(run.source)
+            raise
+        bench.cache.remember(key, made)
     return made, False
 
 

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from ocimagic.home.disk import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 try:
@@ -49,6 +49,27 @@ def locked(directory: Path, name: str, *, shared: bool = False) -> Iterator[None
         if not shared:
             stack.callback(_unlink, path)
         yield
+
+
+@contextlib.contextmanager
+def locked_patiently(directory: Path, name: str, pause: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock alone, and do something between the tries while another holds it.
+
+    Args:
+        directory: where lock files are.
+        name: a plain file name.
+        pause: waits a moment, or raises what ends the waiting.
+    """
+    while True:
+        with contextlib.ExitStack() as attempt:
+            try:
+                attempt.enter_context(_held(directory / name, wait=False))
+            except BlockingIOError:
+                pause()
+                continue
+            attempt.callback(_unlink, directory / name)
+            yield
+            return
 
 
 @contextlib.contextmanager

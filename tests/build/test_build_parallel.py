@@ -7,8 +7,10 @@ import pytest
 
 from ocimagic.build import together
 from ocimagic.build.together import Stop, run_together
+from ocimagic.engine.engine import Engine
 from ocimagic.errors import BuildFailed, Cancelled, StepFailed
-from ocimagic.model.event import Output, StepDone, StepStarted
+from ocimagic.model.event import Notice, Output, StepDone, StepStarted
+from ocimagic.model.options import BuildOptions
 
 
 def only(text):
@@ -139,3 +141,59 @@ def test_nobody_sweeps_while_a_stage_ends_after_a_second_interrupt(runs, monkeyp
 def test_a_stage_that_is_not_needed_is_not_run(runs):
     text = f"FROM base AS unused\n{only('u')}RUN exit 1\nFROM base AS used\nRUN true\nFROM used\n"
     assert {step.stage for step in runs.build(text).steps} == {"used", "2"}
+
+
+def test_two_kernels_do_a_step_once(runs):
+    """Whoever asks while another does a step gets what that one makes, and says that it waits."""
+    text = f"FROM base\n{only('shared')}RUN head -c 8 /dev/urandom > /f; sleep 1\n"
+    with Engine(root=runs.engine.home.data) as other:
+        begun, results, events = threading.Event(), [], []
+
+        def first():
+            options = BuildOptions(dockerfile=text)
+            results.append(other.images.build(options, on_event=told))
+
+        def told(event):
+            if isinstance(event, StepStarted) and event.text.startswith("RUN"):
+                begun.set()
+
+        thread = threading.Thread(target=first)
+        thread.start()
+        assert begun.wait(20)
+        results.append(runs.build(text, context=None))
+        events = runs.notices()
+        thread.join()
+    assert results[0].image_id == results[1].image_id
+    assert runs.cached()["RUN"] is True
+    assert "another build does this step just now: waiting for it" in events
+    assert not list(runs.engine.home.locks.glob("step-*"))
+
+
+def test_who_waits_for_another_build_can_stop_and_takes_over_when_that_one_fails(runs, stop):
+    text = f"FROM base\n{only('failing')}RUN sleep 1; test -e /nowhere\n"
+    with Engine(root=runs.engine.home.data) as other:
+        begun, failures = threading.Event(), []
+
+        def first():
+            with pytest.raises(StepFailed) as caught:
+                other.images.build(
+                    BuildOptions(dockerfile=text),
+                    on_event=lambda e: begun.set() if getattr(e, "number", 0) == 3 else None,
+                )
+            failures.append(caught.value)
+
+        thread = threading.Thread(target=first)
+        thread.start()
+        assert begun.wait(20)
+        with pytest.raises(Cancelled):
+            runs.build(
+                text,
+                context=None,
+                cancelled=stop,
+                listen=lambda e: stop.set() if isinstance(e, Notice) else None,
+            )
+        with pytest.raises(StepFailed):
+            runs.build(text, context=None)
+        thread.join()
+    assert len(failures) == 1
+    assert not list(runs.engine.home.locks.glob("step-*"))
