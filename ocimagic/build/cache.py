@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -58,10 +58,12 @@ class Made:
     Attributes:
         layer: None for a step that found nothing to change.
         created: when it was made first.
+        content: another key of the same step, which says what is copied and not where from.
     """
 
     layer: LayerRecord | None
     created: datetime
+    content: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,11 @@ class UsedSteps:
 
     def note(self, key: Digest, made: Made, *, elsewhere: bool = False) -> None:
         """Take note of a step, and of one that is known elsewhere only."""
+        name = Digest(key)  # without its parts, which may be long
         with self._lock:
-            self._made[key] = made
+            self._made[name] = made
             if elsewhere:
-                self._elsewhere.add(key)
+                self._elsewhere.add(name)
 
     def from_elsewhere(self) -> dict[Digest, Made]:
         """Return those that were known elsewhere only."""
@@ -192,6 +195,8 @@ class StepCache:
             elsewhere = found is not None
         if found and self._used:
             self._used.note(key, found, elsewhere=elsewhere)
+            if found.content:
+                self._used.note(found.content, replace(found, content=None), elsewhere=elsewhere)
         if found is None and isinstance(key, Key) and key.kind in _EXPLAINED:
             self._missed = key
         return found
@@ -201,11 +206,12 @@ class StepCache:
         if document is None:
             return None
         created = datetime.fromisoformat(str(document["created"]))
+        content = Digest(str(document["content"])) if "content" in document else None
         diff_id = document["layer"]
         if diff_id is None:
-            return Made(None, created)
+            return Made(None, created, content)
         record = self._layer(Digest(str(diff_id)))
-        return Made(record, created) if record else None
+        return Made(record, created, content) if record else None
 
     def _find_elsewhere(self, key: Digest) -> Made | None:
         found = None if self._anew or not self._elsewhere else self._elsewhere.find(key)
@@ -213,7 +219,7 @@ class StepCache:
             return found
         # Its layer may be here by another way.
         here = self._layer(found.layer.diff_id)
-        return Made(here, found.created) if here else found
+        return replace(found, layer=here) if here else found
 
     def created_elsewhere(self, key: Digest) -> datetime | None:
         """Return when something that is no step was made elsewhere; None if it never was."""
@@ -234,6 +240,8 @@ class StepCache:
             self._used.note(key, made)
         layer = made.layer.diff_id if made.layer else None
         document = {"layer": layer, "created": rfc3339(made.created)}
+        if made.content:
+            document["content"] = made.content
         self._store.steps.put(key, document, [*needs, *([layer] if layer else [])])
 
     def settle(self) -> None:

@@ -6,7 +6,9 @@
      "layers": [{"diffId": "sha256:…", "tarBytes": 1024}],     one for each of the manifest's
      "absent": [{"diffId": "sha256:…", "tarBytes": 2048}],     made, and not kept
      "steps": [{"key": "sha256:…", "layer": "sha256:…", "created": "2026-01-01T00:00:00Z"},
-               {"key": "sha256:…", "created": "…"}]}           made nothing
+               {"key": "sha256:…", "created": "…"}]}           made nothing, or an image's time
+
+A COPY from another stage has two keys: ``content`` of the one is the other.
 
 It is the config of a manifest of its own, or an annotation of a built image's.  Why it is not
 in BuildKit's form is in docs/adr/0021-a-cache-for-others.md.
@@ -51,10 +53,15 @@ class KnownLayer:
 
 @dataclass(frozen=True, slots=True)
 class KnownStep:
-    """What a step made, and when; ``layer`` is None when it made none."""
+    """What a step made, and when; ``layer`` is None when it made none.
+
+    Attributes:
+        content: another key of the same step, see ``Made``.
+    """
 
     layer: Digest | None
     created: datetime
+    content: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,8 @@ def _layer_json(diff_id: Digest, tar_bytes: int) -> dict[str, object]:
 
 def _step_json(key: Digest, made: Made) -> dict[str, object]:
     layer = {"layer": str(made.layer.diff_id)} if made.layer else {}
-    return {"key": str(key), "created": rfc3339(made.created), **layer}
+    content = {"content": str(made.content)} if made.content else {}
+    return {"key": str(key), "created": rfc3339(made.created), **layer, **content}
 
 
 def _layer(fields: Fields, blob: Descriptor | None) -> KnownLayer:
@@ -147,7 +155,8 @@ def _step(fields: Fields, layers: Mapping[Digest, KnownLayer]) -> tuple[Digest, 
         raise _invalid("a step has no time")
     if layer is not None and layer not in layers:
         raise _invalid(f"a step made {layer.short}, of which it says no more")
-    return key, KnownStep(layer, created)
+    content = Digest.parse(fields.text("content")) if "content" in fields else None
+    return key, KnownStep(layer, created, content)
 
 
 def _invalid(why: str) -> InvalidDocument:

@@ -119,14 +119,22 @@ class OtherCaches:
         with self._lock:
             for cache in self._caches:
                 if step := cache.document.steps.get(key):
-                    return Made(self._record(cache, step.layer), step.created)
+                    return Made(self._record(step.layer), step.created, step.content)
         return None
 
-    def _record(self, cache: OtherCache, diff_id: Digest | None) -> LayerRecord | None:
+    def _record(self, diff_id: Digest | None) -> LayerRecord | None:
         if diff_id is None:
             return None
-        layer = cache.document.layers[diff_id]
-        self._wanted.setdefault(diff_id, (cache, layer))
+        if diff_id not in self._wanted:
+            # From the first that has kept it, whoever says what made it.
+            having = [
+                (each, each.document.layers[diff_id])
+                for each in self._caches
+                if diff_id in each.document.layers
+            ]
+            kept = (each for each in having if each[1].blob is not None)
+            self._wanted[diff_id] = next(kept, having[0])
+        layer = self._wanted[diff_id][1]
         return LayerRecord(diff_id, diff_id, layer.tar_bytes, layer.tar_bytes, 0)
 
     def blob(self, diff_id: Digest) -> Descriptor | None:
@@ -134,6 +142,11 @@ class OtherCaches:
         with self._lock:
             found = self._wanted.get(diff_id)
         return found[1].blob if found else None
+
+    def left_out(self) -> list[Digest]:
+        """Return the layers that were found and not needed, so that they are not here."""
+        with self._lock:
+            return [each for each in self._wanted if not self._store.blobs.has(each)]
 
     def bring(self, layers: Sequence[Layer], stop: threading.Event) -> None:
         """Bring layers here that were found elsewhere, as far as they are not here already.
@@ -149,8 +162,21 @@ class OtherCaches:
                 if each.diff_id in self._wanted and each.blob.digest == each.diff_id
             }
         missing = [each for each in wanted if not self._store.blobs.has(each)]
-        if not missing:
-            return
+        if missing:
+            self._bring_all(missing, wanted, stop)
+        for each in layers:
+            # It may have come by another way than that of who told its size.
+            if each.diff_id in wanted and self._store.blobs.size(each.diff_id) != each.blob.size:
+                cache = wanted[each.diff_id][0]
+                self._forget(cache)
+                raise CacheLost(f"{cache.place.shown} is wrong about layer {each.diff_id.short}")
+
+    def _bring_all(
+        self,
+        missing: Sequence[Digest],
+        wanted: dict[Digest, tuple[OtherCache, KnownLayer]],
+        stop: threading.Event,
+    ) -> None:
         for diff_id in missing:
             cache, layer = wanted[diff_id]
             if layer.blob is None:

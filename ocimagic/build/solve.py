@@ -141,10 +141,18 @@ class Builder:
             image_id=done.manifest.config.digest,
             digest=done.manifest.digest,
             tags=tuple(tag.familiar for tag in tags),
-            steps=tuple(job.steps),
+            steps=tuple(self._enterable(bench, step) for step in job.steps),
             seconds=0.0,
             size_bytes=done.size_bytes,
         )
+
+    def _enterable(self, bench: Bench, step: BuildStep) -> BuildStep:
+        """Return a step without its ID if a layer it came to was found elsewhere and not needed."""
+        kept = self._store.results.get(step.image_id) if bench.caches and step.image_id else None
+        missing = bench.caches.left_out() if bench.caches else []
+        if kept is None or not set(missing) & set(kept.config.diff_ids):
+            return step
+        return replace(step, image_id=None)
 
     def check(self, options: BuildOptions) -> BuildChecked:
         """Look for what is probably not meant; nothing is built.
@@ -250,6 +258,8 @@ class Builder:
             hashes.close()
             if caches is not None:
                 cache.settle()
+                # Nobody can enter a step whose layers stayed where they were.
+                self._store.steps.forget(caches.left_out())
 
 
 def _dated(options: BuildOptions) -> BuildOptions:
