@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from ocimagic.build.bench import check
 from ocimagic.build.cache import CacheLost, Made
+from ocimagic.build.cache_directory import CacheDirectory
 from ocimagic.build.cache_document import CONFIG, CacheDocument
 from ocimagic.build.cache_fetch import fetch_layer
+from ocimagic.build.cache_places import RegistryPlace
 from ocimagic.errors import (
     BadInput,
-    Cancelled,
     ContentError,
     InvalidDocument,
     NotFound,
@@ -29,6 +30,8 @@ from ocimagic.errors import (
 from ocimagic.model.event import Notice, TransferStarted
 from ocimagic.spec.annotation import CACHE
 from ocimagic.spec.manifest import Index
+from ocimagic.spec.platform import host_platform
+from ocimagic.spec.reference import Reference
 from ocimagic.store.images import LayerRecord
 from ocimagic.transfer.together import together
 
@@ -37,7 +40,10 @@ if TYPE_CHECKING:
 
     from ocimagic.build.cache_document import KnownLayer
     from ocimagic.build.cache_places import CachePlace
+    from ocimagic.model.cache import CacheFrom
     from ocimagic.model.event import OnEvent
+    from ocimagic.model.options import BuildOptions
+    from ocimagic.registry.client import RegistryClient
     from ocimagic.spec.descriptor import Descriptor
     from ocimagic.spec.digest import Digest
     from ocimagic.spec.manifest import Manifest
@@ -240,19 +246,53 @@ def _with_layers(cache: OtherCache) -> OtherCache:
     return OtherCache(cache.place, CacheDocument(steps, layers))
 
 
-def read_caches(
-    places: Sequence[CachePlace], platform: Platform, on_event: OnEvent
-) -> list[OtherCache]:
-    """Read caches; one that cannot be used is told, and the build goes on without."""
+def other_caches(
+    store: Store,
+    registry: Callable[[], RegistryClient],
+    options: BuildOptions,
+    on_event: OnEvent,
+    cancelled: threading.Event | None,
+) -> OtherCaches | None:
+    """Read the caches that a build was told of; one that cannot be used is told, and left out.
+
+    Args:
+        store: gets their layers.
+        registry: gives the way to registries.
+        options: of the build.
+        on_event: hears of what cannot be used, and of layers on their way.
+        cancelled: set it to stop.
+
+    Returns:
+        None when there are none to be asked: nothing is looked up where all is done anew.
+
+    Raises:
+        InvalidReference: one has no name that could be; nothing was built yet.
+        Cancelled: ``cancelled`` was set.
+    """
+    for each in options.cache_to:
+        if each.kind == "registry":
+            Reference.parse(each.place)
+    stop = cancelled or threading.Event()
+    places = [_place(each, registry, stop) for each in options.cache_from]
+    if options.no_cache or not places:
+        return None
     caches = []
     for place in places:
         try:
-            caches.append(read_cache(place, platform))
-        except Cancelled:
-            raise
+            caches.append(read_cache(place, options.platform or host_platform()))
         except _FAULTS as err:
+            check(stop)
             on_event(Notice(f"the cache {place.shown} is not used: {_words(err)}"))
-    return caches
+    return OtherCaches(store, caches, on_event)
+
+
+def _place(
+    said: CacheFrom, registry: Callable[[], RegistryClient], stop: threading.Event
+) -> CachePlace:
+    if said.kind == "registry":
+        reference = Reference.parse(said.place)
+        return RegistryPlace(registry().until(stop), reference)
+    return CacheDirectory(said.place, said.tag, said.digest)
 
 
 def _words(err: OcimagicError) -> str:

@@ -19,10 +19,8 @@ from typing import TYPE_CHECKING
 from ocimagic.build.base import Bases, Pull
 from ocimagic.build.bench import Bench, check
 from ocimagic.build.cache import CacheLost, StepCache, UsedSteps, now
-from ocimagic.build.cache_directory import CacheDirectory
 from ocimagic.build.cache_export import export_cache, is_inline
-from ocimagic.build.cache_import import OtherCaches, read_caches
-from ocimagic.build.cache_places import RegistryPlace
+from ocimagic.build.cache_import import OtherCaches, other_caches
 from ocimagic.build.commit import commit
 from ocimagic.build.content import HashCache
 from ocimagic.build.context import Context, ignore_rules
@@ -45,7 +43,6 @@ from ocimagic.spec.reference import Reference
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from ocimagic.build.cache_places import CachePlace
     from ocimagic.build.state import StageState
     from ocimagic.dockerfile.lint import LintWarning
     from ocimagic.dockerfile.parse import Dockerfile
@@ -113,7 +110,7 @@ class Builder:
         dockerfile = parse(options.dockerfile)
         warnings = _warnings(dockerfile, options, on_event)
         on_event = _in_turn(on_event)
-        caches = self._other_caches(options, on_event, cancelled)
+        caches = other_caches(self._store, self._registry, options, on_event, cancelled)
         with self._store.in_use(), self._written(options.files) as beside:
             while True:
                 stop = Stop(cancelled)
@@ -186,31 +183,6 @@ class Builder:
             yield str(room)
         finally:
             shutil.rmtree(room, ignore_errors=True)
-
-    def _other_caches(
-        self, options: BuildOptions, on_event: OnEvent, cancelled: threading.Event | None
-    ) -> OtherCaches | None:
-        """Read the caches that were named; nothing is looked up where all is done anew."""
-        for each in options.cache_to:
-            if each.kind == "registry":
-                Reference.parse(each.place)  # wrong ones are told before anything is built
-        references = {
-            each: Reference.parse(each.place)
-            for each in options.cache_from
-            if each.kind == "registry"
-        }
-        if options.no_cache or not options.cache_from:
-            return None
-        stop = cancelled or threading.Event()
-        places: list[CachePlace] = [
-            RegistryPlace(self._registry().until(stop), references[each])
-            if each in references
-            else CacheDirectory(each.place, each.tag, each.digest)
-            for each in options.cache_from
-        ]
-        read = read_caches(places, options.platform or host_platform(), on_event)
-        check(stop)
-        return OtherCaches(self._store, read, on_event)
 
     @contextlib.contextmanager
     def _bench(
