@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ocimagic.build.cache import UsedSteps
 from ocimagic.build.image_files import ImageFiles
 from ocimagic.errors import Cancelled
 from ocimagic.home.locks import locked_patiently
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ocimagic.build.cache import StepCache
+    from ocimagic.build.cache_import import OtherCaches
     from ocimagic.build.context import Context
     from ocimagic.layers.toc import TocEntry
     from ocimagic.model.event import OnEvent
@@ -52,6 +54,8 @@ class Bench:
         began: when the build did; new files that have no time of their own get it.
         cancelled: looked at before each step and while a RUN runs.
         tocs: tables of contents by diff_id, as far as they were needed.
+        used: what each step made, for those who want it elsewhere.
+        caches: where steps were done that are not here; None when nobody named any.
         web: gives connections without logins, for what ADD fetches.
         environment: PATH and proxies, for git.
     """
@@ -67,6 +71,8 @@ class Bench:
     tocs: dict[str, Sequence[TocEntry]] = field(default_factory=dict)
     trees: dict[str, ImageFiles] = field(default_factory=dict)
     contexts: Mapping[str, Context] = field(default_factory=dict)
+    used: UsedSteps = field(default_factory=UsedSteps)
+    caches: OtherCaches | None = None
     web: Callable[[], Transport] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -121,6 +127,15 @@ class Bench:
         with locked_patiently(self.store.home.locks, f"step-{Digest(key).hex[:32]}", pause):
             yield
 
+    def bring(self, layers: Sequence[Layer]) -> None:
+        """Have layers here; those of a step that was found elsewhere may still be there.
+
+        Raises:
+            CacheLost: one is not what it was said to be, or gone.
+        """
+        if self.caches is not None:
+            self.caches.bring(layers, self.cancelled or threading.Event())
+
     def files(self, layers: Sequence[Layer]) -> ImageFiles:
         """Return the tree that some layers make."""
         name = layers[-1].chain_id if layers else ""
@@ -133,6 +148,7 @@ class Bench:
         known = len(layers)
         while known and layers[known - 1].chain_id not in self.trees:
             known -= 1
+        self.bring(layers)
         tocs = [self._toc(layer) for layer in layers[known:]]
         if not known:
             return MergedTree(tocs)

@@ -9,11 +9,13 @@ Source: facts/build.md section 2.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.build.why import changed_text, explain
+from ocimagic.errors import BuildFailed
 from ocimagic.spec.codec import rfc3339
 from ocimagic.spec.digest import Digest
 from ocimagic.store.images import LayerRecord
@@ -56,10 +58,12 @@ class Made:
     Attributes:
         layer: None for a step that found nothing to change.
         created: when it was made first.
+        content: another key of the same step, which says what is copied and not where from.
     """
 
     layer: LayerRecord | None
     created: datetime
+    content: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +87,75 @@ class Slot:
         return text, cache_key("slot", series=self.series, place=self.place)
 
 
+class CacheLost(BuildFailed):
+    """A layer was found in somebody's cache and cannot be had from there: build without it."""
+
+
+class Elsewhere(Protocol):
+    """Steps that were done on another machine."""
+
+    def find(self, key: Digest) -> Made | None:
+        """Return what a step made; its layer need not be here."""
+
+
+class UsedSteps:
+    """What each step of a build made, whoever did it; for all of its threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[Digest, Made] = {}
+        self._elsewhere: set[Digest] = set()
+
+    def note(self, key: Digest, made: Made, *, elsewhere: bool = False) -> None:
+        """Take note of a step, and of one that is known elsewhere only."""
+        name = Digest(key)  # without its parts, which may be long
+        with self._lock:
+            self._made[name] = made
+            if elsewhere:
+                self._elsewhere.add(name)
+
+    def from_elsewhere(self) -> dict[Digest, Made]:
+        """Return those that were known elsewhere only."""
+        with self._lock:
+            return {key: self._made[key] for key in self._elsewhere}
+
+    def all(self) -> dict[Digest, Made]:
+        """Return all of them by their keys."""
+        with self._lock:
+            return dict(self._made)
+
+
 class StepCache:
     """Looks steps up and remembers them.
 
     Args:
         store: where.
         enabled: False finds nothing, and still remembers.
+        elsewhere: is asked for what is not here.
+        used: hears of all that is found and made.
     """
 
-    def __init__(self, store: Store, *, enabled: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        enabled: bool,
+        elsewhere: Elsewhere | None = None,
+        used: UsedSteps | None = None,
+    ) -> None:
         self._store = store
         self._enabled = enabled
+        self._elsewhere = elsewhere
+        self._used = used
         self._slot: Slot | None = None
         self._missed: Key | None = None
         self._anew = not enabled
 
     def beside(self) -> StepCache:
         """Return the same cache for a stage that runs beside others."""
-        return StepCache(self._store, enabled=self._enabled)
+        return StepCache(
+            self._store, enabled=self._enabled, elsewhere=self._elsewhere, used=self._used
+        )
 
     def begin(self, slot: Slot, *, anew: bool = False) -> None:
         """Say which instruction the next look-ups are for, and if they are to find nothing."""
@@ -133,8 +188,15 @@ class StepCache:
         return ""
 
     def find(self, key: Digest) -> Made | None:
-        """Return what was made under a key, if it is still here whole."""
-        found = self._find(key)
+        """Return what was made under a key, if it is still here whole, or elsewhere."""
+        found, elsewhere = self._find(key), False
+        if found is None:
+            found = self._find_elsewhere(key)
+            elsewhere = found is not None
+        if found and self._used:
+            self._used.note(key, found, elsewhere=elsewhere)
+            if found.content:
+                self._used.note(found.content, replace(found, content=None), elsewhere=elsewhere)
         if found is None and isinstance(key, Key) and key.kind in _EXPLAINED:
             self._missed = key
         return found
@@ -144,11 +206,25 @@ class StepCache:
         if document is None:
             return None
         created = datetime.fromisoformat(str(document["created"]))
+        content = Digest(str(document["content"])) if "content" in document else None
         diff_id = document["layer"]
         if diff_id is None:
-            return Made(None, created)
+            return Made(None, created, content)
         record = self._layer(Digest(str(diff_id)))
-        return Made(record, created) if record else None
+        return Made(record, created, content) if record else None
+
+    def _find_elsewhere(self, key: Digest) -> Made | None:
+        found = None if self._anew or not self._elsewhere else self._elsewhere.find(key)
+        if found is None or found.layer is None:
+            return found
+        # Its layer may be here by another way.
+        here = self._layer(found.layer.diff_id)
+        return replace(found, layer=here) if here else found
+
+    def created_elsewhere(self, key: Digest) -> datetime | None:
+        """Return when something that is no step was made elsewhere; None if it never was."""
+        found = self._find_elsewhere(key)
+        return found.created if found else None
 
     def _layer(self, diff_id: Digest) -> LayerRecord | None:
         record = self._store.images.layer(diff_id)
@@ -160,9 +236,19 @@ class StepCache:
 
     def remember(self, key: Digest, made: Made, needs: Sequence[Digest] = ()) -> None:
         """Keep what was made; it is dropped with any of the layers it needs."""
+        if self._used:
+            self._used.note(key, made)
         layer = made.layer.diff_id if made.layer else None
         document = {"layer": layer, "created": rfc3339(made.created)}
+        if made.content:
+            document["content"] = made.content
         self._store.steps.put(key, document, [*needs, *([layer] if layer else [])])
+
+    def settle(self) -> None:
+        """Keep what was found elsewhere and is here now, as if it had been made here."""
+        for key, made in (self._used.from_elsewhere() if self._used else {}).items():
+            if made.layer is None or self._layer(made.layer.diff_id) is not None:
+                self.remember(key, made)
 
     def seen(self, key: Digest, needs: Sequence[Digest], now: datetime) -> bool:
         """Say whether a step that makes nothing was seen before, and remember it."""

@@ -6,7 +6,7 @@ Source: facts/build.md sections 1.2 and 1.4.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.build import archive
@@ -75,7 +75,7 @@ def copy_step(
             made = Made(_CopyJob(bench, state, instruction).layer(sources), now())
             bench.cache.remember(key, made)
     if quick:
-        bench.cache.remember(quick, made)
+        bench.cache.remember(quick, replace(made, content=key))
     return made, found is not None
 
 

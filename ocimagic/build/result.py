@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ocimagic.build.cache import cache_key, now
+from ocimagic.build.cache import Made, cache_key, now
 from ocimagic.spec import mediatype
 from ocimagic.spec.annotation import BASE_DIGEST, BASE_LAYERS, BASE_NAME
 from ocimagic.spec.config import ImageConfig
@@ -38,14 +38,24 @@ def with_image(bench: Bench, before: StageState, after: StageState) -> StageStat
     since = bench.began.timestamp() if bench.cache.is_anew else 0.0
     found = results.newest(key, since=since)
     if found is None:
-        stamp = bench.options.timestamp
-        created = now() if stamp is None else datetime.fromtimestamp(stamp, UTC)
+        created = _created(bench, key)
         after = _dated(bench, after, created)
         config = _encoded(after, created)
         results.put(key, before.image_id, manifest_of(after, config, {}), config)
-        return replace(after, image_id=config.image_id)
-    image_id, created = found
-    return replace(_dated(bench, after, created), image_id=image_id)
+        after = replace(after, image_id=config.image_id)
+    else:
+        image_id, created = found
+        after = replace(_dated(bench, after, created), image_id=image_id)
+    bench.used.note(key, Made(None, created))
+    return after
+
+
+def _created(bench: Bench, key: Digest) -> datetime:
+    """Return when an image of a new kind was created: now, or when it was made elsewhere."""
+    stamp = bench.options.timestamp
+    if stamp is not None:
+        return datetime.fromtimestamp(stamp, UTC)
+    return bench.cache.created_elsewhere(key) or now()
 
 
 def result_of(bench: Bench, state: StageState) -> StepResult:

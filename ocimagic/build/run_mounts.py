@@ -244,6 +244,7 @@ class RunMounts:
         unpacker = self._bench.unpacker
         source = self._sources[number]
         directory.mkdir(parents=True, exist_ok=True)
+        self._bench.bring(source.layers)
         rootfs = self._bench.store.snapshots.rootfs(
             unpacker.ensure(source.layers),
             directory,

@@ -172,6 +172,7 @@ class _Sandbox:
     def layer(self, *, squashed: bool = False) -> LayerRecord:
         """Run the command and return the layer it made."""
         unpacker = self.bench.unpacker
+        self.bench.bring(self.state.layers)
         below = [] if squashed else unpacker.ensure(self.state.layers)
         launcher = unpacker.launcher
         assert launcher is not None

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 
 from ocimagic.build.base import Bases, Pull
 from ocimagic.build.bench import Bench, check
-from ocimagic.build.cache import StepCache, now
+from ocimagic.build.cache import CacheLost, StepCache, UsedSteps, now
+from ocimagic.build.cache_export import export_cache, is_inline
+from ocimagic.build.cache_import import OtherCaches, other_caches
 from ocimagic.build.commit import commit
 from ocimagic.build.content import HashCache
 from ocimagic.build.context import Context, ignore_rules
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from ocimagic.dockerfile.plan import Plan
     from ocimagic.dockerfile.resolve import PlannedStage
     from ocimagic.model.options import BuildOptions
+    from ocimagic.registry.client import RegistryClient
     from ocimagic.registry.transport import Transport
     from ocimagic.store.store import Store
     from ocimagic.transfer.unpack import Unpacker
@@ -66,6 +69,7 @@ class Builder:
         pull: brings an image here.
         web: gives connections without logins, for what ADD fetches.
         environment: PATH and proxies, for git.
+        registry: gives the way to registries, for caches.
     """
 
     def __init__(
@@ -75,12 +79,14 @@ class Builder:
         pull: Pull,
         web: Callable[[], Transport],
         environment: Mapping[str, str],
+        registry: Callable[[], RegistryClient],
     ) -> None:
         self._store = store
         self._unpacker = unpacker
         self._pull = pull
         self._web = web
         self._environment = environment
+        self._registry = registry
 
     def build(
         self,
@@ -103,28 +109,47 @@ class Builder:
         tags = [_tag(text) for text in options.tags]
         dockerfile = parse(options.dockerfile)
         warnings = _warnings(dockerfile, options, on_event)
-        stop = Stop(cancelled)
-        hashes = HashCache(self._store.home.own / _HASHES, partial(check, stop))
+        on_event = _in_turn(on_event)
+        caches = other_caches(self._store, self._registry, options, on_event, cancelled)
         with self._store.in_use(), self._written(options.files) as beside:
-            try:
-                bench = self._bench(options, hashes, beside, _in_turn(on_event), stop)
-                job = _Build(bench, self._pull, dockerfile, stop)
-                state = job.run()
-                bench.check_cancelled()
-                done = commit(bench, state, tags)
-                for output in options.outputs:
-                    write_output(bench, state, done.manifest, tags, output)
-            finally:
-                hashes.close()
+            while True:
+                stop = Stop(cancelled)
+                try:
+                    with self._bench(options, beside, on_event, stop, caches) as bench:
+                        done = self._built(bench, dockerfile, tags, stop)
+                    return replace(done, seconds=time.monotonic() - began, warnings=warnings)
+                except CacheLost as lost:  # it is not found again
+                    on_event(Notice(f"{lost.what}: the build begins again"))
+
+    def _built(
+        self, bench: Bench, dockerfile: Dockerfile, tags: list[Reference], stop: Stop
+    ) -> BuildResult:
+        """Build once; with all that is to be written of it."""
+        options = bench.options
+        job = _Build(bench, self._pull, dockerfile, stop)
+        state = job.run()
+        bench.check_cancelled()
+        done = commit(bench, state, tags, has_cache=is_inline(bench))
+        for output in options.outputs:
+            write_output(bench, state, done.manifest, tags, output)
+        for cache in options.cache_to:
+            export_cache(bench, state, cache, self._registry)
         return BuildResult(
             image_id=done.manifest.config.digest,
             digest=done.manifest.digest,
             tags=tuple(tag.familiar for tag in tags),
-            steps=tuple(job.steps),
-            seconds=time.monotonic() - began,
+            steps=tuple(self._enterable(bench, step) for step in job.steps),
+            seconds=0.0,
             size_bytes=done.size_bytes,
-            warnings=warnings,
         )
+
+    def _enterable(self, bench: Bench, step: BuildStep) -> BuildStep:
+        """Return a step without its ID if a layer it came to was found elsewhere and not needed."""
+        kept = self._store.results.get(step.image_id) if bench.caches and step.image_id else None
+        missing = bench.caches.left_out() if bench.caches else []
+        if kept is None or not set(missing) & set(kept.config.diff_ids):
+            return step
+        return replace(step, image_id=None)
 
     def check(self, options: BuildOptions) -> BuildChecked:
         """Look for what is probably not meant; nothing is built.
@@ -159,14 +184,16 @@ class Builder:
         finally:
             shutil.rmtree(room, ignore_errors=True)
 
+    @contextlib.contextmanager
     def _bench(
         self,
         options: BuildOptions,
-        hashes: HashCache,
         beside: str,
         on_event: OnEvent,
         cancelled: threading.Event,
-    ) -> Bench:
+        caches: OtherCaches | None,
+    ) -> Iterator[Bench]:
+        hashes = HashCache(self._store.home.own / _HASHES, partial(check, cancelled))
         context = None
         if options.context is not None or beside:
             context = Context(
@@ -181,19 +208,30 @@ class Builder:
             for name, place in options.contexts.items()
             if not place.startswith(IMAGE_CONTEXT)
         }
-        return Bench(
-            store=self._store,
-            unpacker=self._unpacker,
-            options=options,
-            cache=StepCache(self._store, enabled=not options.no_cache),
-            context=context,
-            contexts=named,
-            began=now(),
-            on_event=on_event,
-            cancelled=cancelled,
-            web=self._web,
-            environment=self._environment,
-        )
+        used = UsedSteps()
+        cache = StepCache(self._store, enabled=not options.no_cache, elsewhere=caches, used=used)
+        try:
+            yield Bench(
+                store=self._store,
+                unpacker=self._unpacker,
+                options=options,
+                cache=cache,
+                context=context,
+                contexts=named,
+                used=used,
+                caches=caches,
+                began=now(),
+                on_event=on_event,
+                cancelled=cancelled,
+                web=self._web,
+                environment=self._environment,
+            )
+        finally:
+            hashes.close()
+            if caches is not None:
+                cache.settle()
+                # Nobody can enter a step whose layers stayed where they were.
+                self._store.steps.forget(caches.left_out())
 
 
 def _dated(options: BuildOptions) -> BuildOptions:

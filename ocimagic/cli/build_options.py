@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, get_args
 
+from ocimagic.cli.cache_options import cache_from, cache_to
 from ocimagic.cli.run_options import network, platform
 from ocimagic.cli.security_options import ulimits
 from ocimagic.cli.texts import MAX_TEXT_BYTES, as_text, pairs, read_text
@@ -63,6 +64,8 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
         files=dict(_context_file(text) for text in given["context_file"]),
         timestamp=given["timestamp"],
         outputs=tuple(_output(session, text) for text in given["output"]),
+        cache_from=tuple(cache_from(session, text) for text in given["cache_from"]),
+        cache_to=tuple(cache_to(session, text) for text in given["cache_to"]),
     )
 
 

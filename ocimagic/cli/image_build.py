@@ -42,6 +42,18 @@ if TYPE_CHECKING:
 @click.option("--target", metavar="STAGE", help="Stop at this stage")
 @click.option("--no-cache", is_flag=True, help="Run every step anew")
 @click.option("--no-cache-filter", multiple=True, metavar="STAGE", help="Run a stage anew")
+@click.option(
+    "--cache-from",
+    multiple=True,
+    metavar="IMAGE|type=TYPE,…",
+    help="Find steps there that were done elsewhere: type=registry,ref= or local,src=",
+)
+@click.option(
+    "--cache-to",
+    multiple=True,
+    metavar="type=TYPE,…",
+    help="Leave the steps there: type=registry,ref=, local,dest= (mode=max: of all stages), inline",
+)
 @click.option("--pull", is_flag=True, help="Ask the registry for every base")
 @click.option("--platform", metavar="OS/ARCH", help="Platform of the result")
 @click.option("--network", metavar="none|host", help="Network of RUN steps")

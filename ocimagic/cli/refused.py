@@ -10,7 +10,6 @@ from ocimagic.cli.parser import Refused
 _BRIDGE = "it needs a bridge network, which this version does not have"
 _CGROUPS = "limits for RUN steps come with a later version"
 _WINDOWS = "it is for Windows containers only"
-_CACHE = "this version builds with its own cache only"
 
 _VALUE, _SWITCH = True, False
 
@@ -92,7 +91,6 @@ IMAGE_RM = (
 BUILD = (
     *_group(_CGROUPS, "--cpu-period", "--cpu-quota", "--cpu-shares -c", "--cpuset-cpus"),
     *_group(_CGROUPS, "--cpuset-mems", "--memory -m", "--memory-swap", "--cgroup-parent"),
-    *_group(_CACHE, "--cache-from", "--cache-to"),
     *_group(
         "content trust was given up by docker too", "--disable-content-trust", takes_value=_SWITCH
     ),

@@ -76,7 +76,14 @@ class Images(Remote, Comparing):
     def _builder(self) -> Builder:
         from ocimagic.build.solve import Builder
 
-        return Builder(self._store, self._unpacker, self._pull, self.web, self._environment)
+        return Builder(
+            self._store,
+            self._unpacker,
+            self._pull,
+            self.web,
+            self._environment,
+            self.registry_client,
+        )
 
     def assemble(self, name: str = "ocimagic/base") -> ImageDetails:
         """Make a base image of this machine's own programs, for want of a registry.

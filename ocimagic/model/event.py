@@ -37,8 +37,8 @@ class TransferStarted:
     Attributes:
         digest: of what is pulled; None for a push, whose manifest comes last, and a load.
         layers: digest and size in bytes, bottom first: as they are where they come from.
-        verb: ``pulling``, ``pushing``, ``copying``, ``importing``, ``adopting``, ``loading`` or
-            ``fetching``.
+        verb: ``pulling``, ``pushing``, ``copying``, ``importing``, ``adopting``, ``loading``,
+            ``fetching`` or ``writing``.
     """
 
     reference: str

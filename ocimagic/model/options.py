@@ -17,6 +17,7 @@ from ocimagic.model.resources import DeviceMapping, ResourceOptions, Ulimit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ocimagic.model.cache import CacheFrom, CacheTo
     from ocimagic.spec.platform import Platform
 
 # As long as a selector can wait: eleven days stand for "never" where docker says -1.
@@ -262,6 +263,8 @@ class BuildOptions:
         ulimits: for RUN.
         allow: what RUN may ask for that is not safe: ``security.insecure``.
         outputs: where else the result goes.
+        cache_from: caches of other machines, asked in their order for what is not here.
+        cache_to: where the steps of this build go, for others.
         contexts: more places of files and bases, by name: directories, or images as
             ``docker-image://REFERENCE``.
         files: more files of the context, by their relative path; they win over the directory's.
@@ -289,6 +292,8 @@ class BuildOptions:
     ulimits: tuple[Ulimit, ...] = ()
     allow: tuple[str, ...] = ()
     outputs: tuple[BuildOutput, ...] = ()
+    cache_from: tuple[CacheFrom, ...] = ()
+    cache_to: tuple[CacheTo, ...] = ()
     contexts: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     timestamp: int | None = None

@@ -1,6 +1,6 @@
 """Keys of annotations that say where an image comes from.
 
-Spec: image-spec annotations.md, "Pre-Defined Annotation Keys"; the last key is ours.
+Spec: image-spec annotations.md, "Pre-Defined Annotation Keys"; the last two keys are ours.
 """
 
 from __future__ import annotations
@@ -9,3 +9,4 @@ CREATED = "org.opencontainers.image.created"
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 BASE_LAYERS = "dev.ocimagic.base.layers"
+CACHE = "dev.ocimagic.cache"

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _EVENT_GAP_S = 0.1
 _PLAIN = (mediatype.OCI_LAYER, mediatype.DOCKER_LAYER)
-_PACKED = {
+PACKED = {
     Compression.GZIP: mediatype.OCI_LAYER_GZIP,
     Compression.ZSTD: mediatype.OCI_LAYER_ZSTD,
 }
@@ -95,12 +95,27 @@ def push(
     """
     stop = cancelled or threading.Event()
     with store.in_use():
-        job = _Push(store, client.until(stop), image, reference, compression, on_event, stop)
-        try:
-            return job.run()
-        except RegistryUnreachable:
-            job.check_cancelled()
-            raise
+        job = _Push(
+            store, client.until(stop), image.manifest, reference, compression, on_event, stop
+        )
+        return job.run(remembered=True)
+
+
+def push_manifest(
+    store: Store,
+    client: RegistryClient,
+    manifest: Manifest,
+    reference: Reference,
+    *,
+    compression: Compression = Compression.GZIP,
+    on_event: OnEvent = ignore,
+    cancelled: threading.Event | None = None,
+) -> Pushed:
+    """Bring what need not be an image to a registry; see ``push``.  Nothing is remembered here."""
+    stop = cancelled or threading.Event()
+    with store.in_use():
+        job = _Push(store, client.until(stop), manifest, reference, compression, on_event, stop)
+        return job.run(remembered=False)
 
 
 class _Push:
@@ -110,7 +125,7 @@ class _Push:
         self,
         store: Store,
         client: RegistryClient,
-        image: StoredImage,
+        manifest: Manifest,
         reference: Reference,
         compression: Compression,
         on_event: OnEvent,
@@ -118,7 +133,7 @@ class _Push:
     ) -> None:
         self._store = store
         self._uploader = client.uploader(reference)
-        self._image = image
+        self._manifest = manifest
         self._reference = reference
         self._compression = compression
         self._on_event = on_event
@@ -128,8 +143,16 @@ class _Push:
         self._sent = self._there = self._mounted = 0
         self._neighbours = _neighbours(store, reference)
 
-    def run(self) -> Pushed:
-        manifest = self._image.manifest
+    def run(self, *, remembered: bool) -> Pushed:
+        """Push, and keep the name that it has in the registry if that is wanted."""
+        try:
+            return self._run(remembered=remembered)
+        except RegistryUnreachable:
+            self.check_cancelled()
+            raise
+
+    def _run(self, *, remembered: bool) -> Pushed:
+        manifest = self._manifest
         layers = {each.digest: each for each in manifest.layers if not each.is_foreign}
         sizes = tuple((each.digest, each.size) for each in layers.values())
         self._on_event(TransferStarted(str(self._reference), None, sizes, "pushing"))
@@ -140,7 +163,7 @@ class _Push:
             manifest = Manifest.build(manifest.config, chosen, manifest.annotations)
         tag = self._reference.tag
         digest = self._uploader.put_manifest(manifest.raw, manifest.media_type, tag=tag).digest
-        if tag is not None:
+        if tag is not None and remembered:
             self._remember(manifest, digest)
         described = Descriptor(manifest.media_type, digest, len(manifest.raw))
         return Pushed(described, manifest.raw, self._sent, self._there, self._mounted)
@@ -206,7 +229,7 @@ class _Push:
         kind = self._compression
         known = self._store.images.packed(layer.digest, kind.value)
         if known is not None:
-            blob = replace(layer, media_type=_PACKED[kind], digest=known[0], size=known[1])
+            blob = replace(layer, media_type=PACKED[kind], digest=known[0], size=known[1])
             if self._uploader.has(blob.digest):
                 return self._push_blob(layer, blob)
         with self._packed(layer) as (blob, path):
@@ -226,7 +249,7 @@ class _Push:
                     size += len(piece)
                     out.write(piece)
             digest = Digest.of_hash(hasher)
-            media_type = _PACKED[self._compression]
+            media_type = PACKED[self._compression]
             yield replace(layer, media_type=media_type, digest=digest, size=size), path
         finally:
             path.unlink(missing_ok=True)
@@ -290,7 +313,7 @@ class _Push:
         store = self._store
         store.blobs.put(manifest.raw, digest)
         store.sync()
-        store.images.add(self._image.manifest, [(self._reference, digest)])
+        store.images.add(self._manifest, [(self._reference, digest)])
         store.layout.publish()
 
 
@@ -304,7 +327,7 @@ def _neighbours(store: Store, reference: Reference) -> dict[Digest, str]:
         with contextlib.suppress(OcimagicError):  # a damaged image is no help
             image = store.images.load(name.manifest)
             blobs = [each.digest for each in image.manifest.layers]
-            kinds = [kind.value for kind in _PACKED]
+            kinds = [kind.value for kind in PACKED]
             pairs = [store.images.packed(each, kind) for each in blobs for kind in kinds]
             blobs += [pair[0] for pair in pairs if pair]
             found |= dict.fromkeys(blobs, there.repository)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from dataclasses import replace
 
 import pytest
 import samples
@@ -11,6 +12,7 @@ from ocimagic.cli.grammar import execute
 from ocimagic.cli.session import Session
 from ocimagic.cli.values import Names
 from ocimagic.errors import InvalidOption, NotBuiltYet
+from ocimagic.model.cache import CacheFrom, CacheTo
 
 
 @pytest.fixture
@@ -163,6 +165,76 @@ def test_what_is_passed_on(session):
     assert given.extra_hosts == (("db", "10.0.0.1"),)
     assert given.shm_size_bytes == 1 << 20
     assert given.ulimits[0].name == "nofile"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("app", CacheFrom(kind="registry", place="app")),
+        ("type=registry,ref=h:5/a:b", CacheFrom(kind="registry", place="h:5/a:b")),
+        ("type=local,src=d", CacheFrom(kind="local", place="d")),
+        ("src=d,type=local,tag=t", CacheFrom(kind="local", place="d", tag="t")),
+        ("type=local,src=d,digest=x", CacheFrom(kind="local", place="d", digest="x")),
+    ],
+)
+def test_cache_from(session, tmp_path, text, expected):
+    (given,) = asked(["--cache-from", text, "-"], session).cache_from
+    if expected.kind == "local":
+        expected = replace(expected, place=str(tmp_path / expected.place))
+    assert given == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("app", CacheTo(kind="registry", place="app")),
+        ("type=inline", CacheTo(kind="inline")),
+        ("type=inline,mode=min", CacheTo(kind="inline")),
+        ("type=registry,ref=a,mode=max", CacheTo(kind="registry", place="a", mode="max")),
+        (
+            "type=registry,ref=a,compression=uncompressed,ignore-error=true",
+            CacheTo(kind="registry", place="a", compression="none", ignores_errors=True),
+        ),
+        (
+            "type=local,dest=d,tag=t,compression=zstd,oci-mediatypes=true,ignore-error=false",
+            CacheTo(kind="local", place="d", tag="t", compression="zstd"),
+        ),
+    ],
+)
+def test_cache_to(session, tmp_path, text, expected):
+    (given,) = asked(["--cache-to", text, "-"], session).cache_to
+    if expected.kind == "local":
+        expected = replace(expected, place=str(tmp_path / expected.place))
+    assert given == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "words"),
+    [
+        ("--cache-from", "", "not understood"),
+        ("--cache-from", "type=registry", "ref is missing"),
+        ("--cache-from", "type=local,dest=d", "dest is not understood"),
+        ("--cache-from", "type=local", "src is missing"),
+        ("--cache-from", "type=gha", "type=gha is not built"),
+        ("--cache-from", "type=inline", "type=inline is not built"),
+        ("--cache-from", "ref=a", "it has no type"),
+        ("--cache-from", "type=registry,ref=", "'ref=' is not understood"),
+        ("--cache-from", "type=registry,ref=a,ref=b", "'ref=b' is not understood"),
+        ("--cache-from", "type=registry,ref=a,x", "'x' is not understood"),
+        ("--cache-to", "type=s3", "type=s3 is not built"),
+        ("--cache-to", "type=local,src=d", "src is not understood"),
+        ("--cache-to", "type=registry,ref=a,mode=all", "mode=all is not known"),
+        ("--cache-to", "type=inline,mode=max", "only the layers that are its own"),
+        ("--cache-to", "type=registry,ref=a,compression=estargz", "is not known"),
+        ("--cache-to", "type=registry,ref=a,image-manifest=false", "is not built"),
+        ("--cache-to", "type=registry,ref=a,ignore-error=maybe", "is not known"),
+    ],
+)
+def test_caches_that_are_none(session, option, text, words):
+    with pytest.raises(InvalidOption) as caught:
+        asked([option, text, "-"], session)
+    assert words in str(caught.value)
+    assert option in str(caught.value)
 
 
 def test_what_is_written_down(session, tmp_path):
