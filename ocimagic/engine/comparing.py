@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from ocimagic.store.images import StoredImage
 
 _NANOSECONDS = 1_000_000_000
+_HISTORY_TIME = re.compile(r"history\[\d+\]\.created")
 
 
 class Comparing(Adoption):
@@ -60,7 +63,7 @@ class Comparing(Adoption):
             return ImageDiff(
                 names=(first, second),
                 image_ids=(old.image_id, new.image_id),
-                config=tuple(_fields(json.loads(old.config.raw), json.loads(new.config.raw))),
+                config=_config(json.loads(old.config.raw), json.loads(new.config.raw)),
                 layers=tuple(_layers(old, new)),
                 files=tuple(files),
             )
@@ -80,6 +83,14 @@ def _layers(
 ) -> Iterator[tuple[int, Digest | None, Digest | None]]:
     pairs = zip_longest(old.config.diff_ids, new.config.diff_ids)
     return ((number, a, b) for number, (a, b) in enumerate(pairs) if a != b)
+
+
+def _config(old: object, new: object) -> tuple[Difference, ...]:
+    """Compare two configs; when the images were made at two times, that is told once."""
+    found = tuple(_fields(old, new))
+    if any(each.what == "created" for each in found):
+        return tuple(each for each in found if not _HISTORY_TIME.fullmatch(each.what))
+    return found
 
 
 def _fields(old: object, new: object, path: str = "") -> Iterator[Difference]:
@@ -181,4 +192,8 @@ def _attributes(old: TocEntry, new: TocEntry) -> Iterator[Difference]:
 
 def _seconds(entry: TocEntry) -> str:
     whole, rest = divmod(entry.mtime_ns, _NANOSECONDS)
-    return f"{whole}.{rest:09d}" if rest else str(whole)
+    try:
+        said = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    except (ValueError, OverflowError):  # a hostile tar's
+        return f"{whole}.{rest:09d}"
+    return f"{said}.{rest:09d}Z" if rest else f"{said}Z"

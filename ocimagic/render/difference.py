@@ -18,7 +18,7 @@ _MOST_FILES = 200
 
 def diff_tables(found: ImageDiff) -> tuple[Table, ...]:
     """Lay out where two images differ: their config, their layers, their files."""
-    first, second = found.names
+    first, second = _titles(found)
     tables = []
     if found.config:
         rows = tuple(
@@ -44,9 +44,18 @@ def diff_tables(found: ImageDiff) -> tuple[Table, ...]:
     return tuple(tables)
 
 
+def _titles(found: ImageDiff) -> tuple[str, str]:
+    """Return what the two are called; of an ID, as much as tells it from others."""
+    first, second = (
+        image_id.short if name in {image_id, image_id.hex} else name
+        for name, image_id in zip(found.names, found.image_ids, strict=True)
+    )
+    return first, second
+
+
 def diff_sentence(found: ImageDiff) -> str:
     """Say whether two images are one."""
-    first, second = found.names
+    first, second = _titles(found)
     if found.same:
         return f"{first} and {second} are one image: {found.image_ids[0].short}"
     parts = [

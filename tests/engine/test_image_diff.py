@@ -1,5 +1,7 @@
 """Why two images are not the same, down to the file and its attribute."""
 
+import os
+
 import pytest
 
 from ocimagic.engine.engine import Engine
@@ -88,6 +90,24 @@ def test_a_link_a_kind_and_a_time(engine, build, tmp_path):
     text = "FROM scratch\nCOPY . /\nCOPY f /x/f\n"
     build("b", text, {})
     assert told(engine.images.diff("a", "b"))["/x"]["kind"] == ("file", "dir")
+
+
+def test_two_times_are_told_once_and_as_times(engine, tmp_path):
+    context = tmp_path / "c"
+    context.mkdir()
+    (context / "f").write_text("x")
+    text = "FROM scratch\nCOPY f /f\nENV A=1\n"
+    ids = []
+    for stamp in (STAMP, STAMP + 60):
+        os.utime(context / "f", (stamp, stamp))
+        given = BuildOptions(dockerfile=text, context=str(context), timestamp=stamp)
+        ids.append(engine.images.build(given).image_id)
+    found = engine.images.diff(*ids)
+    assert [each.what for each in found.config] == ["created"]
+    assert told(found)["/f"] == {"time": ("2023-11-14T22:13:20Z", "2023-11-14T22:14:20Z")}
+    drawn = as_text(found, None)
+    assert f"{ids[0].short} and {ids[1].short} differ" in drawn
+    assert str(ids[0]) not in drawn
 
 
 def test_an_image_that_is_not_there(engine, build):
