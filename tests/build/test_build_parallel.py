@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -146,31 +147,23 @@ def test_a_stage_that_is_not_needed_is_not_run(runs):
 def test_two_kernels_do_a_step_once(runs):
     """Whoever asks while another does a step gets what that one makes, and says that it waits."""
     text = f"FROM base\n{only('shared')}RUN head -c 8 /dev/urandom > /f; sleep 1\n"
-    with Engine(root=runs.engine.home.data) as other:
-        begun, results, events = threading.Event(), [], []
+    with Engine(root=runs.engine.home.data) as other, ThreadPoolExecutor(2) as pool:
 
-        def first():
-            options = BuildOptions(dockerfile=text)
-            results.append(other.images.build(options, on_event=told))
+        def build(engine):
+            events = []
+            done = engine.images.build(BuildOptions(dockerfile=text), on_event=events.append)
+            return done, events
 
-        def told(event):
-            if isinstance(event, StepStarted) and event.text.startswith("RUN"):
-                begun.set()
-
-        thread = threading.Thread(target=first)
-        thread.start()
-        assert begun.wait(20)
-        results.append(runs.build(text, context=None))
-        events = runs.notices()
-        thread.join()
-    assert results[0].image_id == results[1].image_id
-    assert runs.cached()["RUN"] is True
-    assert "another build does this step just now: waiting for it" in events
+        (one, said), (two, also_said) = pool.map(build, (runs.engine, other))
+    assert one.image_id == two.image_id
+    assert sorted(each.steps[-1].cached for each in (one, two)) == [False, True]
+    told = [each.text for each in (*said, *also_said) if isinstance(each, Notice)]
+    assert told == ["another build does this step just now: waiting for it"]
     assert not list(runs.engine.home.locks.glob("step-*"))
 
 
 def test_who_waits_for_another_build_can_stop_and_takes_over_when_that_one_fails(runs, stop):
-    text = f"FROM base\n{only('failing')}RUN sleep 1; test -e /nowhere\n"
+    text = f"FROM base\n{only('failing')}RUN echo begun; sleep 1; test -e /nowhere\n"
     with Engine(root=runs.engine.home.data) as other:
         begun, failures = threading.Event(), []
 
@@ -178,7 +171,7 @@ def test_who_waits_for_another_build_can_stop_and_takes_over_when_that_one_fails
             with pytest.raises(StepFailed) as caught:
                 other.images.build(
                     BuildOptions(dockerfile=text),
-                    on_event=lambda e: begun.set() if getattr(e, "number", 0) == 3 else None,
+                    on_event=lambda e: begun.set() if isinstance(e, Output) else None,
                 )
             failures.append(caught.value)
 
