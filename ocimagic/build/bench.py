@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ocimagic.model.event import OnEvent
     from ocimagic.model.options import BuildOptions
     from ocimagic.registry.transport import Transport
+    from ocimagic.spec.platform import Platform
     from ocimagic.store.store import Store
     from ocimagic.transfer.layer import Layer
     from ocimagic.transfer.unpack import Unpacker
@@ -47,6 +48,7 @@ class Bench:
         tocs: tables of contents by diff_id, as far as they were needed.
         web: gives connections without logins, for what ADD fetches.
         environment: PATH and proxies, for git.
+        platform: of the result; None is this machine's, and any image may be its base.
     """
 
     store: Store
@@ -62,6 +64,7 @@ class Bench:
     contexts: Mapping[str, Context] = field(default_factory=dict)
     web: Callable[[], Transport] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    platform: Platform | None = None
 
     @property
     def dated(self) -> dict[str, int]:
