@@ -6,7 +6,7 @@ Source: facts/build.md section 1.2 (FROM).
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.build.limits import frame
@@ -23,7 +23,7 @@ from ocimagic.errors import (
 )
 from ocimagic.model.event import Notice
 from ocimagic.spec.config import HistoryEntry
-from ocimagic.spec.platform import Platform, candidates, host_platform
+from ocimagic.spec.platform import Platform, host_platform
 from ocimagic.spec.reference import Reference
 from ocimagic.store.images import looks_like_id
 
@@ -64,15 +64,35 @@ class BaseImage:
     pulled: bool
 
 
-class Bases:
-    """Finds the images that a Dockerfile names, each once."""
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the platforms of one build share: several stages may ask at once."""
 
-    def __init__(self, bench: Bench, pull: Pull, stages: tuple[str, ...]) -> None:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    found: dict[tuple[str, Platform | None], BaseImage] = field(default_factory=dict)
+
+
+class Bases:
+    """Finds the images that a Dockerfile names, each once for a platform.
+
+    Args:
+        bench: of one platform.
+        pull: brings an image here.
+        stages: names of stages, one of which may have been meant.
+        shared: with other platforms of this build.
+    """
+
+    def __init__(
+        self, bench: Bench, pull: Pull, stages: tuple[str, ...], shared: _Shared | None = None
+    ) -> None:
         self._bench = bench
         self._pull = pull
         self._stages = stages
-        self._lock = threading.Lock()
-        self._found: dict[tuple[str, str | None], BaseImage] = {}
+        self._shared = shared or _Shared()
+
+    def beside(self, bench: Bench) -> Bases:
+        """Return the same for another platform of this build."""
+        return Bases(bench, self._pull, self._stages, self._shared)
 
     def image(self, base: ImageBase, source: SourceRange) -> BaseImage:
         """Return an image, pulled if it is not here.
@@ -81,11 +101,11 @@ class Bases:
             DockerfileError: its name or platform cannot be understood.
             OcimagicError: the registry's answer, with the line of the Dockerfile.
         """
-        key = (base.reference, base.platform)
-        with self._lock:  # several stages may ask at once
-            if key not in self._found:
-                self._found[key] = self._obtain(base, source)
-            return self._found[key]
+        key = (base.reference, self._platform(base))
+        with self._shared.lock:
+            if key not in self._shared.found:
+                self._shared.found[key] = self._obtain(base, source)
+            return self._shared.found[key]
 
     def _obtain(self, base: ImageBase, source: SourceRange) -> BaseImage:
         platform = self._platform(base)
@@ -118,44 +138,48 @@ class Bases:
 
     def _platform(self, base: ImageBase) -> Platform | None:
         if base.platform is None:
-            return self._bench.options.platform
+            return self._bench.platform
         return Platform.parse(base.platform)  # the plan holds none that cannot be read
 
     def _local(
         self, base: ImageBase, platform: Platform | None, source: SourceRange
     ) -> BaseImage | None:
+        images = self._bench.store.images
         try:
-            image = self._bench.store.images.find(base.reference)
+            found = images.of_platform(base.reference, platform or host_platform())
         except ImageNotFound:
             if looks_like_id(base.reference):
                 raise
             return None
-        fits = image.config.platform.canonical in candidates(platform or host_platform())
-        if not fits and platform is not None:
+        if found is None and platform is not None:
             return None
-        if not fits:
+        image = found or images.find(base.reference)
+        if found is None:
             text = (
                 f"InvalidBaseImagePlatform: Base image {base.reference} was pulled with platform "
                 f'"{image.config.platform}", expected "{host_platform()}" for current build'
             )
             self._bench.on_event(Notice(text, source.start_line))
-        return BaseImage(image, _origin(image, *self._name(image, base.reference)), pulled=False)
+        name = images.name_of(image, base.reference)
+        said = (str(name.reference), name.target) if name else ("", image.manifest.digest)
+        return BaseImage(image, _origin(image, *said), pulled=False)
 
     def _pulled(self, reference: Reference, platform: Platform | None) -> BaseImage:
         bench = self._bench
         done = self._pull(reference, platform, bench.on_event, bench.cancelled)
+        if platform is not None:
+            self._keep_name(reference, done)
         origin = _origin(done.image, str(reference.tagged()), done.target)
         return BaseImage(done.image, origin, pulled=not done.up_to_date)
 
-    def _name(self, image: StoredImage, text: str) -> tuple[str, Digest]:
-        """Return the name and target under which an image here was meant."""
-        try:
-            said = str(Reference.parse(text).tagged())
-        except InvalidReference:
-            said = ""
-        named = next((each for each in image.names if str(each.reference) == said), None)
-        named = named or next(iter(image.names), None)
-        return (str(named.reference), named.target) if named else ("", image.manifest.digest)
+    def _keep_name(self, reference: Reference, done: Pulled) -> None:
+        """Let a name stand for what this machine runs, where both are here of one index."""
+        images = self._bench.store.images
+        name = images.name(reference)
+        own = images.of_platform(str(reference), host_platform())
+        if name and own and own.manifest.digest not in (name.manifest, done.image.manifest.digest):
+            images.prefer(name, own.manifest.digest)
+            self._bench.store.layout.publish()
 
 
 def _origin(image: StoredImage, name: str, digest: Digest) -> Origin:

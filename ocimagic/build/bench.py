@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ocimagic.model.event import OnEvent
     from ocimagic.model.options import BuildOptions
     from ocimagic.registry.transport import Transport
+    from ocimagic.spec.platform import Platform
     from ocimagic.store.store import Store
     from ocimagic.transfer.layer import Layer
     from ocimagic.transfer.unpack import Unpacker
@@ -58,6 +59,7 @@ class Bench:
         caches: where steps were done that are not here; None when nobody named any.
         web: gives connections without logins, for what ADD fetches.
         environment: PATH and proxies, for git.
+        platform: of the result; None is this machine's, and any image may be its base.
     """
 
     store: Store
@@ -75,6 +77,7 @@ class Bench:
     caches: OtherCaches | None = None
     web: Callable[[], Transport] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    platform: Platform | None = None
 
     @property
     def dated(self) -> dict[str, int]:

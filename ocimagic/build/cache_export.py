@@ -19,7 +19,7 @@ from ocimagic.transfer.layer import Layer, chunks_of
 from ocimagic.transfer.push import PACKED, push_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ocimagic.build.bench import Bench
     from ocimagic.build.state import StageState
@@ -37,7 +37,7 @@ def is_inline(bench: Bench) -> bool:
 
 
 def export_cache(
-    bench: Bench, state: StageState, to: CacheTo, registry: Callable[[], RegistryClient]
+    bench: Bench, states: Sequence[StageState], to: CacheTo, registry: Callable[[], RegistryClient]
 ) -> None:
     """Write what a finished build knows; an ``inline`` cache is in the image already.
 
@@ -48,9 +48,9 @@ def export_cache(
     """
     try:
         if to.kind == "registry":
-            _push(bench, state, to, registry())
+            _push(bench, states, to, registry())
         elif to.kind == "local":
-            _write(bench, state, to)
+            _write(bench, states, to)
     except Cancelled:
         raise
     except OcimagicError as err:
@@ -59,10 +59,10 @@ def export_cache(
         bench.on_event(Notice(f"the cache {to.place} was not written: {err.what}"))
 
 
-def _push(bench: Bench, state: StageState, to: CacheTo, client: RegistryClient) -> None:
+def _push(bench: Bench, states: Sequence[StageState], to: CacheTo, client: RegistryClient) -> None:
     reference = Reference.parse(to.place)
     uploader = client.uploader(reference)
-    layers, config = _chosen(bench, state, to, lambda blob: uploader.has(blob.digest))
+    layers, config = _chosen(bench, states, to, lambda blob: uploader.has(blob.digest))
     described = Descriptor(CONFIG, bench.store.blobs.put(config), len(config))
     push_manifest(
         bench.store,
@@ -75,11 +75,11 @@ def _push(bench: Bench, state: StageState, to: CacheTo, client: RegistryClient) 
     )
 
 
-def _write(bench: Bench, state: StageState, to: CacheTo) -> None:
+def _write(bench: Bench, states: Sequence[StageState], to: CacheTo) -> None:
     directory = CacheDirectory(to.place, to.tag)
     with directory.held():
         layers, config = _chosen(
-            bench, state, to, lambda blob: directory.has(blob.digest, blob.size)
+            bench, states, to, lambda blob: directory.has(blob.digest, blob.size)
         )
         sizes = tuple((each.digest, each.size) for each in layers)
         bench.on_event(TransferStarted(f"the cache {to.place}", None, sizes, "writing"))
@@ -121,19 +121,21 @@ def _done(bench: Bench, layer: Descriptor, phase: LayerPhase) -> None:
 
 
 def _chosen(
-    bench: Bench, state: StageState, to: CacheTo, has: Callable[[Descriptor], bool]
+    bench: Bench, states: Sequence[StageState], to: CacheTo, has: Callable[[Descriptor], bool]
 ) -> tuple[list[Descriptor], bytes]:
     """Return the layers to keep, and the document that names them in this order.
 
     Args:
         bench: of the build.
-        state: of its target.
+        states: of its target, one for each platform.
         to: says whether all stages' layers are kept.
         has: says whether a blob is there already.
     """
     steps = bench.used.all()
     made = {each.layer.diff_id: each.layer for each in steps.values() if each.layer}
-    own = [each.diff_id for each in state.layers if each.diff_id in made]
+    own = dict.fromkeys(
+        each.diff_id for state in states for each in state.layers if each.diff_id in made
+    )
     wanted = list(dict.fromkeys([*own, *(sorted(made) if to.mode == "max" else ())]))
     layers: dict[Digest, Descriptor] = {}
     for diff_id in wanted:

@@ -278,11 +278,12 @@ def other_caches(
         return None
     caches = []
     for place in places:
-        try:
-            caches.append(read_cache(place, options.platform or host_platform()))
-        except _FAULTS as err:
-            check(stop)
-            on_event(Notice(f"the cache {place.shown} is not used: {_words(err)}"))
+        for platform in options.platforms or (host_platform(),):
+            try:
+                caches.append(read_cache(place, platform))
+            except _FAULTS as err:
+                check(stop)
+                on_event(Notice(f"the cache {place.shown} is not used: {_words(err)}"))
     return OtherCaches(store, caches, on_event)
 
 

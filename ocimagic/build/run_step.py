@@ -348,7 +348,8 @@ class _Sandbox:
     def _not_started(self, err: CommandNotFound | CommandNotExecutable) -> StepFailed:
         command = argv(self.state, self.run.command)
         hint = err.hint
-        if isinstance(err, CommandNotFound) and command[0] == self.state.shell[0]:
+        is_shell = isinstance(err, CommandNotFound) and command[0] == self.state.shell[0]
+        if is_shell and self.bench.files(self.state.layers).find(command[0]) is None:
             hint = 'the image has no shell: use RUN ["program", "argument"], or another base'
         return StepFailed(
             f'process "{" ".join(command)}" did not start: {err.what}',

@@ -24,30 +24,29 @@ from ocimagic.build.cache_import import OtherCaches, other_caches
 from ocimagic.build.commit import commit
 from ocimagic.build.content import HashCache
 from ocimagic.build.context import Context, ignore_rules
-from ocimagic.build.limits import refuse_unbuilt
-from ocimagic.build.output import write_output
+from ocimagic.build.foreign import check_foreign
+from ocimagic.build.ground import IMAGE_CONTEXT, lay_ground
+from ocimagic.build.jobs import jobs_of
+from ocimagic.build.output import check_outputs, write_output
 from ocimagic.build.stage import StageRun
 from ocimagic.build.together import Stop, run_together
-from ocimagic.dockerfile import instructions as ins
 from ocimagic.dockerfile.lint import CHECK_ARG, CheckOptions, lint
-from ocimagic.dockerfile.parse import parse, parse_triggers
-from ocimagic.dockerfile.plan import PlatformArgs, plan
-from ocimagic.dockerfile.resolve import ContextBase, ImageBase, StageBase
+from ocimagic.dockerfile.parse import parse
 from ocimagic.errors import BuildFailed, InvalidOption, InvalidReference
 from ocimagic.home.disk import storage_errors
+from ocimagic.model.built import BuildChecked, BuildResult, BuildStep, BuildWarning, BuiltPlatform
 from ocimagic.model.event import Event, Notice, OnEvent, ignore
-from ocimagic.model.result import BuildChecked, BuildResult, BuildStep, BuildWarning
-from ocimagic.spec.platform import host_platform
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from ocimagic.build.commit import Built
+    from ocimagic.build.ground import Ground
+    from ocimagic.build.jobs import Job
     from ocimagic.build.state import StageState
     from ocimagic.dockerfile.lint import LintWarning
     from ocimagic.dockerfile.parse import Dockerfile
-    from ocimagic.dockerfile.plan import Plan
-    from ocimagic.dockerfile.resolve import PlannedStage
     from ocimagic.model.options import BuildOptions
     from ocimagic.registry.client import RegistryClient
     from ocimagic.registry.transport import Transport
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
 
 _HASHES = "hashes.sqlite"
 SOURCE_DATE_EPOCH = "SOURCE_DATE_EPOCH"
-IMAGE_CONTEXT = "docker-image://"
 _MOST_DIGITS = 11  # what a tar can say
 
 
@@ -107,6 +105,7 @@ class Builder:
         began = time.monotonic()
         options = _dated(options)
         tags = [_tag(text) for text in options.tags]
+        check_outputs(options.outputs, len({each.normalized for each in options.platforms}))
         dockerfile = parse(options.dockerfile)
         warnings = _warnings(dockerfile, options, on_event)
         on_event = _in_turn(on_event)
@@ -127,20 +126,21 @@ class Builder:
         """Build once; with all that is to be written of it."""
         options = bench.options
         job = _Build(bench, self._pull, dockerfile, stop)
-        state = job.run()
+        results = job.run()
         bench.check_cancelled()
-        done = commit(bench, state, tags, has_cache=is_inline(bench))
+        done = commit(results, tags, has_cache=is_inline(bench))
         for output in options.outputs:
-            write_output(bench, state, done.manifest, tags, output)
+            write_output(bench, done, tags, output)
         for cache in options.cache_to:
-            export_cache(bench, state, cache, self._registry)
+            export_cache(bench, [each.state for each in done.images], cache, self._registry)
         return BuildResult(
-            image_id=done.manifest.config.digest,
-            digest=done.manifest.digest,
+            image_id=done.run.manifest.config.digest,
+            digest=done.index.digest if done.index else done.run.manifest.digest,
             tags=tuple(tag.familiar for tag in tags),
             steps=tuple(self._enterable(bench, step) for step in job.steps),
             seconds=0.0,
-            size_bytes=done.size_bytes,
+            size_bytes=sum(each.size_bytes for each in done.images),
+            platforms=tuple(map(_platform, done.images)) if done.index else (),
         )
 
     def _enterable(self, bench: Bench, step: BuildStep) -> BuildStep:
@@ -268,6 +268,15 @@ def _tag(text: str) -> Reference:
     return reference
 
 
+def _platform(built: Built) -> BuiltPlatform:
+    return BuiltPlatform(
+        platform=built.platform,
+        image_id=built.manifest.config.digest,
+        digest=built.manifest.digest,
+        size_bytes=built.size_bytes,
+    )
+
+
 def _found(dockerfile: Dockerfile, options: BuildOptions) -> tuple[LintWarning, ...]:
     ignore = ignore_rules(options.context, options.dockerfile_name) if options.context else None
     return lint(dockerfile, options=_check_options(dockerfile, options), ignore=ignore)
@@ -309,100 +318,47 @@ class _Build:
     steps: list[BuildStep] = field(default_factory=list)
     states: dict[int, StageState] = field(default_factory=dict)
 
-    def run(self) -> StageState:
-        """Build all stages the target needs and return the target's last state."""
-        names = tuple(each.name for each in self.dockerfile.stages if each.name)
-        bases = Bases(self.bench, self.pull, names)
-        planned = self._planned(bases)
-        for name in planned.unused_build_args:
+    def run(self) -> list[tuple[Ground, StageState]]:
+        """Build all stages that the targets need; return each platform's last state."""
+        grounds = self._grounds()
+        for name in grounds[0].planned.unused_build_args:
             text = f"build argument {name} is not used: no ARG {name} in the Dockerfile"
             self.bench.on_event(Notice(text))
-        lengths = [1 + len(stage.instructions) for stage in planned.stages]
-        first = dict(zip((each.index for each in planned.stages), _sums(lengths), strict=True))
+        check_foreign(grounds)
+        jobs, targets = jobs_of(grounds)
+        lengths = [1 + len(job.stage.instructions) for job in jobs]
+        first = _sums(lengths)
 
-        def work(stage: PlannedStage) -> None:
+        def work(job: Job) -> None:
+            bench = job.ground.bench
             run = StageRun(
                 # Each has its own place in the cache, and in the file.
-                bench=replace(self.bench, cache=self.bench.cache.beside()),
-                planned=planned,
-                stage=stage,
-                bases=bases,
-                states=self.states,
-                first=first[stage.index],
+                bench=replace(bench, cache=bench.cache.beside()),
+                label=job.label,
+                planned=job.ground.planned,
+                stage=job.stage,
+                bases=job.ground.bases,
+                states={each: self.states[job.number_of[each]] for each in job.stage.needs},
+                first=first[job.index],
                 total=sum(lengths),
             )
             # Its own hold of the store: a second interrupt ends the build before its threads.
-            with self.bench.store.in_use():
+            with bench.store.in_use():
                 state = run.state()
             self.steps += run.steps
-            self.states[stage.index] = state
+            self.states[job.index] = state
 
-        run_together(planned.stages, work, self.stop)
+        run_together(jobs, work, self.stop)
         self.steps.sort(key=lambda step: step.number)
-        return self.states[planned.target.index]
+        return [(ground, self.states[each]) for ground, each in zip(grounds, targets, strict=True)]
 
-    # -- what to do ------------------------------------------------------------
-
-    def _planned(self, bases: Bases) -> Plan:
-        """Plan; ONBUILD triggers of bases become instructions, and may need more stages."""
-        fired: set[int] = set()
-        while True:
-            planned = self._plan()
-            for stage in planned.stages:
-                refuse_unbuilt(stage.instructions, self.bench.options)
-            waiting = [stage for stage in planned.stages if stage.index not in fired]
-            texts: Sequence[str] = ()
-            for stage in waiting:
-                fired.add(stage.index)
-                if texts := self._triggers(planned, stage, bases):
-                    self._fire(stage, texts)
-                    break
-            if not texts:
-                return planned
-
-    def _plan(self) -> Plan:
-        options = self.bench.options
-        target = options.platform or host_platform()
-        return plan(
-            self.dockerfile,
-            build_args=options.build_args,
-            target=options.target,
-            platform=PlatformArgs(target=str(target), build=str(host_platform())),
-            contexts={
-                name.lower(): ImageBase(place.removeprefix(IMAGE_CONTEXT))
-                if place.startswith(IMAGE_CONTEXT)
-                else ContextBase(name.lower())
-                for name, place in options.contexts.items()
-            },
-        )
-
-    def _triggers(self, planned: Plan, stage: PlannedStage, bases: Bases) -> Sequence[str]:
-        match stage.base:
-            case ImageBase():
-                self.bench.check_cancelled()
-                return bases.image(stage.base, stage.source).image.config.config.on_build
-            case StageBase(index=index):
-                parent = planned.stage(index).instructions
-                return [each.trigger for each in parent if isinstance(each, ins.OnBuild)]
-            case _:
-                return ()
-
-    def _fire(self, stage: PlannedStage, texts: Sequence[str]) -> None:
-        """Put a base's ONBUILD instructions in front, placed at the FROM for errors."""
-        line = stage.source.start_line
-        fired = tuple(
-            replace(
-                each,
-                source=replace(
-                    each.source, start_line=line, end_line=line, text=each.source.logical
-                ),
-            )
-            for each in parse_triggers(texts)
-        )
-        stages = list(self.dockerfile.stages)
-        old = stages[stage.index]
-        stages[stage.index] = replace(old, instructions=fired + old.instructions)
-        self.dockerfile = replace(self.dockerfile, stages=tuple(stages))
+    def _grounds(self) -> list[Ground]:
+        """Plan for each platform; what they begin from is pulled."""
+        wanted = dict.fromkeys(each.normalized for each in self.bench.options.platforms)
+        benches = [replace(self.bench, platform=each) for each in wanted] or [self.bench]
+        names = tuple(each.name for each in self.dockerfile.stages if each.name)
+        bases = Bases(benches[0], self.pull, names)
+        return [lay_ground(each, bases.beside(each), self.dockerfile) for each in benches]
 
 
 def _sums(lengths: Sequence[int]) -> list[int]:

@@ -23,10 +23,10 @@ from ocimagic.dockerfile import instructions as ins
 from ocimagic.dockerfile.resolve import ContextBase, ImageBase, ScratchBase, StageBase
 from ocimagic.dockerfile.scope import Scope
 from ocimagic.errors import StepFailed
+from ocimagic.model.built import BuildStep
 from ocimagic.model.event import StepDone, StepStarted
-from ocimagic.model.result import BuildStep
 from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig
-from ocimagic.spec.platform import host_platform
+from ocimagic.spec.platform import Platform, host_platform
 from ocimagic.transfer.layer import layers_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class StageRun:
     """One stage under way.
 
     Attributes:
-        bench: of this build, with a cache of this stage.
+        bench: of this platform's build, with a cache of this stage.
+        label: what the stage is called in front of others.
         states: of stages that are done, those this one needs among them.
         first: number of its first step.
         total: of all stages' steps.
@@ -53,6 +54,7 @@ class StageRun:
     """
 
     bench: Bench
+    label: str
     planned: Plan
     stage: PlannedStage
     bases: Bases
@@ -98,12 +100,13 @@ class StageRun:
             case ImageBase() as asked:
                 base = self.bases.image(asked, self.stage.source)
                 return self._on_image(base), not base.pulled
-            case ScratchBase():
+            case ScratchBase(platform=said):
                 config = _with_path(ContainerConfig(working_dir="/"))
+                target = self.bench.platform or host_platform()
                 state = StageState(
                     config=config,
                     scope=Scope.of_stage(planned, env=config.env),
-                    platform=self.bench.options.platform or host_platform(),
+                    platform=Platform.parse(said) if said else target,
                     origin=Origin(),
                 )
                 return state, True
@@ -178,13 +181,13 @@ class StageRun:
         started = StepStarted(
             number=self._number,
             total=self.total,
-            stage=self.stage.name or str(self.stage.index),
+            stage=self.label,
             text=source.logical,
             line=source.start_line,
         )
         self.bench.on_event(started)
         place = f"{started.stage} {len(self.steps)}"
-        is_anew = started.stage in self.bench.options.no_cache_of
+        is_anew = self.stage.label in self.bench.options.no_cache_of
         self.bench.cache.begin(Slot(self._series, place, started.text), anew=is_anew)
         return started, time.monotonic()
 

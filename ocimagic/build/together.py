@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ocimagic.errors import Cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ocimagic.dockerfile.resolve import PlannedStage
+    from collections.abc import Callable, Iterable, Sequence
 
 _AT_ONCE = max(2, min(8, os.cpu_count() or 1))  # a RUN waits as much as it computes
 
@@ -33,9 +31,22 @@ class Stop(threading.Event):
         return super().is_set() or (self._asked is not None and self._asked.is_set())
 
 
-def run_together(
-    stages: Sequence[PlannedStage], work: Callable[[PlannedStage], None], stop: Stop
-) -> None:
+class Stage(Protocol):
+    """What has a number, and needs what has others."""
+
+    @property
+    def index(self) -> int:
+        """Return its number."""
+
+    @property
+    def needs(self) -> Iterable[int]:
+        """Return the numbers of what must be done before it."""
+
+
+T = TypeVar("T", bound=Stage)
+
+
+def run_together(stages: Sequence[T], work: Callable[[T], None], stop: Stop) -> None:
     """Do all stages; those that need nothing of each other at the same time.
 
     Args:

@@ -22,9 +22,10 @@ from ocimagic.cli.terminal import Terminal
 from ocimagic.cli.values import Exits, LogText
 from ocimagic.errors import InvalidOption, OcimagicError
 from ocimagic.model.archive import Saved
+from ocimagic.model.built import BuildChecked
 from ocimagic.model.difference import ImageDiff
 from ocimagic.model.report import Copied, ExecResult, Verified
-from ocimagic.model.result import BuildChecked, ContainerSummary, RunResult
+from ocimagic.model.result import ContainerSummary, RunResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

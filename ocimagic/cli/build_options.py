@@ -7,11 +7,12 @@ import stat
 from typing import TYPE_CHECKING, Any, get_args
 
 from ocimagic.cli.cache_options import cache_from, cache_to
-from ocimagic.cli.run_options import network, platform
+from ocimagic.cli.run_options import network
 from ocimagic.cli.security_options import ulimits
 from ocimagic.cli.texts import MAX_TEXT_BYTES, as_text, pairs, read_text
 from ocimagic.errors import InvalidOption, NotBuiltYet
 from ocimagic.model.options import BuildOptions, BuildOutput, OutputKind
+from ocimagic.spec.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,7 +49,7 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
         build_args=_dated(session) | _build_args(session, given["build_arg"]),
         labels=pairs("--label", given["label"]),
         target=given["target"],
-        platform=platform(given["platform"]),
+        platforms=_platforms(given["platform"]),
         no_cache=given["no_cache"],
         pull=given["pull"],
         network=network(given["network"]),
@@ -110,6 +111,12 @@ def _stdin(session: Session) -> bytes:
             return file.read(MAX_TEXT_BYTES + 1)
     except OSError as err:
         raise InvalidOption("cannot read standard input", why=err.strerror) from err
+
+
+def _platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
+    """Read ``OS/ARCH,OS/ARCH``, also several times."""
+    words = [word.strip() for text in texts for word in text.split(",")]
+    return tuple(Platform.parse(word) for word in words)
 
 
 def _build_args(session: Session, texts: Iterable[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from ocimagic.errors import InvalidOption
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
-    from ocimagic.model.result import BuildChecked, BuildResult
+    from ocimagic.model.built import BuildChecked, BuildResult
 
 
 @click.command(
@@ -55,7 +55,12 @@ if TYPE_CHECKING:
     help="Leave the steps there: type=registry,ref=, local,dest= (mode=max: of all stages), inline",
 )
 @click.option("--pull", is_flag=True, help="Ask the registry for every base")
-@click.option("--platform", metavar="OS/ARCH", help="Platform of the result")
+@click.option(
+    "--platform",
+    multiple=True,
+    metavar="OS/ARCH,...",
+    help="Platforms of the result; several make an index",
+)
 @click.option("--network", metavar="none|host", help="Network of RUN steps")
 @click.option(
     "--secret", multiple=True, metavar="id=ID[,src=FILE|,env=VAR]", help="Let RUN --mount have it"
@@ -88,7 +93,9 @@ if TYPE_CHECKING:
 )
 @click.option("--context-file", multiple=True, metavar="NAME=TEXT", hidden=True)
 @click.option("--push", is_flag=True, help="Push the result under its names")
-@click.option("--iidfile", metavar="FILE", help="Write the image ID to a file")
+@click.option(
+    "--iidfile", metavar="FILE", help="Write the image ID, or an index's digest, to a file"
+)
 @click.option("--metadata-file", metavar="FILE", help="Write what was built to a file, as JSON")
 @click.option("--check", is_flag=True, help="Only look for what is probably not meant")
 @click.option("--call", metavar="build|check", default="build", help="Build, or only check")
@@ -120,19 +127,27 @@ def build(
     _write_down(session, result, given)
     for name in result.tags if given["push"] else ():
         images.push(name, on_event=session.on_event, cancelled=session.cancelled)
-    return Names((str(result.image_id),)) if quiet else result
+    return Names((_main_digest(result),)) if quiet else result
+
+
+def _main_digest(result: BuildResult) -> str:
+    """Return what identifies a result: the image ID, or the digest of an index."""
+    return str(result.digest if result.platforms else result.image_id)
 
 
 def _write_down(session: Session, result: BuildResult, given: dict[str, object]) -> None:
-    """Write the files that were asked for: the image ID alone, and what buildx says of a build."""
+    """Write the files that were asked for: the image ID alone, and what buildx says of a build.
+
+    For several platforms both hold the digest of the index.
+    """
     if given["iidfile"] is None and given["metadata_file"] is None:
         return
     metadata = {
-        "containerimage.config.digest": str(result.image_id),
+        **({} if result.platforms else {"containerimage.config.digest": str(result.image_id)}),
         "containerimage.digest": str(result.digest),
         **({"image.name": ",".join(result.tags)} if result.tags else {}),
     }
-    texts = {"iidfile": str(result.image_id), "metadata_file": json.dumps(metadata, indent=2)}
+    texts = {"iidfile": _main_digest(result), "metadata_file": json.dumps(metadata, indent=2)}
     for name, text in texts.items():
         path = given[name]
         if path is None:

@@ -69,7 +69,7 @@ PULL = (
 )
 
 PUSH = (
-    *_group("an image has one platform in this store", "--platform"),
+    *_group("all platforms of a name that are here are pushed together", "--platform"),
     *_group(
         "content trust was given up by docker too", "--disable-content-trust", takes_value=_SWITCH
     ),
@@ -81,7 +81,9 @@ MANIFEST = _group(
     takes_value=_SWITCH,
 )
 
-IMAGE_ONE_PLATFORM = _group("this version keeps one platform of an image", "--platform")
+IMAGE_ONE_PLATFORM = _group(
+    "a name means the image for this machine; others by their ID", "--platform"
+)
 
 IMAGE_RM = (
     *IMAGE_ONE_PLATFORM,

@@ -27,7 +27,9 @@ _PLATFORM_HINT = "such as --platform=$BUILDPLATFORM or --platform=linux/arm64"
 
 @dataclass(frozen=True, slots=True)
 class ScratchBase:
-    """No files and no config."""
+    """No files and no config; ``platform`` None means the target's."""
+
+    platform: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,11 @@ class PlannedStage:
     instructions: tuple[Instruction, ...]
     sources: Mapping[str, Base]
     source: SourceRange
+
+    @property
+    def label(self) -> str:
+        """How progress calls it: by its name, or its number."""
+        return self.name or str(self.index)
 
     @property
     def needs(self) -> tuple[int, ...]:
@@ -144,7 +151,7 @@ class Resolver:
         if earlier is not None:
             return StageBase(earlier.index)
         if base.text == "scratch":
-            return ScratchBase()
+            return ScratchBase(platform)
         return ImageBase(base.text, platform)
 
     def _given(self, text: str) -> Base | None:

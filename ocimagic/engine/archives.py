@@ -9,6 +9,7 @@ import io
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, get_args
 
@@ -31,6 +32,7 @@ from ocimagic.model.event import (
 )
 from ocimagic.model.request import ImportOptions
 from ocimagic.registry.origin import shown_url
+from ocimagic.spec import mediatype
 from ocimagic.spec.config import ContainerConfig
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.platform import host_platform
@@ -38,12 +40,13 @@ from ocimagic.spec.reference import Reference
 from ocimagic.transfer.archive import LAYOUT
 from ocimagic.transfer.layer import chunks_of
 from ocimagic.transfer.load import Loader, RootImage
-from ocimagic.transfer.save import Chosen, save
+from ocimagic.transfer.save import Chosen, ChosenIndex, save
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Sequence
 
+    from ocimagic.spec.manifest import Index
     from ocimagic.spec.platform import Platform
     from ocimagic.transfer.load import Kept
 
@@ -66,6 +69,9 @@ class Archives(Exchange):
     ) -> Saved:
         """Write images as one tar: equal images give equal bytes.
 
+        An OCI layout gets all platforms of a name whose index is here whole, docker's archive
+        the one that runs here.
+
         Args:
             names: references or image IDs; a repository without a tag means all its tags.
             write: takes the tar, piece by piece.
@@ -80,14 +86,16 @@ class Archives(Exchange):
             known = " or ".join(get_args(ArchiveFormat))
             raise InvalidOption(f"an archive cannot be {format!r}", hint=f"write {known}")
         with self._store.in_use():
-            chosen = self._chosen(names)
+            chosen, indexes = self._wholes(self._chosen(names), format)
             size = save(
                 self._store,
                 chosen,
                 write,
                 archive_format=format,
                 check=checker("save", cancelled),
+                indexes=indexes,
             )
+        chosen += [Chosen(image, each.names) for each in indexes for image in each.images]
         tags = tuple(name.familiar for each in chosen for name in each.names)
         ids = tuple(dict.fromkeys(each.image_id for each in chosen))
         return Saved(image_ids=ids, tags=tags, size_bytes=size)
@@ -212,6 +220,32 @@ class Archives(Exchange):
                 both = tuple(dict.fromkeys((*known.names, *each.names)))
                 found[each.manifest.digest] = Chosen(known.image, both)
         return list(found.values())
+
+    def _wholes(
+        self, chosen: Sequence[Chosen], archive_format: ArchiveFormat
+    ) -> tuple[list[Chosen], list[ChosenIndex]]:
+        """Put indexes in the place of images that are chosen by the name of one."""
+        single: list[Chosen] = []
+        found: dict[Digest, ChosenIndex] = {}
+        for each in chosen:
+            alone = []
+            for name in each.names:
+                index = self._index(name) if archive_format == "oci" else None
+                if index is None:
+                    alone.append(name)
+                    continue
+                images = tuple(self._store.images.load(one.digest) for one in index.manifests)
+                known = found.get(index.digest, ChosenIndex(index, images, ()))
+                found[index.digest] = replace(known, names=(*known.names, name))
+            if alone or not each.names:
+                single.append(replace(each, names=tuple(alone)))
+        return single, list(found.values())
+
+    def _index(self, name: Reference) -> Index | None:
+        """Return the index that a name points at, if all it names is here as it is written."""
+        index = self._store.images.whole_index(name)
+        is_oci = index and {each.media_type for each in index.manifests} == {mediatype.OCI_MANIFEST}
+        return index if is_oci else None
 
     def _meant(self, text: str) -> list[Chosen]:
         """Return what one word means; only a tag takes its name along, as with docker."""

@@ -127,15 +127,22 @@ class Disk:
             all: those with a name, too, that no container was made from.
             keep: says of an image that it stays.
         """
-        doomed: list[StoredImage] = []
         kept = {each.image_id for each in self._images.list() if keep(each)}
+        wholes = self._store.images.wholes()
+        wanted: set[str] = set()  # names, and manifests of what has none
+        images: list[tuple[StoredImage, set[str]]] = []
         for image in self._store.images.all():
-            is_wanted = bool(image.names) and not all
-            if is_wanted or image.image_id in kept:
-                continue
-            if self._containers.users_of(image.manifest.digest):
-                continue
-            doomed.append(image)
+            names = {str(name.reference) for name in image.names}
+            names |= set(wholes.get(image.manifest.digest, ()))
+            images.append((image, names or {image.manifest.digest}))
+            if (
+                (names and not all)
+                or image.image_id in kept
+                or self._containers.users_of(image.manifest.digest)
+            ):
+                wanted |= images[-1][1]
+        # All platforms of one name stay or go together.
+        doomed = [image for image, called in images if not called & wanted]
         with self._store.in_use():  # no sweep comes between the names and the view
             gone = self._store.images.delete(doomed)
             self._store.layout.publish()

@@ -16,7 +16,7 @@ from ocimagic.transfer.pull import Pulled, pull
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ocimagic.model.options import RunOptions
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ocimagic.spec.digest import Digest
     from ocimagic.spec.platform import Platform
     from ocimagic.store.images import StoredImage
+    from ocimagic.store.naming import Part
     from ocimagic.store.store import Store
     from ocimagic.transfer.unpack import Unpacker
 
@@ -169,7 +170,7 @@ class Exchange:
         """Return the image to run: from the store, or pulled as the options say."""
         if options.pull is not PullPolicy.ALWAYS:
             try:
-                return self._store.images.find(options.image)
+                return self._local(options)
             except ImageNotFound:
                 if options.pull is PullPolicy.NEVER or looks_like_id(options.image):
                     raise
@@ -177,6 +178,25 @@ class Exchange:
         if options.pull is PullPolicy.MISSING:
             on_event(Notice(f"unable to find image '{reference.familiar}' locally: pulling it"))
         return self._pull(reference, options.platform, on_event).image
+
+    def _local(self, options: RunOptions) -> StoredImage:
+        """Return the image to run that is here.
+
+        Raises:
+            ImageNotFound: there is none, or none for the platform that was asked for.
+        """
+        images = self._store.images
+        if options.platform is None:
+            return images.find(options.image)
+        found = images.of_platform(options.image, options.platform)
+        if found is None:
+            there = images.find(options.image).config.platform
+            raise ImageNotFound(
+                f"no such image: {options.image} for {options.platform}",
+                why=f"the one that is here is for {there}",
+                hint=f"%image_pull --platform {options.platform} {options.image}",
+            )
+        return found
 
     def push(
         self,
@@ -190,7 +210,8 @@ class Exchange:
         """Bring an image to the registry that its name begins with.
 
         Args:
-            name: a reference; its tag is what the image gets there.
+            name: a reference; its tag is what the image gets there.  Of a name for several
+                platforms all that are here go, and the index that names them.
             all_tags: push every tag that the repository has here; ``name`` has none then.
             compression: ``gzip`` or ``zstd``, for layers that were built here.
             on_event: is told how far it is.
@@ -244,6 +265,8 @@ class Exchange:
                 why=f"nothing here is called {reference.familiar}",
                 hint=f"give it that name first: %image_tag IMAGE {reference.familiar}",
             ) from err
+        if len(parts := self._store.images.parts(reference)) > 1:
+            return self._push_index(reference, parts, compression, on_event, cancelled)
         done = push(
             self._store,
             self.registry_client(),
@@ -258,6 +281,38 @@ class Exchange:
             digest=done.manifest.digest,
             manifest_bytes=done.manifest.size,
             layers=len(image.manifest.layers),
+            there=done.there,
+            mounted=done.mounted,
+            sent_bytes=done.sent_bytes,
+            seconds=time.monotonic() - began,
+        )
+
+    def _push_index(
+        self,
+        reference: Reference,
+        parts: Sequence[Part],
+        compression: Compression,
+        on_event: OnEvent,
+        cancelled: threading.Event | None,
+    ) -> PushResult:
+        """Push all images that a name has for its platforms, then their index under the name."""
+        from ocimagic.transfer.assemble import push_index
+
+        began = time.monotonic()
+        done = push_index(
+            self._store,
+            self.registry_client(),
+            parts,
+            reference,
+            compression=compression,
+            on_event=on_event,
+            cancelled=cancelled,
+        )
+        return PushResult(
+            reference=str(reference),
+            digest=done.index.digest,
+            manifest_bytes=len(done.index.raw),
+            layers=done.layers,
             there=done.there,
             mounted=done.mounted,
             sent_bytes=done.sent_bytes,

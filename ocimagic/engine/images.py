@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING
 from ocimagic.engine.comparing import Comparing
 from ocimagic.engine.lineage import base_layers, step_ids, title, users_of
 from ocimagic.engine.remote import Remote
-from ocimagic.errors import ImageInUse, ImageNotFound, InvalidReference
+from ocimagic.engine.removal import Removal
+from ocimagic.errors import ImageNotFound, InvalidReference
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.request import BootstrapOptions
 from ocimagic.model.result import (
-    BuildChecked,
-    BuildResult,
     HistoryLine,
     ImageDetails,
     ImageSummary,
     LayerInfo,
     LayerReport,
-    Removed,
 )
-from ocimagic.model.state import ALIVE
 from ocimagic.spec.annotation import BASE_DIGEST, BASE_NAME
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.reference import Reference
@@ -33,17 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ocimagic.build.solve import Builder
-    from ocimagic.engine.containers import Containers
+    from ocimagic.model.built import BuildChecked, BuildResult
     from ocimagic.model.distribution import ImageTree
     from ocimagic.model.options import BuildOptions
     from ocimagic.model.report import Bootstrapped, Verified
     from ocimagic.store.images import StoredImage
 
 
-class Images(Remote, Comparing):
+class Images(Remote, Comparing, Removal):
     """Verbs on images; ``name`` is a reference or an image ID, whole or its first digits."""
-
-    containers: Containers
 
     # -- making ---------------------------------------------------------------
 
@@ -162,9 +157,15 @@ class Images(Remote, Comparing):
         if all:
             images += [unnamed(each) for each in self._store.results.all()]
             images.sort(key=lambda image: image.added, reverse=True)
+        parts = self._store.images.wholes()
         uses = Counter(diff_id for image in images for diff_id in set(image.config.diff_ids))
         known = self._store.images.layer_sizes()
-        rows = [row for image in images for row in self._rows(image, uses, known)]
+        rows = [
+            row
+            for image in images
+            if image.names or image.manifest.digest not in parts  # its name shows another one
+            for row in self._rows(image, uses, known)
+        ]
         if name is None:
             return tuple(rows)
         wanted = Reference.parse(name)
@@ -325,7 +326,7 @@ class Images(Remote, Comparing):
 
         return verify(self._store, names, on_event=on_event, cancelled=cancelled)
 
-    # -- naming and removing ---------------------------------------------------
+    # -- naming ------------------------------------------------------------
 
     def tag(self, source: str, target: str) -> None:
         """Give an image one more name.
@@ -338,99 +339,14 @@ class Images(Remote, Comparing):
         if reference.digest:
             raise InvalidReference("a tag cannot have a digest", hint="leave out what follows @")
         with self._store.in_use():  # or a sweep could come between finding and naming it
-            image = self._store.images.find(source)
-            targets = [name.target for name in image.names] or [image.manifest.digest]
-            self._store.images.add(image.manifest, [(reference, targets[0])])
+            images = self._store.images
+            image = images.find(source)
+            name = images.name_of(image, source)
+            if name and name.manifest == image.manifest.digest:
+                images.tag(name, reference)
+            else:  # without a name, or one part of an index that was meant by its digest
+                images.add(image.manifest, [(reference, image.manifest.digest)])
             self._store.layout.publish()
-
-    def remove(self, *names: str, force: bool = False) -> Removed:
-        """Take names away, and images that have none left, with what only they needed.
-
-        Raises:
-            ImageNotFound: no such image.
-            ImageInUse: a container was made from it, or it has several names and only its ID
-                was given; ``force`` overrides all but a running container.
-        """
-        untagged: list[str] = []
-        deleted: list[StoredImage] = []
-        forgotten: list[Digest] = []
-        # No sweep comes between the names and the view: who reads the layout must not be led to
-        # what is gone.
-        with self._store.in_use():
-            for name in names:
-                image = self._store.images.find(name)
-                by_id = name.removeprefix("sha256:") == image.image_id.hex[: len(name)] or (
-                    name.startswith("sha256:")
-                )
-                reference = None if by_id else Reference.parse(name)
-                gone = self._names_to_go(image, reference, force=force)
-                if self._store.images.untag(image.manifest.digest, gone):
-                    deleted.append(image)
-                elif not image.names:  # a build step came to it
-                    self._store.results.forget([image.image_id])
-                    forgotten.append(image.image_id)
-                untagged += [each.familiar for each in gone]
-            self._store.layout.publish()
-        freed = self.sweep(deleted)
-        ids = (*(each.image_id for each in deleted), *forgotten)
-        return Removed(untagged=tuple(untagged), deleted=(*ids, *freed[0]), freed_bytes=freed[1])
-
-    def _names_to_go(
-        self, image: StoredImage, reference: Reference | None, *, force: bool
-    ) -> Sequence[Reference]:
-        """Choose one name, or all of them when the image was named by its ID."""
-        gone = [
-            name.reference
-            for name in image.names
-            if reference is None
-            or name.reference == reference.tagged()
-            or (reference.digest and name.reference.name == reference.name)
-        ]
-        if len({each.name for each in gone}) > 1 and not force:
-            names = ", ".join(each.familiar for each in gone)
-            raise ImageInUse(
-                f"image {image.image_id.short} has several names",
-                why=f"it is known as {names}",
-                hint="remove it by name, or add -f to remove them all",
-            )
-        if len(gone) == len(image.names):
-            self._refuse_used(image, force=force)
-        return gone
-
-    def _refuse_used(self, image: StoredImage, *, force: bool) -> None:
-        for user in self.containers.users_of(image.manifest.digest):
-            running = user.status in ALIVE
-            if running or not force:
-                kind = "running" if running else "stopped"
-                raise ImageInUse(
-                    f"image {title(image)} is being used by {kind} container {user.name}",
-                    hint=f"%container_rm {'-f ' if running else ''}{user.name}"
-                    + ("" if running else ", or add -f to remove the name all the same"),
-                )
-
-    def sweep(self, deleted: Sequence[StoredImage]) -> tuple[Sequence[Digest], int]:
-        """Free what no image, container or build step needs; later if somebody works.
-
-        Build steps that made layers of these images alone, or stand on them, go with them;
-        others stay until the build cache is pruned.
-
-        Args:
-            deleted: images that are gone; for none, nothing is done.
-
-        Returns:
-            Digests of layers that are gone, and the bytes that are free again.
-        """
-        if not deleted:
-            return [], 0
-        kept = {each for image in self._store.images.all() for each in image.config.diff_ids}
-        stale = {each for image in deleted for each in image.config.diff_ids} - kept
-        self._store.results.forget([image.image_id for image in deleted])
-        self._store.steps.forget(list(stale))
-        with self._store.alone() as held:
-            if not held:
-                return [], 0
-            swept = gc.sweep(self._store, self._unpacker.remove_trees)
-        return [each for each in swept.blobs if each in stale], swept.freed_bytes
 
     # -- for the rest of this room ---------------------------------------------
 

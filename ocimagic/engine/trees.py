@@ -31,9 +31,13 @@ def trees(store: Store, used: Iterable[Digest]) -> tuple[ImageTree, ...]:
     sizes = store.images.layer_sizes()
     here = {image.manifest.digest: image for image in images}
     in_use = set(used)
+    parts = store.images.wholes()
     grouped: dict[Digest, list[StoredImage]] = {}
     for image in images:
-        for target in {name.target: None for name in image.names} or [image.manifest.digest]:
+        targets = {name.target: None for name in image.names}
+        if not targets and image.manifest.digest not in parts:
+            targets = {image.manifest.digest: None}
+        for target in targets:
             grouped.setdefault(target, []).append(image)
     return tuple(
         _tree(store, target, group, here, sizes, in_use) for target, group in grouped.items()
@@ -55,7 +59,11 @@ def _tree(
     parts = [_part(each, here, sizes) for each in index.manifests] if index else []
     listed = {part.digest for part in parts}
     # Pushed with other layers, or pulled through an index within an index.
-    parts += [_own_part(each, sizes) for each in images if each.manifest.digest not in listed]
+    own = {each.manifest.digest: each for each in images}
+    for name in (name for image in images for name in image.names if name.target == target):
+        found = [each.manifest for each in store.images.parts(name.reference)]
+        own |= {each: here[each] for each in found if each in here}
+    parts += [_own_part(each, sizes) for digest, each in own.items() if digest not in listed]
     first = images[0]
     return ImageTree(
         names=tuple(sorted(names)),

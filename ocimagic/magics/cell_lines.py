@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import DockerfileError
+from ocimagic.model.built import BuildChecked, BuildResult
 from ocimagic.model.event import Notice, StepStarted
-from ocimagic.model.result import BuildChecked, BuildResult
 
 if TYPE_CHECKING:
     from ocimagic.errors import OcimagicError

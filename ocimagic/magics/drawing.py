@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from ocimagic.cli import values
 from ocimagic.magics.listing import Listing
-from ocimagic.model import accounts, archive, difference, distribution, isolation, report, result
+from ocimagic.model import (
+    accounts,
+    archive,
+    built,
+    difference,
+    distribution,
+    isolation,
+    report,
+    result,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +31,12 @@ if TYPE_CHECKING:
 _SUMMED_UP = (
     result.PullResult,
     result.PushResult,
-    result.BuildResult,
+    built.BuildResult,
     report.Bootstrapped,
     archive.Loaded,
     archive.Adopted,
 )
-_MODULES = (accounts, archive, difference, distribution, isolation, report, result, values)
+_MODULES = (accounts, archive, built, difference, distribution, isolation, report, result, values)
 _MAYBE_SHOWN = (*_SUMMED_UP, values.LogText, values.Names, Listing)
 _TREES = (result.ImageDetails, result.ContainerDetails, values.InspectDocument)
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption, nearest
 from ocimagic.model.archive import AdoptableImage, LoadedImage
+from ocimagic.model.built import BuildResult
 from ocimagic.model.report import Bootstrapped, Committed, ContainerStats, ExecResult
 from ocimagic.model.result import (
-    BuildResult,
     ContainerDetails,
     ContainerSummary,
     ImageDetails,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.magics.listing import Listing
 from ocimagic.model.archive import Adopted, Loaded
+from ocimagic.model.built import BuildResult
 from ocimagic.model.event import (
     ENDED,
     LayerProgress,
@@ -20,7 +21,7 @@ from ocimagic.model.event import (
     TransferStarted,
 )
 from ocimagic.model.report import Bootstrapped
-from ocimagic.model.result import BuildResult, PullResult, PushResult
+from ocimagic.model.result import PullResult, PushResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable

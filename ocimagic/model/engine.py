@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from ocimagic.model.accounts import Accounts
     from ocimagic.model.archive import Adoptable, Adopted, ArchiveFormat, Imported, Loaded, Saved
+    from ocimagic.model.built import BuildChecked, BuildResult
     from ocimagic.model.containers import ContainersAPI
     from ocimagic.model.difference import ImageDiff
     from ocimagic.model.distribution import (
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     )
     from ocimagic.model.request import BootstrapOptions, ImportOptions
     from ocimagic.model.result import (
-        BuildChecked,
-        BuildResult,
         HistoryLine,
         ImageDetails,
         ImageSummary,

@@ -252,6 +252,7 @@ class BuildOptions:
         tags: names for the result, as typed.
         build_args: values for ARG.
         target: the stage to stop at; None builds the last.
+        platforms: that the result is for: none is this machine's, several make an index.
         no_cache: run every step anew.
         pull: ask the registry for every base even if it is here.
         secrets: what ``RUN --mount=type=secret`` may ask for, by id.
@@ -279,7 +280,7 @@ class BuildOptions:
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
-    platform: Platform | None = None
+    platforms: tuple[Platform, ...] = ()
     no_cache: bool = False
     pull: bool = False
     network: NetworkMode = NetworkMode.DEFAULT

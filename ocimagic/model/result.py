@@ -239,63 +239,6 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuildStep:
-    """One line of a build's outcome; see ``StepDone``."""
-
-    number: int
-    stage: str
-    text: str
-    line: int
-    cached: bool
-    seconds: float
-    layer: Digest | None
-    size_bytes: int
-    why: str = ""
-    image_id: Digest | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildWarning:
-    """What a build check found.
-
-    Attributes:
-        rule: docker's name of it.
-        line: of the Dockerfile, from 1.
-        url: where docker explains the rule; "" for one of ours.
-    """
-
-    rule: str
-    message: str
-    line: int
-    url: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildChecked:
-    """What ``build --check`` found; nothing was built."""
-
-    warnings: tuple[BuildWarning, ...]
-
-    @property
-    def exit_code(self) -> int:
-        """Return 1 if anything was found."""
-        return int(bool(self.warnings))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildResult:
-    """What a build made."""
-
-    image_id: Digest
-    digest: Digest
-    tags: tuple[str, ...]
-    steps: tuple[BuildStep, ...]
-    seconds: float
-    size_bytes: int
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ExitStatus:
     """How a container ended.
 

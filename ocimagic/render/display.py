@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ocimagic.errors import OcimagicError
-from ocimagic.model import accounts, archive, difference, distribution, isolation, report, result
+from ocimagic.model import (
+    accounts,
+    archive,
+    built,
+    difference,
+    distribution,
+    isolation,
+    report,
+    result,
+)
 from ocimagic.render import adoption, doctor, html, table, text
 from ocimagic.render import difference as differences
 from ocimagic.render import distribution as distributed
@@ -211,11 +220,11 @@ _ONE: dict[type, _Drawing] = {
     ),
     result.LoggedIn: _said(text.login_text),
     result.LoggedOut: _said(text.logout_text),
-    result.BuildChecked: _Drawing(
+    built.BuildChecked: _Drawing(
         lambda value, _: text.checked_text(value),
         lambda value, _: html.preformatted(text.checked_text(value)),
     ),
-    result.BuildResult: _Drawing(
+    built.BuildResult: _Drawing(
         lambda value, _: text.build_text(value), lambda value, _: html.build_html(value)
     ),
     result.RunResult: _Drawing(

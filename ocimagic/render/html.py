@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from ocimagic.model.built import BuildResult
     from ocimagic.model.report import ExecResult
     from ocimagic.model.result import (
-        BuildResult,
         ExitStatus,
         LayerReport,
         PullResult,

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from ocimagic.model.built import BuildResult
     from ocimagic.model.report import ContainerSize
     from ocimagic.model.result import (
-        BuildResult,
         ContainerSummary,
         HistoryLine,
         ImageSummary,

@@ -11,9 +11,8 @@ from ocimagic.render.units import count, human_age, human_seconds, human_size
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ocimagic.model.built import BuildChecked, BuildResult
     from ocimagic.model.result import (
-        BuildChecked,
-        BuildResult,
         ExitStatus,
         LayerReport,
         LoggedIn,
@@ -116,9 +115,13 @@ def checked_text(checked: BuildChecked) -> str:
 def build_sentence(result: BuildResult) -> str:
     """Say what a build made."""
     cached = sum(step.cached for step in result.steps)
-    name = " ".join(result.tags) or result.image_id.short
+    name = " ".join(result.tags) or (result.digest if result.platforms else result.image_id).short
+    what = f"image {result.image_id.short}"
+    if result.platforms:
+        images = (f"{each.platform} {each.image_id.short}" for each in result.platforms)
+        what = f"index of {', '.join(images)}"
     return visible(
-        f"{name}: image {result.image_id.short}, {human_size(result.size_bytes)}, "
+        f"{name}: {what}, {human_size(result.size_bytes)}, "
         f"{cached} of {count(len(result.steps), 'step')} from the cache, "
         f"{human_seconds(result.seconds)}"
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform as host
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from ocimagic.errors import InvalidPlatform
@@ -73,6 +73,19 @@ class Platform:
         """Return the same platform with its default variant filled in."""
         variant = self.variant or _DEFAULT_VARIANT.get(self.architecture, "")
         return Platform(self.os, self.architecture, variant)
+
+    @property
+    def normalized(self) -> Platform:
+        """Return the same platform as builders write it: a variant only where it says something.
+
+        Source: containerd's platforms package, ``Normalize``.
+        """
+        variant = f"v{self.variant}" if self.variant.isdecimal() else self.variant
+        if self.architecture == "arm":
+            variant = variant or "v7"
+        elif variant == _DEFAULT_VARIANT.get(self.architecture):
+            variant = ""
+        return replace(self, variant=variant)
 
     @property
     def is_attestation(self) -> bool:

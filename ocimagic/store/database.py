@@ -3,6 +3,7 @@
 ::
 
     names       reference → target (digest the name pointed at) and manifest (for our platform)
+    parts       (reference, manifest) → platform  which images are here of the index under a name
     images      manifest → image_id            every image here, named or not
     blobs       digest → size                  a blob somebody verified; its file is in blobs/
     layers      (diff_id, digest) → sizes      what a layer blob holds when unpacked
@@ -65,6 +66,11 @@ CREATE TABLE results_use (image_id TEXT NOT NULL REFERENCES results ON DELETE CA
 CREATE INDEX results_by_key ON results (key);
 CREATE INDEX results_by_layer ON results_use (diff_id);
 """
+_SINCE_VERSION_4 = """
+CREATE TABLE parts (reference TEXT NOT NULL REFERENCES names ON DELETE CASCADE,
+                    manifest TEXT NOT NULL, platform TEXT, PRIMARY KEY (reference, manifest));
+CREATE INDEX parts_by_manifest ON parts (manifest);
+"""
 
 
 class ImageDatabase(Database):
@@ -76,6 +82,7 @@ class ImageDatabase(Database):
         _SINCE_VERSION_1,
         _SINCE_VERSION_2,
         _SINCE_VERSION_3,
+        _SINCE_VERSION_4,
     )
     if_newer = (
         "this data root was written by a newer ocimagic",

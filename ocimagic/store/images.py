@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
-from ocimagic.errors import BlobNotFound, ImageNotFound, nearest
+from ocimagic.errors import BlobNotFound, ImageNotFound, InvalidReference, nearest
 from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 from ocimagic.spec.config import ImageConfig
 from ocimagic.spec.digest import Digest, chain_ids
-from ocimagic.spec.manifest import Manifest, parse_manifest
+from ocimagic.spec.manifest import Index, Manifest, parse_manifest
+from ocimagic.spec.platform import candidates
 from ocimagic.spec.reference import Reference
+from ocimagic.store.naming import Name, Naming, as_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ocimagic.home.database import Database
     from ocimagic.spec.descriptor import Descriptor
+    from ocimagic.spec.platform import Platform
     from ocimagic.store.blobs import BlobStore
     from ocimagic.store.results import StepResult, StepResults
 
 _NO_NAME = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]+")
 _ID = re.compile(r"[0-9a-f]{12,64}|sha256:[0-9a-f]+")  # docker's short form, or a longer one
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A reference that names an image here.
-
-    Attributes:
-        target: what the name points at in its registry: a manifest or an index.
-        manifest: the one for our platform.
-    """
-
-    reference: Reference
-    target: Digest
-    manifest: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,104 +88,15 @@ class _View:
         return found
 
 
-class Images:
+class Images(Naming):
     """The images of one data root."""
 
     def __init__(self, database: Database, blobs: BlobStore, results: StepResults) -> None:
-        self._database = database
+        super().__init__(database)
         self._blobs = blobs
         self._results = results
         self._documents: dict[Digest, tuple[Manifest, ImageConfig]] = {}
         self._seen = _View((-1, -1), ())
-
-    def add(
-        self, manifest: Manifest, names: Sequence[tuple[Reference, Digest]], *, durable: bool = True
-    ) -> None:
-        """Publish an image under some names; its blobs must be here and synced.
-
-        Args:
-            manifest: for our platform.
-            names: each with the digest it points at in its registry.
-            durable: wait until the names would survive a power cut.
-        """
-        self.add_all([(manifest, names)], durable=durable)
-
-    def add_all(
-        self,
-        images: Sequence[tuple[Manifest, Sequence[tuple[Reference, Digest]]]],
-        *,
-        durable: bool = True,
-    ) -> None:
-        """Publish several images, all of them or none; see ``add``."""
-        now = time.time()
-        with self._database.transaction(durable=durable) as cursor:
-            for manifest, names in images:
-                cursor.execute(
-                    "INSERT INTO images VALUES (?, ?, ?) "
-                    "ON CONFLICT DO UPDATE SET added = excluded.added",
-                    (manifest.digest, manifest.config.digest, now),
-                )
-                cursor.executemany(
-                    "INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)",
-                    [
-                        (str(reference.tagged()), target, manifest.digest, now)
-                        for reference, target in names
-                    ],
-                )
-
-    def name(self, reference: Reference) -> Name | None:
-        """Return what a reference points at here."""
-        rows = self._database.rows(
-            "SELECT reference, target, manifest FROM names WHERE reference = ?",
-            str(reference.tagged()),
-        )
-        return _name(rows[0]) if rows else None
-
-    def names(self) -> list[Name]:
-        """Return all names, sorted."""
-        rows = self._database.rows("SELECT reference, target, manifest FROM names ORDER BY 1")
-        return [_name(row) for row in rows]
-
-    def untag(self, manifest: Digest, references: Sequence[Reference]) -> bool:
-        """Take names of an image away, and forget it if it has none left; all at once.
-
-        A name that another image has got meanwhile stays.  Blobs and snapshots go with the
-        next sweep.
-
-        Returns:
-            Whether the image is forgotten.
-        """
-        with self._database.transaction(durable=True) as cursor:
-            cursor.executemany(
-                "DELETE FROM names WHERE reference = ? AND manifest = ?",
-                [(str(each.tagged()), manifest) for each in references],
-            )
-            cursor.execute(
-                "DELETE FROM images WHERE manifest = ? "
-                "AND manifest NOT IN (SELECT manifest FROM names)",
-                (manifest,),
-            )
-            return cursor.rowcount > 0
-
-    def delete(self, images: Sequence[StoredImage]) -> list[StoredImage]:
-        """Forget images and the names they were seen with, all of them or none.
-
-        Returns:
-            Those that are forgotten: one that was named anew meanwhile stays.
-        """
-        with self._database.transaction(durable=True) as cursor:
-            for image in images:
-                cursor.executemany(
-                    "DELETE FROM names WHERE reference = ? AND manifest = ?",
-                    [(str(each.reference), image.manifest.digest) for each in image.names],
-                )
-            rows = cursor.execute("SELECT DISTINCT manifest FROM names").fetchall()
-            named = {str(row[0]) for row in rows}
-            gone = [image for image in images if image.manifest.digest not in named]
-            cursor.executemany(
-                "DELETE FROM images WHERE manifest = ?", [(each.manifest.digest,) for each in gone]
-            )
-        return gone
 
     def find(self, text: str) -> StoredImage:
         """Return the image of a reference, or of an image ID, whole or its first digits.
@@ -215,6 +114,49 @@ class Images:
             found = self._by_reference(Reference.parse(text))
         image = self._load_unless_gone(found) if found else None
         return image or self._of_step(text) or self._missing(text)
+
+    def of_platform(self, text: str, wanted: Platform) -> StoredImage | None:
+        """Return what ``find`` does, or of its siblings the one that runs best on a platform.
+
+        Raises:
+            InvalidReference, ImageNotFound: see ``find``.
+
+        Returns:
+            None if none of those that are here is for it.
+        """
+        image = self.find(text)
+        name = self.name_of(image, text)
+        known = {image.manifest.digest: image.config.platform}
+        for part in self.parts(name.reference) if name else ():
+            known[part.manifest] = part.platform or self.documents(part.manifest)[1].platform
+        for platform in candidates(wanted):
+            for manifest, own in known.items():
+                if own.canonical == platform:
+                    return image if manifest == image.manifest.digest else self.load(manifest)
+        return None
+
+    def name_of(self, image: StoredImage, text: str) -> Name | None:
+        """Return the name under which ``find`` found an image: of an ID, its first one."""
+        try:
+            said = None if _NO_NAME.fullmatch(text) else self.name(Reference.parse(text))
+        except InvalidReference:
+            said = None
+        if said and image.manifest.digest in (said.manifest, *self._manifests(said.reference)):
+            return said
+        return next(iter(image.names), None)
+
+    def whole_index(self, reference: Reference) -> Index | None:
+        """Return the index that a name points at, if all that it names is here."""
+        here, name = set(self._manifests(reference)), self.name(reference)
+        if not here or name is None or not self._blobs.has(name.target):
+            return None
+        index = parse_manifest(self._blobs.read(name.target, max_bytes=MAX_MANIFEST_BYTES))
+        if isinstance(index, Index) and {each.digest for each in index.manifests} <= here:
+            return index
+        return None
+
+    def _manifests(self, reference: Reference) -> list[Digest]:
+        return [each.manifest for each in self.parts(reference)]
 
     def _of_step(self, text: str) -> StoredImage | None:
         """Return what a build step came to, if all its layers are here."""
@@ -258,6 +200,8 @@ class Images:
             same = each.reference.name == reference.name
             if same and reference.digest in (each.target, each.manifest):
                 return each.manifest
+            if same and reference.digest in self._manifests(each.reference):
+                return reference.digest
         return None
 
     def load(self, manifest: Digest) -> StoredImage:
@@ -273,7 +217,7 @@ class Images:
         )
         document, config = self.documents(manifest)
         added = float(str(rows[0][0])) if rows else 0.0
-        return StoredImage(document, config, tuple(_name(row) for row in names), added)
+        return StoredImage(document, config, tuple(as_name(row) for row in names), added)
 
     def documents(self, manifest: Digest) -> tuple[Manifest, ImageConfig]:
         """Return manifest and config, remembered since they never change."""
@@ -404,8 +348,3 @@ def unnamed(result: StepResult) -> StoredImage:
 
 def _digests(blobs: Iterable[Descriptor]) -> list[Digest]:
     return [each.digest for each in blobs]
-
-
-def _name(row: tuple[object, ...]) -> Name:
-    reference, target, manifest = (str(each) for each in row)
-    return Name(Reference.parse(reference), Digest(target), Digest(manifest))

@@ -87,15 +87,18 @@ class Layout:
         os.replace(self._home.own / _NEXT_VIEW, self._home.own / _VIEW)
 
     def _entry(self, reference: Reference, target: Digest, manifest: Digest) -> Descriptor:
-        document, _ = self._images.documents(manifest)
-        twin = document.as_oci()
-        self._blobs.put(twin.raw)
         annotations = {
             REF_NAME: str(reference),
             CONTAINERD_NAME: str(reference),
             ORIGINAL: str(manifest),
             TARGET: str(target),
         }
+        index = self._images.whole_index(reference)
+        if index and index.media_type == mediatype.OCI_INDEX and index.digest == target:
+            return Descriptor(index.media_type, target, len(index.raw), annotations)
+        document, _ = self._images.documents(manifest)
+        twin = document.as_oci()
+        self._blobs.put(twin.raw)
         return Descriptor(twin.media_type, twin.digest, len(twin.raw), annotations)
 
     def _view(self, name: str) -> bytes:

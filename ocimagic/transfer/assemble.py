@@ -1,4 +1,4 @@
-"""Assemble: the images of a list, wherever they are, and the index that names them.
+"""Assemble: the images of a list or of a name, and the index that names them.
 
 Spec: distribution-spec "Push": what an index names comes before the index.
 """
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ocimagic.registry.client import RegistryClient
     from ocimagic.store.images import StoredImage
     from ocimagic.store.lists import ListEntry
+    from ocimagic.store.naming import Part
     from ocimagic.store.store import Store
 
 
@@ -82,6 +83,77 @@ def push_list(
         uploader = client.until(stop).uploader(reference)
         uploader.put_manifest(index.raw, index.media_type, tag=reference.tag)
     return PushedList(index, tuple(done), sent)
+
+
+@dataclass(frozen=True, slots=True)
+class PushedIndex:
+    """What pushing the images of a name came to; see ``Pushed``."""
+
+    index: Index
+    layers: int
+    there: int
+    mounted: int
+    sent_bytes: int
+
+
+def push_index(
+    store: Store,
+    client: RegistryClient,
+    parts: Sequence[Part],
+    reference: Reference,
+    *,
+    compression: Compression,
+    on_event: OnEvent = ignore,
+    cancelled: threading.Event | None = None,
+) -> PushedIndex:
+    """Bring all images that a name has here to a registry, and their index under its tag.
+
+    An index that was pulled goes as it came if all that it names is here.  What the name points
+    at in the registry is remembered.
+
+    Raises:
+        Unauthorized, RateLimited, RegistryError, BlobNotFound: what the registry said.
+        Cancelled: ``cancelled`` was set.
+    """
+    stop = cancelled or threading.Event()
+    place = replace(reference, tag=None)
+    images = [store.images.load(each.manifest) for each in parts]
+    done = [
+        push(
+            store, client, image, place, compression=compression, on_event=on_event, cancelled=stop
+        )
+        for image in images
+    ]
+    platforms = [
+        part.platform or image.config.platform for part, image in zip(parts, images, strict=True)
+    ]
+    described = [
+        replace(each.manifest, platform=platform)
+        for each, platform in zip(done, platforms, strict=True)
+    ]
+    known = store.images.name(reference)
+    index = store.images.whole_index(reference)
+    if not index or {each.digest for each in index.manifests} != {
+        each.digest for each in described
+    }:
+        index = Index.build(described)
+    with call_off(stop, reference):
+        uploader = client.until(stop).uploader(reference)
+        uploader.put_manifest(index.raw, index.media_type, tag=reference.tag)
+    store.blobs.put(index.raw)
+    store.sync()
+    digest = known.manifest if known else None
+    run = next((each for each in images if each.manifest.digest == digest), images[0])
+    pairs = [(image.manifest, part.platform) for image, part in zip(images, parts, strict=True)]
+    store.images.add_index(index.digest, pairs, run.manifest, [reference])
+    store.layout.publish()
+    return PushedIndex(
+        index,
+        sum(len(image.manifest.layers) for image in images),
+        sum(each.there for each in done),
+        sum(each.mounted for each in done),
+        sum(each.sent_bytes for each in done),
+    )
 
 
 def _carry(

@@ -23,13 +23,13 @@ from ocimagic.spec import mediatype
 from ocimagic.spec.codec import encode
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
-from ocimagic.spec.manifest import Manifest
+from ocimagic.spec.manifest import Index, Manifest
 from ocimagic.store.layout import CONTAINERD_NAME, REF_NAME
 from ocimagic.transfer.archive import INDEX, LAYOUT, MANIFEST, REPOSITORIES
 from ocimagic.transfer.layer import chunks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ocimagic.model.archive import ArchiveFormat
     from ocimagic.spec.reference import Reference
@@ -59,6 +59,20 @@ class Chosen:
         return self.image.image_id
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenIndex:
+    """An image for several platforms to save, for an OCI layout only.
+
+    Attributes:
+        index: names all of ``images`` by their manifests, which are OCI's.
+        names: that it shall have in the archive.
+    """
+
+    index: Index
+    images: tuple[StoredImage, ...]
+    names: tuple[Reference, ...]
+
+
 def save(
     store: Store,
     images: Sequence[Chosen],
@@ -66,6 +80,7 @@ def save(
     *,
     archive_format: ArchiveFormat,
     check: Callable[[], None],
+    indexes: Sequence[ChosenIndex] = (),
 ) -> int:
     """Write images as a tar and return its size in bytes.
 
@@ -75,6 +90,7 @@ def save(
         write: takes the tar, piece by piece.
         archive_format: for whom.
         check: called before each piece; may raise.
+        indexes: what is for several platforms, besides ``images``.
 
     Raises:
         BlobNotFound: a layer is gone; nothing was written.
@@ -84,10 +100,13 @@ def save(
         _packed(store, each, for_docker=archive_format == "docker")
         for each in sorted(images, key=lambda each: (each.image_id, each.manifest.digest))
     ]
+    of_indexes = [Chosen(image, ()) for each in indexes for image in each.images]
+    parts = [_packed(store, each, for_docker=False) for each in of_indexes]
     writer = TarWriter(lambda piece: write(bytes(piece)))
-    for name, content in _documents(packed, archive_format):
+    for name, content in _documents(packed, indexes, archive_format):
         writer.add(_file(name, len(content)), [content])
-    _add_blobs(store, packed, writer, check)
+    documents = {each.index.digest: each.index.raw for each in indexes}
+    _add_blobs(store, [*packed, *parts], documents, writer, check)
     return writer.finish()
 
 
@@ -133,18 +152,25 @@ def _readable(store: Store, layer: Descriptor, diff_id: Digest) -> Descriptor:
     return Descriptor(mediatype.OCI_LAYER, diff_id, size)
 
 
-def _documents(packed: Sequence[_Packed], archive_format: ArchiveFormat) -> list[tuple[str, bytes]]:
+def _documents(
+    packed: Sequence[_Packed], indexes: Sequence[ChosenIndex], archive_format: ArchiveFormat
+) -> list[tuple[str, bytes]]:
     """Return name and content of what says what the blobs are."""
-    documents = [(INDEX, _index(packed)), (LAYOUT, LAYOUT_VERSION)]
+    documents = [(INDEX, _index(packed, indexes)), (LAYOUT, LAYOUT_VERSION)]
     if archive_format == "docker":
         documents += [(MANIFEST, _manifest(packed)), (REPOSITORIES, _repositories(packed))]
     return sorted(documents)
 
 
 def _add_blobs(
-    store: Store, packed: Sequence[_Packed], writer: TarWriter, check: Callable[[], None]
+    store: Store,
+    packed: Sequence[_Packed],
+    indexes: Mapping[Digest, bytes],
+    writer: TarWriter,
+    check: Callable[[], None],
 ) -> None:
     documents = {each.manifest.digest: each.manifest.raw for each in packed}
+    documents |= indexes
     documents |= {each.image.image_id: each.image.config.raw for each in packed}
     layers = {digest: source for each in packed for digest, source in each.layers.items()}
     digests = sorted({*documents, *layers})
@@ -184,9 +210,14 @@ def _path(digest: Digest) -> str:
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
-def _index(packed: Sequence[_Packed]) -> bytes:
+def _index(packed: Sequence[_Packed], indexes: Sequence[ChosenIndex]) -> bytes:
     """Return the layout's index: an entry for each name, and one for an image without any."""
     entries = [
+        Descriptor(each.index.media_type, each.index.digest, len(each.index.raw), said)
+        for each in sorted(indexes, key=lambda each: each.index.digest)
+        for said in [_annotations(name) for name in sorted(each.names, key=str)] or [{}]
+    ]
+    entries += [
         Descriptor(each.manifest.media_type, each.manifest.digest, len(each.manifest.raw), said)
         for each in packed
         for said in [_annotations(name) for name in each.names] or [{}]

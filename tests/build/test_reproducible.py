@@ -37,9 +37,9 @@ os.umask(0o077)
 with Engine(root=root) as engine:
     if len(sys.argv) > 4:
         engine.images.load(sys.argv[4])
-    amd64 = None if len(sys.argv) > 4 else Platform.parse("linux/amd64")
+    own = () if len(sys.argv) > 4 else (Platform.parse("linux/amd64"),)
     asked = BuildOptions(
-        dockerfile=text, context=context, timestamp=1_700_000_000, platform=amd64
+        dockerfile=text, context=context, timestamp=1_700_000_000, platforms=own
     )
     result = engine.images.build(asked)
     print(result.image_id, *[step.layer for step in result.steps if step.layer])
@@ -80,13 +80,13 @@ def elsewhere(root, context, text, *more):
 def test_the_same_files_make_the_same_image_on_any_machine(fresh, tmp_path):
     here = write_context(tmp_path / "here", NAMES, 0o022)
     there = write_context(tmp_path / "there", NAMES[::-1], 0o077)
-    result = fresh.build(TEXT, context=str(here), timestamp=STAMP, platform=AMD64)
+    result = fresh.build(TEXT, context=str(here), timestamp=STAMP, platforms=(AMD64,))
     assert result.image_id == IMAGE_ID
     layers = [str(step.layer) for step in result.steps if step.layer]
     assert elsewhere(tmp_path / "other", there, TEXT) == [IMAGE_ID, *layers]
     # The build argument that other builders know says the same.
     said = {"SOURCE_DATE_EPOCH": str(STAMP)}
-    again = fresh.build(TEXT, context=str(there), build_args=said, platform=AMD64)
+    again = fresh.build(TEXT, context=str(there), build_args=said, platforms=(AMD64,))
     assert again.image_id == IMAGE_ID
     assert fresh.notices() == []
     assert fresh.build(TEXT, context=str(there), timestamp=STAMP + 1).image_id != IMAGE_ID

@@ -99,7 +99,7 @@ class FakeImages(FakeRemote):
 
     def build(self, options, *, on_event=ignore, cancelled=None):
         self.calls.append(("build", options))
-        return samples.build_result()
+        return samples.build_result(platforms=tuple(map(samples.built_for, options.platforms)))
 
     def save(self, names, write, *, format="docker", cancelled=None):  # noqa: A002
         self.calls.append(("save", *names, format))

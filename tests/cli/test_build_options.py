@@ -11,7 +11,7 @@ from fake_engine import FakeEngine
 from ocimagic.cli.grammar import execute
 from ocimagic.cli.session import Session
 from ocimagic.cli.values import Names
-from ocimagic.errors import InvalidOption, NotBuiltYet
+from ocimagic.errors import InvalidOption, InvalidPlatform, NotBuiltYet
 from ocimagic.model.cache import CacheFrom, CacheTo
 
 
@@ -270,3 +270,23 @@ def test_files_of_a_notebook(session):
     for name in ("", "/abs", "../up", "a/../b", "a//b", "."):
         with pytest.raises(InvalidOption, match="cannot be in the context"):
             asked(["--context-file", f"{name}=x", "-"], session)
+
+
+def test_platforms_of_one_option_and_of_several(session):
+    given = asked(["--platform", "linux/amd64, arm64", "--platform=linux/arm/v7", "-"], session)
+    assert [str(each) for each in given.platforms] == ["linux/amd64", "linux/arm64", "linux/arm/v7"]
+    assert asked(["-"], session).platforms == ()
+    with pytest.raises(InvalidPlatform, match="''"):
+        asked(["--platform", "linux/amd64,", "-"], session)
+
+
+def test_what_is_written_of_several_platforms_is_the_index(session, tmp_path):
+    words = ["--platform=linux/amd64,linux/arm64", "-"]
+    execute(["build", "--iidfile", "id", "--metadata-file", "meta", *words], session)
+    index = str(samples.build_result().digest)
+    assert (tmp_path / "id").read_text() == index
+    assert json.loads((tmp_path / "meta").read_text()) == {
+        "containerimage.digest": index,
+        "image.name": "web:1",
+    }
+    assert execute(["build", "-q", *words], session) == Names((index,))

@@ -74,7 +74,7 @@ def test_calls(line, call, session, engine):
     [
         ("save", InvalidOption, "IMAGE"),
         ("save --format zip a", InvalidOption, "zip"),
-        ("save --platform linux/arm64 a", NotBuiltYet, "one platform"),
+        ("save --platform linux/arm64 a", NotBuiltYet, "for this machine"),
         ("save -o no/such/place.tar a", InvalidOption, "No such file"),
         ("load x.tar", InvalidOption, "unexpected"),
         ("import", InvalidOption, "FILE"),

@@ -55,7 +55,9 @@ def engine(tmp_path_factory):
         (room / "file").write_text("hello")
         text = "FROM scratch\nCOPY file /file\n"
         engine.images.build(
-            BuildOptions(context=str(room), dockerfile=text, tags=("built",), platform=Platform())
+            BuildOptions(
+                context=str(room), dockerfile=text, tags=("built",), platforms=(Platform(),)
+            )
         )
         yield engine
 

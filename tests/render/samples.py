@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from ocimagic.model import isolation
 from ocimagic.model.archive import Imported, Loaded, LoadedImage, Saved
+from ocimagic.model.built import BuildResult, BuildStep, BuiltPlatform
 from ocimagic.model.options import RunOptions, VolumeMount
 from ocimagic.model.report import (
     ContainerStats,
@@ -13,8 +14,6 @@ from ocimagic.model.report import (
     ImageUsage,
 )
 from ocimagic.model.result import (
-    BuildResult,
-    BuildStep,
     ContainerDetails,
     ContainerSummary,
     ExitStatus,
@@ -269,6 +268,13 @@ def disk_usage() -> DiskUsage:
 
 def images_pruned() -> ImagesPruned:
     return ImagesPruned(untagged=("web:1",), deleted=(digest("web"),), freed_bytes=1_000_000)
+
+
+def built_for(platform) -> BuiltPlatform:
+    name = str(platform)
+    return BuiltPlatform(
+        platform=platform, image_id=digest(name), digest=digest(f"{name} manifest"), size_bytes=5
+    )
 
 
 def build_result(**given) -> BuildResult:

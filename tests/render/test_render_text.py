@@ -17,6 +17,7 @@ from ocimagic.render.escape import markup, shorten, visible
 from ocimagic.render.table import container_table, history_table, image_table, instruction
 from ocimagic.render.text import layers_text, table_text
 from ocimagic.render.units import human_age, human_duration, human_seconds, human_size
+from ocimagic.spec.platform import Platform
 
 NOW = samples.NOW
 
@@ -140,6 +141,13 @@ def test_build():
     assert lines[-2] == "warning: MAINTAINER is old"
     assert lines[-1].startswith("web:1: image ")
     assert "2 of 3 steps from the cache" in lines[-1]
+
+
+def test_a_build_for_several_platforms():
+    both = tuple(map(samples.built_for, (Platform(), Platform("linux", "arm", "v7"))))
+    said = as_text(samples.build_result(platforms=both, tags=()), NOW).splitlines()[-1]
+    assert said.startswith(f"{samples.build_result().digest.short}: index of linux/amd64 ")
+    assert f"linux/arm/v7 {both[1].image_id.short}, " in said
 
 
 def test_info_lists_what_is_missing():
