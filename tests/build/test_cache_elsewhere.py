@@ -26,6 +26,7 @@ from ocimagic.model.options import BuildOptions
 from ocimagic.registry.directory import RegistryDirectory
 from ocimagic.registry.server import RegistryServer
 from ocimagic.spec import mediatype
+from ocimagic.spec.platform import Platform
 
 TEXT = """FROM scratch AS tools
 COPY tool /tool
@@ -690,3 +691,14 @@ def test_a_name_that_is_none_is_told_before_anything_is_built(machine, options):
     with pytest.raises(InvalidReference):
         place.build(TEXT, **options)
     assert place.events == []
+
+
+def test_a_cache_of_several_platforms(machine, tmp_path):
+    both = tuple(Platform("linux", each) for each in ("amd64", "arm64"))
+    text = "FROM scratch\nARG TARGETARCH\nCOPY file /$TARGETARCH\n"
+    first, second = machine("first"), machine("second")
+    cache = tmp_path / "cache"
+    one = first.build(text, "x", platforms=both, **to(cache))
+    two = second.build(text, "x", platforms=both, **of(cache))
+    assert all(step.cached for step in two.steps)
+    assert one.digest == two.digest
