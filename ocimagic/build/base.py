@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.build.limits import frame
 from ocimagic.build.state import HISTORY_COMMENT, Origin
+from ocimagic.dockerfile.places import LAYOUT, LayoutImage
 from ocimagic.errors import (
     Cancelled,
     ImageNotFound,
@@ -26,6 +28,7 @@ from ocimagic.spec.config import HistoryEntry
 from ocimagic.spec.platform import Platform, host_platform
 from ocimagic.spec.reference import Reference
 from ocimagic.store.images import looks_like_id
+from ocimagic.transfer.load import Loader
 
 if TYPE_CHECKING:
     from ocimagic.build.bench import Bench
@@ -110,6 +113,8 @@ class Bases:
     def _obtain(self, base: ImageBase, source: SourceRange) -> BaseImage:
         platform = self._platform(base)
         try:
+            if base.reference.startswith(LAYOUT):
+                return self._of_layout(LayoutImage.parse(base.reference), platform)
             local = None if self._bench.options.pull else self._local(base, platform, source)
             return local or self._pulled(Reference.parse(base.reference), platform)
         except InvalidReference as err:
@@ -126,6 +131,13 @@ class Bases:
             if isinstance(err, NotFound | RegistryUnreachable | Unauthorized):
                 err.hint = self._near(base.reference) or err.hint
             raise
+
+    def _of_layout(self, asked: LayoutImage, platform: Platform | None) -> BaseImage:
+        bench = self._bench
+        loader = Loader(bench.store, bench.unpacker, bench.on_event, bench.check_cancelled)
+        wanted = platform or host_platform()
+        image = loader.load_layout(Path(asked.directory), asked.tag, asked.digest, wanted)
+        return BaseImage(image, _origin(image, "", image.manifest.digest), pulled=False)
 
     def _near(self, text: str) -> str | None:
         """Ask whether a stage or an image here was meant; docker.io says little of what is not."""

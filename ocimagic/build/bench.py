@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ocimagic.build.cache import StepCache
     from ocimagic.build.cache_import import OtherCaches
-    from ocimagic.build.context import Context
+    from ocimagic.build.places import Places
     from ocimagic.layers.toc import TocEntry
     from ocimagic.model.event import OnEvent
     from ocimagic.model.options import BuildOptions
@@ -50,8 +50,7 @@ class Bench:
     """The work bench of one build.
 
     Attributes:
-        context: None when the build has none.
-        contexts: further ones, by name in lower case.
+        places: that the build reads from.
         began: when the build did; new files that have no time of their own get it.
         cancelled: looked at before each step and while a RUN runs.
         tocs: tables of contents by diff_id, as far as they were needed.
@@ -66,13 +65,12 @@ class Bench:
     unpacker: Unpacker
     options: BuildOptions
     cache: StepCache
-    context: Context | None
+    places: Places
     began: datetime
     on_event: OnEvent
     cancelled: threading.Event | None
     tocs: dict[str, Sequence[TocEntry]] = field(default_factory=dict)
     trees: dict[str, ImageFiles] = field(default_factory=dict)
-    contexts: Mapping[str, Context] = field(default_factory=dict)
     used: UsedSteps = field(default_factory=UsedSteps)
     caches: OtherCaches | None = None
     web: Callable[[], Transport] | None = None

@@ -69,8 +69,8 @@ class Context:
 
     Args:
         directory: an existing directory.
-        dockerfile_name: ``NAME.dockerignore`` beside it wins over ``.dockerignore``; None is
-            for a directory in which neither counts.
+        dockerfile_name: ``NAME.dockerignore`` beside it wins over ``.dockerignore``; "" is for
+            a directory that has none, None for one in which neither file counts.
         hashes: knows the content of files that did not change.
         beside: another directory whose files win, and are seen beside those of the first.
         mtime: seconds since 1970 that all files are said to be from; then their modes are
@@ -108,6 +108,10 @@ class Context:
         """Look up a path; see ``Tree.find``.  What .dockerignore excludes is not there."""
         resolved = self._resolve(path)
         return None if resolved is None or not self._visible(resolved) else resolved
+
+    def unfiltered(self, path: str) -> File | None:
+        """Look up a path whatever .dockerignore says: builders read their own files so."""
+        return self._resolve(path)
 
     def children(self, directory: File) -> Sequence[File]:
         """List a directory without what .dockerignore excludes."""

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ocimagic.build.bench import Bench
+    from ocimagic.build.places import Place
     from ocimagic.build.selection import Selected
     from ocimagic.build.state import StageState
     from ocimagic.build.tree import File, Tree
     from ocimagic.store.images import LayerRecord
-    from ocimagic.transfer.layer import Layer
 
 _HEREDOC_MODE = 0o644
 _LEAST_LIMIT = 1 << 30
@@ -41,7 +41,7 @@ def copy_step(
     bench: Bench,
     state: StageState,
     instruction: Copy | Add,
-    layers: Sequence[Layer] | None = None,
+    place: Place | None,
 ) -> tuple[Made, bool]:
     """Do an expanded COPY or ADD, or find it done; return what it made and whether found.
 
@@ -49,21 +49,22 @@ def copy_step(
         bench: of this build.
         state: before the instruction.
         instruction: expanded.
-        layers: of the stage or image that ``--from`` means; None is the build context.
+        place: what it reads from: the build context, or what ``--from`` means.
 
     Raises:
         DockerfileError: a source that is not there, or does not fit where it should go.
         BuildFailed: a source that cannot be read.
     """
     definition = _definition(state, instruction) | bench.dated
-    # The file system of another stage has a name already: equal name, equal files.
+    # The file system of another stage has a name already: equal name, equal files.  An ADD may
+    # fetch more than it has.
     quick = None
-    if layers is not None:
-        tree_name = layers[-1].chain_id if layers else ""
+    if isinstance(place, tuple) and isinstance(instruction, Copy):
+        tree_name = place[-1].chain_id if place else ""
         quick = cache_key("copy-from", **definition, tree=tree_name, paths=instruction.sources)
         if found := bench.cache.find(quick):
             return found, True
-    tree = bench.context if layers is None else bench.files(layers)
+    tree = bench.files(place) if isinstance(place, tuple) else place
     with ExitStack() as held:
         sources = sources_of(bench, instruction, tree, held)
         key = cache_key("copy", **definition, **_content(sources))
@@ -215,12 +216,13 @@ class _CopyJob:
     def _write_files(self, layer: LayerFile) -> None:
         """Write contents, each once; files that are one stay one."""
         by_tree: dict[int, list[tuple[Entry, File, Tree]]] = {}
-        first: dict[tuple[int, tuple[int, ...]], str] = {}
+        first: dict[tuple[int, tuple[int, ...]], tuple[str, str]] = {}
         links: list[Entry] = []
         for wanted in self.files.values():
             entry, file, tree = wanted
-            name = first.setdefault((id(tree), file.identity), entry.name)
-            if name != entry.name and file.links > 1:
+            name, path = first.setdefault((id(tree), file.identity), (entry.name, file.path))
+            # One file that two sources lead to, by a symlink perhaps, is copied twice.
+            if name != entry.name and path != file.path and file.links > 1:
                 links.append(entry._replace(kind=Kind.HARDLINK, size=0, linkname=name))
             else:
                 by_tree.setdefault(id(tree), []).append(wanted)

@@ -10,22 +10,20 @@ Source: facts/build.md section 1.2 (ADD); RFC 9110 sections 8.8 and 13.1.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import shutil
 import time
+from base64 import b64encode
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ocimagic.build.cache import cache_key
 from ocimagic.build.limits import frame
 from ocimagic.build.selection import Selected
-from ocimagic.build.tree import Content, File
-from ocimagic.errors import BuildFailed, DiskFull, NotFound, RegistryError
-from ocimagic.home.disk import storage_errors
+from ocimagic.build.spooled import SPARE_BYTES, Spooled
+from ocimagic.build.tree import File
+from ocimagic.errors import BuildFailed, NotFound, RegistryError
 from ocimagic.layers.tarheader import Kind
 from ocimagic.model.event import LayerPhase, LayerProgress, TransferStarted
 from ocimagic.registry.origin import shown_url
@@ -40,10 +38,7 @@ if TYPE_CHECKING:
     from ocimagic.registry.transport import Transport
 
 _MODE = 0o600
-_CHUNK = 1 << 20
 _EVENT_GAP_S = 0.1
-_LOOK_BYTES = 16 << 20  # how often the disk is looked at
-SPARE_BYTES = 64 << 20  # left free where nobody says how much is to come
 _SETTLED_S = 60.0  # RFC 9110 8.8.2.2: a younger Last-Modified may stand for two contents
 _URL_MARKS: Final = "!#$%&'()*+,/:;=?@[]~"
 
@@ -69,12 +64,12 @@ class FetchedFile:
     _name: str = ""
     _digest: str = ""
     _mtime_ns: int = 0
-    _size: int = 0
-    _path: str = ""
+    _file: Spooled = field(init=False)
     _tags: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what was given, and find the name."""
+        self._file = Spooled(self.bench, shown_url(self.url))
         try:
             self._name = _file_name(self.url)
         except ValueError as err:
@@ -114,9 +109,9 @@ class FetchedFile:
             self._fetch()
         return ["url", self._name, self._digest, self._mtime_ns]
 
-    def tree(self) -> FetchedFile:
-        """Return itself: the place of one file."""
-        return self
+    def tree(self) -> Spooled:
+        """Return the place of one file."""
+        return self._file
 
     def selected(self) -> Sequence[Selected]:
         """Return the file, fetched and verified.
@@ -126,7 +121,7 @@ class FetchedFile:
             BuildFailed: it cannot be fetched, or changed since the server was asked.
         """
         known = self._digest
-        if not self._path:
+        if not self._file.is_here:
             self._fetch()
         if known and known != self._digest:
             raise BuildFailed(
@@ -145,7 +140,7 @@ class FetchedFile:
                     0,
                     0,
                     self._mtime_ns,
-                    self._size,
+                    self._file.size,
                     "",
                     identity,
                 ),
@@ -154,33 +149,7 @@ class FetchedFile:
 
     def close(self) -> None:
         """Remove the file that was fetched."""
-        if self._path:
-            os.unlink(self._path)
-            self._path = ""
-
-    # -- as a tree -----------------------------------------------------------------
-
-    def find(self, _path: str) -> File | None:
-        """Return nothing: a URL is no directory."""
-        return None
-
-    def children(self, _directory: File) -> Sequence[File]:
-        """Return nothing."""
-        return ()
-
-    def contents(self, files: Sequence[File]) -> Iterator[Content]:
-        """Yield what was fetched, once for each time it is asked for."""
-        for number, _ in enumerate(files):
-            yield Content(number, {}, self._chunks())
-
-    def digests(self, files: Sequence[File]) -> list[str]:
-        """Return the digest once for each time it is asked for."""
-        return [self._digest for _ in files]
-
-    def _chunks(self) -> Iterator[bytes]:
-        with storage_errors(self.bench.store.home.data), open(self._path, "rb") as file:
-            while piece := file.read(_CHUNK):
-                yield piece
+        self._file.close()
 
     # -- what is known ---------------------------------------------------------------
 
@@ -211,7 +180,8 @@ class FetchedFile:
         from ocimagic.registry.message import Request
         from ocimagic.registry.upload import AGENT
 
-        request = Request("HEAD", _encoded(self.url), {"User-Agent": AGENT, **headers})
+        address, login = _address(self.url)
+        request = Request("HEAD", address, {"User-Agent": AGENT, **login, **headers})
         try:
             with (
                 self._transport() as transport,
@@ -244,8 +214,11 @@ class FetchedFile:
 
         try:
             with self._transport() as transport:
-                download = Download(transport, _encoded(self.url), cancelled=self.bench.cancelled)
-                self._write(download)
+                address, login = _address(self.url)
+                download = Download(
+                    transport, address, cancelled=self.bench.cancelled, headers=login
+                )
+                self._file.take(self._told(download), lambda: _left(download))
         except NotFound as err:
             raise self.add.source.error(
                 err.what, at=self.url, why="the server said so", hint=err.hint
@@ -255,57 +228,33 @@ class FetchedFile:
             raise BuildFailed(
                 err.what, why=err.why, hint=err.hint, where=frame(self.add.source, self.url)
             ) from err
+        self._digest = self._file.sha256
         self._verify()
         self._mtime_ns = _time_ns(download.modified)
         self._tags = {
             "etag": download.etag,
             "modified": download.modified if _is_settled(self._mtime_ns) else "",
-            "length": str(self._size),
+            "length": str(self._file.size),
         }
         self._remember()
 
-    def _write(self, download: Download) -> None:
-        """Write the file as it comes, as long as there is room for it."""
-        home = self.bench.store.home
-        path = home.ingest / f"build-{os.getpid()}-{os.urandom(6).hex()}.fetched"
-        hasher = hashlib.sha256()
+    def _told(self, download: Download) -> Iterator[bytes]:
+        """Yield what comes, and tell how far it is."""
         label = Digest.of(self.url.encode("utf-8", "surrogateescape"))
-        told, looked_at = 0.0, -_LOOK_BYTES
-        with storage_errors(home.data), path.open("xb") as file:
-            self._path = str(path)
-            for piece in download.pieces():
-                done, total = download.done_bytes, download.total_bytes
-                if not told:
-                    sizes = ((label, total),)
-                    self.bench.on_event(
-                        TransferStarted(shown_url(self.url), None, sizes, "fetching")
-                    )
-                if done - looked_at >= _LOOK_BYTES:
-                    looked_at = done
-                    self._refuse_too_large(total - done if total else SPARE_BYTES)
-                if time.monotonic() - told > _EVENT_GAP_S:
-                    told = time.monotonic()
-                    phase = LayerPhase.DOWNLOADING
-                    self.bench.on_event(LayerProgress(label, phase, done, total, name="file"))
-                hasher.update(piece)
-                file.write(piece)
-        self._size = download.done_bytes
-        self._digest = hasher.hexdigest()
+        told = 0.0
+        for piece in download.pieces():
+            done, total = download.done_bytes, download.total_bytes
+            if not told:
+                sizes = ((label, total),)
+                self.bench.on_event(TransferStarted(shown_url(self.url), None, sizes, "fetching"))
+            if time.monotonic() - told > _EVENT_GAP_S:
+                told = time.monotonic()
+                phase = LayerPhase.DOWNLOADING
+                self.bench.on_event(LayerProgress(label, phase, done, total, name="file"))
+            yield piece
         if told:
-            size = self._size
+            size = download.done_bytes
             self.bench.on_event(LayerProgress(label, LayerPhase.DONE, size, size, name="file"))
-
-    def _refuse_too_large(self, left: int) -> None:
-        """Refuse what cannot be kept before the disk is full: others need it too."""
-        where = self.bench.store.home.data
-        free = shutil.disk_usage(where).free
-        if left > free:
-            raise DiskFull(
-                f"{shown_url(self.url)} does not fit",
-                why=f"{left} bytes of it or more are to come, and {free} are free",
-                where=str(where),
-                hint="remove images you do not need (%image_rm), or set OCIMAGIC_ROOT elsewhere",
-            )
 
     def _verify(self) -> None:
         wanted = self.add.checksum
@@ -318,15 +267,30 @@ class FetchedFile:
             )
 
 
+def _left(download: Download) -> int:
+    """Return how many bytes are still to come."""
+    total = download.total_bytes
+    return total - download.done_bytes if total else SPARE_BYTES
+
+
 def _file_name(url: str) -> str:
     """Return the last component of a URL's path, "" if it has none that a file can have."""
     name = unquote(urlsplit(url).path, errors="surrogateescape").rstrip("/").rpartition("/")[2]
     return "" if name in (".", "..") or "\0" in name else name
 
 
-def _encoded(url: str) -> str:
-    """Return a URL in which spaces and letters beyond ASCII are written as HTTP wants them."""
-    return quote(url, safe=_URL_MARKS, errors="surrogateescape")
+def _address(url: str) -> tuple[str, dict[str, str]]:
+    """Return a URL as HTTP wants it, and the header that logs in where it has a name in it."""
+    parts = urlsplit(url)
+    login, at, place = parts.netloc.rpartition("@")
+    plain = quote(
+        urlunsplit(parts._replace(netloc=place)), safe=_URL_MARKS, errors="surrogateescape"
+    )
+    if not at:
+        return plain, {}
+    name, _, password = login.partition(":")
+    pair = f"{unquote(name)}:{unquote(password)}".encode()
+    return plain, {"Authorization": f"Basic {b64encode(pair).decode()}"}
 
 
 def _opaque(etag: str) -> str:

@@ -12,7 +12,7 @@ from ocimagic.build.limits import refuse_unbuilt
 from ocimagic.dockerfile import instructions as ins
 from ocimagic.dockerfile.parse import parse_triggers
 from ocimagic.dockerfile.plan import PlatformArgs, plan
-from ocimagic.dockerfile.resolve import ContextBase, ImageBase, ScratchBase, StageBase
+from ocimagic.dockerfile.resolve import ImageBase, ScratchBase, StageBase, named_bases
 from ocimagic.spec.platform import Platform, host_platform
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ocimagic.dockerfile.parse import Dockerfile
     from ocimagic.dockerfile.plan import Plan
     from ocimagic.dockerfile.resolve import PlannedStage
-
-IMAGE_CONTEXT = "docker-image://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +78,7 @@ def _plan(bench: Bench, dockerfile: Dockerfile) -> Plan:
         build_args=options.build_args,
         target=options.target,
         platform=PlatformArgs(target=str(bench.platform or host), build=str(host)),
-        contexts={
-            name.lower(): ImageBase(place.removeprefix(IMAGE_CONTEXT))
-            if place.startswith(IMAGE_CONTEXT)
-            else ContextBase(name.lower())
-            for name, place in options.contexts.items()
-        },
+        contexts=named_bases(options.contexts),
     )
 
 

@@ -14,31 +14,26 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ocimagic.build.cache import Made, cache_key, now
 from ocimagic.build.cache_mounts import CacheMounts
 from ocimagic.build.config_steps import in_workdir
 from ocimagic.build.context import Context
-from ocimagic.build.layer_file import LayerFile
-from ocimagic.build.selection import Selected, described, exclusions, whole
+from ocimagic.build.tree_layer import layer_of_files
 from ocimagic.errors import HostLacks, NotBuiltYet
-from ocimagic.layers.tarheader import Entry, Kind
+from ocimagic.layers.tarheader import Kind
 from ocimagic.model.options import TmpfsMount, VolumeMount
 from ocimagic.model.rootfs import View
-from ocimagic.spec import mediatype
-from ocimagic.spec.descriptor import Descriptor
-from ocimagic.transfer.layer import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
 
     from ocimagic.build.bench import Bench
+    from ocimagic.build.places import Place
     from ocimagic.build.state import StageState
-    from ocimagic.build.tree import File, Tree
     from ocimagic.dockerfile.instructions import Run
     from ocimagic.dockerfile.mounts import RunMount, Sharing
-    from ocimagic.store.images import LayerRecord
+    from ocimagic.transfer.layer import Layer
 
 _SECRETS = "/run/secrets"
 _AGENTS = "/run/buildkit/ssh_agent"  # where BuildKit has them
@@ -84,7 +79,7 @@ class RunMounts:
         bench: of this build.
         state: before the instruction.
         run: expanded.
-        files_of: gives the layers, or the directory, that ``from`` names.
+        place_of: gives what ``from`` names; None is the build context.
 
     Raises:
         DockerfileError: a source that is not there, a secret that is required and not given.
@@ -95,12 +90,12 @@ class RunMounts:
         bench: Bench,
         state: StageState,
         run: Run,
-        files_of: Callable[[str], Sequence[Layer] | Context],
+        place_of: Callable[[str | None], Place | None],
     ) -> None:
         self._bench = bench
         self._state = state
         self._run = run
-        self._files_of = files_of
+        self._place_of = place_of
         if run.mounts and bench.unpacker.copies:
             raise HostLacks(
                 "RUN --mount needs mounts",
@@ -179,66 +174,32 @@ class RunMounts:
     def _source(self, mount: RunMount) -> Source:
         """Find the files a mount shows."""
         path = mount.source or ""
-        if mount.from_stage is None:
-            return self._from_context(self._bench.context, mount, path)
-        found = self._files_of(mount.from_stage)
-        if isinstance(found, Context):
-            return self._from_context(found, mount, path)
-        layers = tuple(found)
-        files = self._bench.files(layers)
-        if files.find(path) is None:
-            raise self._run.source.error(
-                f'"{path}": not found',
-                at=path,
-                why=f"there is no such file in {mount.from_stage}",
-                hint="source is looked up from the root of that stage or image",
-            )
-        return Source(layers, path, f"{layers[-1].chain_id if layers else ''}:{path}")
-
-    def _from_context(self, context: Context | None, mount: RunMount, path: str) -> Source:
-        """Show files of the context as a layer: what is excluded is not in it, and root's it is."""
-        bench, source = self._bench, self._run.source
-        if context is None:
+        place, source = self._place_of(mount.from_stage), self._run.source
+        if place is None:
             raise source.error(
                 "this build has no context to mount",
                 at=mount.raw,
                 hint="give the build a directory, or say from=STAGE",
             )
+        if isinstance(place, Context):
+            return self._from_directory(place, path)
+        if self._bench.files(place).find(path) is None:
+            raise source.error(
+                f'"{path}": not found',
+                at=path,
+                why=f"there is no such file in {mount.from_stage or self._bench.places.shown}",
+                hint="source is looked up from the root of that stage or image",
+            )
+        return Source(place, path, f"{place[-1].chain_id if place else ''}:{path}")
+
+    def _from_directory(self, context: Context, path: str) -> Source:
+        """Show files of a directory as a layer: what is excluded is not in it, and root's it is."""
         found = context.find(path)
         if found is None:
             why, hint = context.missing(path)
-            raise source.error(f'"{path}": not found', at=path, why=why, hint=hint)
-        is_directory = found.kind is Kind.DIR
-        everything = exclusions((), source)
-        chosen = whole(context, found, everything) if is_directory else Selected(found.name, found)
-        key = cache_key("context", files=described(context, [chosen]), **bench.dated)
-        made = bench.cache.find(key)
-        if made is None:
-            files = chosen.inside if is_directory else ((chosen.name, chosen.file),)
-            made = Made(self._context_layer(context, files), now())
-            bench.cache.remember(key, made)
-        assert made.layer is not None
-        blob = Descriptor(mediatype.OCI_LAYER, made.layer.digest, made.layer.blob_bytes)
-        layer = Layer(blob, made.layer.diff_id, made.layer.diff_id)
-        return Source((layer,), "" if is_directory else chosen.name, str(key))
-
-    def _context_layer(self, tree: Tree, files: Sequence[tuple[str, File]]) -> LayerRecord:
-        bench = self._bench
-        with LayerFile(bench.store) as layer:
-            regular: list[tuple[Entry, File]] = []
-            for name, file in files:
-                entry = Entry(
-                    name, file.kind, file.mode, 0, 0, file.mtime_ns, file.size, file.linkname
-                )
-                if file.kind is Kind.FILE:
-                    regular.append((entry, file))
-                else:
-                    layer.add(entry)
-            for content in tree.contents([file for _, file in regular]):
-                bench.check_cancelled()
-                entry = regular[content.number][0]._replace(xattrs=content.xattrs)
-                layer.add(entry, content.chunks)
-            return layer.finish()
+            raise self._run.source.error(f'"{path}": not found', at=path, why=why, hint=hint)
+        layer, key = layer_of_files(self._bench, context, found)
+        return Source((layer,), "" if found.kind is Kind.DIR else found.name, str(key))
 
     def _view(self, number: int, directory: Path, *, volatile: bool) -> View:
         unpacker = self._bench.unpacker

@@ -41,12 +41,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ocimagic.build.bench import Bench
-    from ocimagic.build.context import Context
+    from ocimagic.build.places import Place
     from ocimagic.build.state import StageState
     from ocimagic.model.rootfs import Rootfs
     from ocimagic.shim.client import Connection, Launcher
     from ocimagic.spec.runtime import RuntimeConfig
-    from ocimagic.transfer.layer import Layer
 
 HOSTNAME = "ocimagic-build"  # the same on every machine: programs write it into files
 _TAIL_LINES = 20
@@ -59,7 +58,7 @@ def run_step(
     state: StageState,
     run: Run,
     number: int,
-    files_of: Callable[[str], Sequence[Layer] | Context],
+    place_of: Callable[[str | None], Place | None],
 ) -> tuple[Made, bool]:
     """Run an expanded RUN, or find it done; return what it made and whether it was found.
 
@@ -68,7 +67,7 @@ def run_step(
         state: before the instruction.
         run: expanded.
         number: of the step, for ``Output`` events.
-        files_of: gives the layers, or the directory, that a mount's ``from`` names.
+        place_of: gives what a mount's ``from`` names; None is the build context.
 
     Raises:
         DockerfileError: a mount of something that is not there.
@@ -77,7 +76,7 @@ def run_step(
         Cancelled: the container was stopped.
     """
     network, hosts = _network(bench, run), bench.options.extra_hosts
-    mounts = RunMounts(bench, state, run, files_of) if run.mounts else None
+    mounts = RunMounts(bench, state, run, place_of) if run.mounts else None
     key = cache_key(
         "run",
         below=state.chain_id,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.dockerfile.ignore import IgnoreRules
 from ocimagic.dockerfile.match import has_wildcard, match
-from ocimagic.errors import BadInput
+from ocimagic.errors import BadInput, nearest
 from ocimagic.layers.tarheader import Kind
 
 if TYPE_CHECKING:
@@ -100,6 +100,19 @@ def select_parents(
 def whole(tree: Tree, top: File, exclude: IgnoreRules) -> Selected:
     """Find all below a directory."""
     return _matching(tree, top, None, exclude)
+
+
+def similar(tree: Tree, path: str) -> str | None:
+    """Return the path of a tree that was perhaps meant by one that is not there."""
+    parent, _, name = _plain(path).rpartition("/")
+    directory = tree.find(parent)
+    while parent and directory is None:
+        parent, _, name = parent.rpartition("/")
+        directory = tree.find(parent)
+    if directory is None or directory.kind is not Kind.DIR:
+        return None
+    near = nearest(name, [each.name for each in tree.children(directory)])
+    return f"{parent}/{near}".lstrip("/") if near else None
 
 
 def exclusions(patterns: Sequence[str], source: SourceRange) -> IgnoreRules:

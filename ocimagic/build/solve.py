@@ -23,15 +23,18 @@ from ocimagic.build.cache_export import export_cache, is_inline
 from ocimagic.build.cache_import import OtherCaches, other_caches
 from ocimagic.build.commit import commit
 from ocimagic.build.content import HashCache
-from ocimagic.build.context import Context, ignore_rules
+from ocimagic.build.context import ignore_rules
+from ocimagic.build.definition import is_read, read_definition
 from ocimagic.build.foreign import check_foreign
-from ocimagic.build.ground import IMAGE_CONTEXT, lay_ground
+from ocimagic.build.ground import lay_ground
 from ocimagic.build.jobs import jobs_of
 from ocimagic.build.output import check_outputs, write_output
+from ocimagic.build.places import Places
 from ocimagic.build.stage import StageRun
 from ocimagic.build.together import Stop, run_together
 from ocimagic.dockerfile.lint import CHECK_ARG, CheckOptions, lint
 from ocimagic.dockerfile.parse import parse
+from ocimagic.dockerfile.places import is_fetched
 from ocimagic.errors import BuildFailed, InvalidOption, InvalidReference
 from ocimagic.home.disk import storage_errors
 from ocimagic.model.built import BuildChecked, BuildResult, BuildStep, BuildWarning, BuiltPlatform
@@ -39,11 +42,12 @@ from ocimagic.model.event import Event, Notice, OnEvent, ignore
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ocimagic.build.commit import Built
     from ocimagic.build.ground import Ground
     from ocimagic.build.jobs import Job
+    from ocimagic.build.remote import Fetched
     from ocimagic.build.state import StageState
     from ocimagic.dockerfile.lint import LintWarning
     from ocimagic.dockerfile.parse import Dockerfile
@@ -56,6 +60,23 @@ if TYPE_CHECKING:
 _HASHES = "hashes.sqlite"
 SOURCE_DATE_EPOCH = "SOURCE_DATE_EPOCH"
 _MOST_DIGITS = 11  # what a tar can say
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What is to be built.
+
+    Attributes:
+        beside: a directory of files that win over the context's; "" for none.
+        fetched: the context if it was fetched already.
+        caches: where steps were done that are not here.
+    """
+
+    options: BuildOptions
+    on_event: OnEvent
+    beside: str = ""
+    fetched: Fetched | None = None
+    caches: OtherCaches | None = None
 
 
 class Builder:
@@ -90,10 +111,17 @@ class Builder:
         self,
         options: BuildOptions,
         *,
+        stdin: Iterable[bytes] | None = None,
         on_event: OnEvent = ignore,
         cancelled: threading.Event | None = None,
     ) -> BuildResult:
         """Build an image and give it its names.
+
+        Args:
+            options: what to build.
+            stdin: what a context of ``-`` is: an archive, or the text of a Dockerfile.
+            on_event: hears of each step.
+            cancelled: set it to stop.
 
         Raises:
             DockerfileError: it cannot be understood or followed; line and column say where.
@@ -106,15 +134,18 @@ class Builder:
         options = _dated(options)
         tags = [_tag(text) for text in options.tags]
         check_outputs(options.outputs, len({each.normalized for each in options.platforms}))
-        dockerfile = parse(options.dockerfile)
-        warnings = _warnings(dockerfile, options, on_event)
         on_event = _in_turn(on_event)
-        caches = other_caches(self._store, self._registry, options, on_event, cancelled)
         with self._store.in_use(), self._written(options.files) as beside:
+            order = self._read(_Order(options, on_event, beside), stdin, cancelled)
+            options = order.options
+            dockerfile = parse(options.dockerfile or "")
+            warnings = _warnings(dockerfile, options, on_event)
+            caches = other_caches(self._store, self._registry, options, on_event, cancelled)
+            order = replace(order, caches=caches)
             while True:
                 stop = Stop(cancelled)
                 try:
-                    with self._bench(options, beside, on_event, stop, caches) as bench:
+                    with self._bench(order, stop) as bench:
                         done = self._built(bench, dockerfile, tags, stop)
                     return replace(done, seconds=time.monotonic() - began, warnings=warnings)
                 except CacheLost as lost:  # it is not found again
@@ -151,18 +182,44 @@ class Builder:
             return step
         return replace(step, image_id=None)
 
-    def check(self, options: BuildOptions) -> BuildChecked:
+    def check(
+        self,
+        options: BuildOptions,
+        *,
+        stdin: Iterable[bytes] | None = None,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> BuildChecked:
         """Look for what is probably not meant; nothing is built.
+
+        Args:
+            options: as for ``build``.
+            stdin: as for ``build``.
+            on_event: hears of a context that is fetched for its Dockerfile.
+            cancelled: set it to stop.
 
         Raises:
             DockerfileError: it cannot be understood.
+            BuildFailed: there is none.
         """
+        with self._store.in_use():
+            options = self._read(_Order(options, on_event), stdin, cancelled).options
         return BuildChecked(
             warnings=tuple(
                 BuildWarning(rule=each.rule, message=each.message, line=each.line, url=each.url)
-                for each in _found(parse(options.dockerfile), options)
+                for each in _found(parse(options.dockerfile or ""), options)
             )
         )
+
+    def _read(
+        self, order: _Order, stdin: Iterable[bytes] | None, cancelled: threading.Event | None
+    ) -> _Order:
+        """Return the order with the text of its Dockerfile, wherever that is."""
+        if is_read(order.options):
+            return order
+        with self._bench(order, Stop(cancelled)) as bench:
+            options, fetched = read_definition(bench, stdin)
+        return replace(order, options=options, fetched=fetched)
 
     @contextlib.contextmanager
     def _written(self, files: Mapping[str, bytes]) -> Iterator[str]:
@@ -185,29 +242,9 @@ class Builder:
             shutil.rmtree(room, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _bench(
-        self,
-        options: BuildOptions,
-        beside: str,
-        on_event: OnEvent,
-        cancelled: threading.Event,
-        caches: OtherCaches | None,
-    ) -> Iterator[Bench]:
+    def _bench(self, order: _Order, cancelled: threading.Event) -> Iterator[Bench]:
+        options, caches = order.options, order.caches
         hashes = HashCache(self._store.home.own / _HASHES, partial(check, cancelled))
-        context = None
-        if options.context is not None or beside:
-            context = Context(
-                options.context or beside,
-                options.dockerfile_name,
-                hashes,
-                beside=beside if options.context is not None else "",
-                mtime=options.timestamp,
-            )
-        named = {
-            name.lower(): Context(place, None, hashes, mtime=options.timestamp)
-            for name, place in options.contexts.items()
-            if not place.startswith(IMAGE_CONTEXT)
-        }
         used = UsedSteps()
         cache = StepCache(self._store, enabled=not options.no_cache, elsewhere=caches, used=used)
         try:
@@ -216,12 +253,11 @@ class Builder:
                 unpacker=self._unpacker,
                 options=options,
                 cache=cache,
-                context=context,
-                contexts=named,
+                places=Places(options, hashes, beside=order.beside, fetched=order.fetched),
                 used=used,
                 caches=caches,
                 began=now(),
-                on_event=on_event,
+                on_event=order.on_event,
                 cancelled=cancelled,
                 web=self._web,
                 environment=self._environment,
@@ -278,7 +314,8 @@ def _platform(built: Built) -> BuiltPlatform:
 
 
 def _found(dockerfile: Dockerfile, options: BuildOptions) -> tuple[LintWarning, ...]:
-    ignore = ignore_rules(options.context, options.dockerfile_name) if options.context else None
+    directory = options.context if options.context and not is_fetched(options.context) else None
+    ignore = ignore_rules(directory, options.dockerfile_name) if directory else None
     return lint(dockerfile, options=_check_options(dockerfile, options), ignore=ignore)
 
 

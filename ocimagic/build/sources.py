@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ocimagic.build.selection import Selected, described, exclusions, select, select_parents
+from ocimagic.build.context import Context
+from ocimagic.build.selection import (
+    Selected,
+    described,
+    exclusions,
+    select,
+    select_parents,
+    similar,
+)
 from ocimagic.build.tree import kind_word
 from ocimagic.dockerfile.instructions import Add, Copy
 from ocimagic.dockerfile.values import is_git, is_url
@@ -136,9 +144,11 @@ def _local(bench: Bench, instruction: Copy | Add, pattern: str, tree: Tree | Non
 
 
 def _missing(bench: Bench, instruction: Copy | Add, pattern: str, tree: Tree) -> Exception:
-    if tree is bench.context and bench.context is not None:
-        why, hint = bench.context.missing(pattern)
+    if isinstance(tree, Context):
+        why, hint = tree.missing(pattern)
     else:
-        why = f"there is no such file in {getattr(instruction, 'from_stage', None)}"
-        hint = "a path after --from is looked up from the root of that stage or image"
+        stage = instruction.from_stage if isinstance(instruction, Copy) else None
+        why = f"there is no such file in {stage or bench.places.shown}"
+        near = similar(tree, pattern)
+        hint = f"did you mean {near}?" if near else "a path is looked up from the root of it"
     return instruction.source.error(f'"{pattern}": not found', at=pattern, why=why, hint=hint)

@@ -17,27 +17,29 @@ from ocimagic.build.copy import copy_step
 from ocimagic.build.history import created_by
 from ocimagic.build.limits import refuse_unbuilt
 from ocimagic.build.result import with_image
-from ocimagic.build.state import Origin, StageState
+from ocimagic.build.state import HISTORY_COMMENT, Origin, StageState
+from ocimagic.build.tree_layer import layer_of_files
 from ocimagic.build.workdir import workdir_step
 from ocimagic.dockerfile import instructions as ins
 from ocimagic.dockerfile.resolve import ContextBase, ImageBase, ScratchBase, StageBase
 from ocimagic.dockerfile.scope import Scope
+from ocimagic.dockerfile.values import is_git, is_url
 from ocimagic.errors import StepFailed
 from ocimagic.model.built import BuildStep
 from ocimagic.model.event import StepDone, StepStarted
-from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig
+from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig, HistoryEntry
 from ocimagic.spec.platform import Platform, host_platform
 from ocimagic.transfer.layer import layers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from ocimagic.build.base import BaseImage, Bases
     from ocimagic.build.bench import Bench
+    from ocimagic.build.places import Place
     from ocimagic.dockerfile.plan import Plan
-    from ocimagic.dockerfile.resolve import Base, PlannedStage
+    from ocimagic.dockerfile.resolve import PlannedStage
     from ocimagic.dockerfile.source import SourceRange
-    from ocimagic.transfer.layer import Layer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,17 +103,29 @@ class StageRun:
                 base = self.bases.image(asked, self.stage.source)
                 return self._on_image(base), not base.pulled
             case ScratchBase(platform=said):
-                config = _with_path(ContainerConfig(working_dir="/"))
-                target = self.bench.platform or host_platform()
-                state = StageState(
-                    config=config,
-                    scope=Scope.of_stage(planned, env=config.env),
-                    platform=Platform.parse(said) if said else target,
-                    origin=Origin(),
-                )
-                return state, True
-            case ContextBase():
-                raise AssertionError("the plan has refused it")
+                return self._on_nothing(said), True
+            case ContextBase(name=name):
+                return self._on_files(name), False
+
+    def _on_nothing(self, platform: str | None = None) -> StageState:
+        config = _with_path(ContainerConfig(working_dir="/"))
+        target = self.bench.platform or host_platform()
+        return StageState(
+            config=config,
+            scope=Scope.of_stage(self.planned, env=config.env),
+            platform=Platform.parse(platform) if platform else target,
+            origin=Origin(),
+        )
+
+    def _on_files(self, name: str) -> StageState:
+        """Stand on files that the build was given under a name: they have no config."""
+        place = self.bench.places.named(self.bench, name)
+        if isinstance(place, Context):
+            top = place.unfiltered("")
+            assert top is not None
+            place = (layer_of_files(self.bench, place, top)[0],)
+        line = HistoryEntry(created_by=f"FROM {name}", comment=HISTORY_COMMENT)
+        return replace(self._on_nothing(), layers=place, made=(line,) * len(place))
 
     def _on_image(self, base: BaseImage) -> StageState:
         image = base.image
@@ -134,32 +148,37 @@ class StageRun:
             case ins.Run():
                 from ocimagic.build.run_step import run_step
 
-                def files_of(name: str) -> Sequence[Layer] | Context:
-                    return self._files_of(self.stage.sources[name], instruction.source)
+                def place_of(name: str | None) -> Place | None:
+                    return self._place_of(name, instruction.source)
 
-                return run_step(self.bench, before, instruction, self._number, files_of)
-            case ins.Copy(from_stage=str(name)):
-                found = self._files_of(self.stage.sources[name], instruction.source)
-                if isinstance(found, Context):
-                    there = replace(self.bench, context=found)
-                    return copy_step(there, before, instruction)
-                return copy_step(self.bench, before, instruction, found)
+                return run_step(self.bench, before, instruction, self._number, place_of)
             case ins.Copy() | ins.Add():
-                return copy_step(self.bench, before, instruction)
+                return copy_step(self.bench, before, instruction, self._copied_from(instruction))
             case ins.Workdir():
                 return workdir_step(self.bench, after, instruction.source)
             case _:
                 return None, self._seen(before, after, instruction)
 
-    def _files_of(self, base: Base, source: SourceRange) -> Sequence[Layer] | Context:
-        """Return what ``from`` means: layers, or a directory of the machine."""
-        match base:
+    def _copied_from(self, instruction: ins.Copy | ins.Add) -> Place | None:
+        """Return where paths are looked up; a context is not fetched for what needs none."""
+        if isinstance(instruction, ins.Copy) and instruction.from_stage is not None:
+            return self._place_of(instruction.from_stage, instruction.source)
+        fetched = isinstance(instruction, ins.Add)
+        if all(fetched and (is_git(each) or is_url(each)) for each in instruction.sources):
+            return None
+        return self._place_of(None, instruction.source)
+
+    def _place_of(self, wanted: str | None, source: SourceRange) -> Place | None:
+        """Return what ``from`` means; without one it is the build context, if there is any."""
+        if wanted is None:
+            return self.bench.places.main(self.bench)
+        match self.stage.sources[wanted]:
             case ContextBase(name=name):
-                return self.bench.contexts[name]
+                return self.bench.places.named(self.bench, name)
             case StageBase(index=index):
                 return self.states[index].layers
-            case ImageBase():
-                return layers_of(self.bases.image(base, source).image)
+            case ImageBase() as base:
+                return tuple(layers_of(self.bases.image(base, source).image))
             case ScratchBase():
                 return ()
 

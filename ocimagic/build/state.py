@@ -47,7 +47,8 @@ class StageState:
 
     Attributes:
         layers: bottom first, those of the base included.
-        made: history of what the build added; ``created`` is None where no layer was made.
+        made: history of what the build added; ``created`` is None where no layer was made, or
+            nobody knows when.
         has_own_cmd: CMD was set in this stage, so that ENTRYPOINT leaves it alone.
         image_id: under which it can be run; None where that is not known yet, or there are no
             files.

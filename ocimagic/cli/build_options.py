@@ -10,7 +10,17 @@ from ocimagic.cli.cache_options import cache_from, cache_to
 from ocimagic.cli.run_options import network
 from ocimagic.cli.security_options import ulimits
 from ocimagic.cli.texts import MAX_TEXT_BYTES, as_text, pairs, read_text
-from ocimagic.errors import InvalidOption, NotBuiltYet
+from ocimagic.dockerfile.places import (
+    IMAGE,
+    LAYOUT,
+    STDIN,
+    LayoutImage,
+    context_name,
+    is_elsewhere,
+    scheme_of,
+)
+from ocimagic.dockerfile.values import is_url
+from ocimagic.errors import BadInput, InvalidOption, NotBuiltYet
 from ocimagic.model.options import BuildOptions, BuildOutput, OutputKind
 from ocimagic.spec.platform import Platform
 
@@ -21,7 +31,11 @@ if TYPE_CHECKING:
 
 _MAX_SECRET_BYTES = 500 << 10  # docker's limit
 _SECRET_WORDS = "write --secret id=ID,src=FILE or --secret id=ID,env=VARIABLE"  # noqa: S105
-_URL_STARTS = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
+_DEFAULT = "Dockerfile"
+_PLACES = (
+    "write --build-context NAME=PLACE; a place is a directory, the URL of a repository or an "
+    f"archive, {IMAGE}IMAGE or {LAYOUT}DIRECTORY[:TAG][@DIGEST]"
+)
 
 
 def build_options(session: Session, context: str, given: Mapping[str, Any]) -> BuildOptions:
@@ -29,22 +43,17 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
 
     Args:
         session: for relative paths, standard input and variables of the user.
-        context: a directory, or ``-`` for a Dockerfile without a context.
+        context: a directory, a repository, a URL, or ``-``.
         given: click's values by parameter name.
 
     Raises:
         InvalidOption: a value or a file that cannot be understood.
-        NotBuiltYet: a context that is not a directory here.
     """
-    if context.startswith(_URL_STARTS):
-        raise NotBuiltYet(
-            f"building from {context} is not built yet", hint="fetch it and give the directory"
-        )
     name, text = _dockerfile(session, context, given["file"])
     return BuildOptions(
         dockerfile=text,
         dockerfile_name=name,
-        context=None if context == "-" else _directory(session, context),
+        context=_context(session, context, given["file"]),
         tags=given["tags"],
         build_args=_dated(session) | _build_args(session, given["build_arg"]),
         labels=pairs("--label", given["label"]),
@@ -70,35 +79,53 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
     )
 
 
-def _directory(session: Session, context: str) -> str:
+def _context(session: Session, context: str, file: str | None) -> str | None:
+    """Return the context; None where the one thing on standard input is the Dockerfile."""
+    if context == STDIN:
+        return None if file == STDIN else STDIN
+    return context if _is_elsewhere(session, context) else _directory(session, context)
+
+
+def _is_elsewhere(session: Session, place: str) -> bool:
+    """Tell whether a place is fetched; a directory of that name is nearer, as in docker."""
+    return is_elsewhere(place) and not os.path.isdir(session.path(place))
+
+
+def _directory(session: Session, context: str, what: str = "the build context") -> str:
     path = session.path(context)
     try:
-        found = os.path.isdir(path)
+        found, is_file = os.path.isdir(path), os.path.isfile(path)
     except ValueError:
-        found = False
-    if not found:
-        raise InvalidOption(
-            f"the build context {context!r} is not a directory",
-            hint="give the directory with the files that COPY takes, or - for none",
-        )
-    return path
+        found = is_file = False
+    if found:
+        return path
+    hint = "give the directory with the files that COPY takes, a URL, or - for none"
+    if is_file and what == "the build context":
+        hint = f"an archive goes to standard input: build - < {context}; a Dockerfile to -f"
+    raise InvalidOption(f"{what} {context!r} is not a directory", hint=hint)
 
 
-def _dockerfile(session: Session, context: str, file: str | None) -> tuple[str, str]:
-    """Return the name and text of the Dockerfile.
+def _dockerfile(session: Session, context: str, file: str | None) -> tuple[str, str | None]:
+    """Return the name and text of the Dockerfile; no text where the context is to have it.
 
-    ``-f`` starts from the current directory, not from the context, as in docker.
+    ``-f`` starts from the current directory, not from the context, as in docker; in a context
+    that is fetched or comes on standard input it is a path of that.
     """
-    if file == "-" or (context == "-" and file is None):
-        return "Dockerfile", as_text(_stdin(session), "standard input")
-    if context == "-":
-        raise InvalidOption(
-            "-f names a file, but - takes the Dockerfile from standard input",
-            hint="write -f FILE PATH, or - alone",
-        )
+    if file == STDIN:
+        return _DEFAULT, as_text(_stdin(session), "standard input")
+    name = _DEFAULT if file is None else file
+    if is_url(name) or context == STDIN:
+        return name, None
+    if _is_elsewhere(session, context):
+        return name, read_text(name) if os.path.isabs(name) else None
     if file is not None:
         return file, read_text(session.path(file))
-    return "Dockerfile", read_text(os.path.join(_directory(session, context), "Dockerfile"))
+    directory = _directory(session, context)
+    path = os.path.join(directory, _DEFAULT)
+    lower = os.path.join(directory, _DEFAULT.lower())
+    return _DEFAULT, read_text(
+        lower if os.path.isfile(lower) and not os.path.lexists(path) else path
+    )
 
 
 def _stdin(session: Session) -> bytes:
@@ -264,26 +291,30 @@ def _place(session: Session, path: str, hint: str) -> str:
 
 
 def _named_context(session: Session, text: str) -> tuple[str, str]:
-    """Read ``NAME=DIRECTORY`` or ``NAME=docker-image://IMAGE``.
+    """Read ``NAME=PLACE``.
 
     Raises:
-        InvalidOption: no name, or no such directory.
-        NotBuiltYet: another kind of place.
+        InvalidOption: no name, no place, or a place that is none.
     """
     name, _, place = text.partition("=")
+    option = f"--build-context {text!r}"
     if not name or not place:
-        raise InvalidOption(
-            f"--build-context {text!r} is not NAME=PLACE",
-            hint="write --build-context NAME=DIRECTORY or NAME=docker-image://IMAGE",
-        )
-    if place.startswith("docker-image://"):
+        raise InvalidOption(f"{option} is not NAME=PLACE", hint=_PLACES)
+    try:
+        context_name(name)
+        if place.startswith(LAYOUT):
+            layout = LayoutImage.parse(place)
+            directory = _directory(session, layout.directory, "the OCI layout")
+            return name, LAYOUT + directory + place.removeprefix(LAYOUT + layout.directory)
+    except BadInput as err:
+        raise InvalidOption(f"{option}: {err.what}", why=err.why, hint=err.hint) from err
+    if place.startswith(IMAGE) or _is_elsewhere(session, place):
         return name, place
-    if "://" in place or place.startswith("git@"):
-        raise NotBuiltYet(
-            f"--build-context from {place} is not built yet",
-            hint="fetch it and give the directory",
+    if scheme := scheme_of(place):
+        raise InvalidOption(
+            f"{option}: {scheme} is no kind of place that build knows", hint=_PLACES
         )
-    return name, _directory(session, place)
+    return name, _directory(session, place, "the context")
 
 
 def _context_file(text: str) -> tuple[str, bytes]:

@@ -13,7 +13,9 @@ from ocimagic.cli.name_options import extra_host
 from ocimagic.cli.parser import Verb
 from ocimagic.cli.quantities import BYTES, Reader
 from ocimagic.cli.values import Names
+from ocimagic.dockerfile.places import STDIN
 from ocimagic.errors import InvalidOption
+from ocimagic.model.event import ignore
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
@@ -26,18 +28,27 @@ if TYPE_CHECKING:
     takes="path",
     refused=refused.BUILD,
     cancellable=True,
-    usage="[OPTIONS] PATH | -",
+    usage="[OPTIONS] PATH | URL | -",
 )
 @click.option("-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="Name the result")
-@click.option("-f", "--file", metavar="FILE|-", help="The Dockerfile; PATH/Dockerfile by default")
+@click.option(
+    "-f", "--file", metavar="FILE|URL|-", help="The Dockerfile; PATH/Dockerfile by default"
+)
+@click.option(
+    "--context",
+    "place",
+    metavar="PATH|URL|-",
+    help="The same as PATH, where that is easier to read (not in docker)",
+)
 @click.option("--build-arg", multiple=True, metavar="KEY[=VALUE]", help="Set a value for ARG")
 @click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Set a label")
 @click.option("--annotation", multiple=True, metavar="KEY=VALUE", help="Annotate the manifest")
 @click.option(
     "--build-context",
     multiple=True,
-    metavar="NAME=DIR|docker-image://IMAGE",
-    help="One more place for --from, or another base for a FROM",
+    metavar="NAME=PLACE",
+    help="One more place for --from, or another base for a FROM: a directory, a URL, "
+    "docker-image://IMAGE or oci-layout://DIR[:TAG][@DIGEST]",
 )
 @click.option("--target", metavar="STAGE", help="Stop at this stage")
 @click.option("--no-cache", is_flag=True, help="Run every step anew")
@@ -106,24 +117,29 @@ if TYPE_CHECKING:
 @click.option("--compress", is_flag=True, hidden=True, expose_value=False)
 @click.option("--load", is_flag=True, hidden=True, expose_value=False)
 @click.option("--progress", hidden=True, expose_value=False)
-@click.argument("context", metavar="PATH|-")
+@click.argument("context", metavar="PATH|URL|-", required=False)
 @click.pass_obj
 def build(
-    session: Session, /, context: str, *, quiet: bool, **given: object
+    session: Session, /, context: str | None, place: str | None, *, quiet: bool, **given: object
 ) -> BuildResult | BuildChecked | Names:
     """Build an image from a Dockerfile."""
-    options = build_options(session, context, given)
+    options = build_options(session, _one_context(context, place), given)
     images = session.engine().images
+    stdin = session.stdin if options.context == STDIN else None
     if given["call"] not in ("build", "check"):
         raise InvalidOption(f"--call {given['call']} is not known", hint="it is build or check")
     if given["check"] or given["call"] == "check":
-        return images.check(options)
+        return images.check(
+            options, stdin=stdin, on_event=session.on_event, cancelled=session.cancelled
+        )
     if given["push"] and not options.tags:
         raise InvalidOption("--push needs a name", hint="add -t REGISTRY/NAME:TAG")
-    if quiet:
-        result = images.build(options, cancelled=session.cancelled)
-    else:
-        result = images.build(options, on_event=session.on_event, cancelled=session.cancelled)
+    result = images.build(
+        options,
+        stdin=stdin,
+        on_event=ignore if quiet else session.on_event,
+        cancelled=session.cancelled,
+    )
     _write_down(session, result, given)
     for name in result.tags if given["push"] else ():
         images.push(name, on_event=session.on_event, cancelled=session.cancelled)
@@ -133,6 +149,23 @@ def build(
 def _main_digest(result: BuildResult) -> str:
     """Return what identifies a result: the image ID, or the digest of an index."""
     return str(result.digest if result.platforms else result.image_id)
+
+
+def _one_context(argument: str | None, option: str | None) -> str:
+    """Return the context, wherever on the line it is said.
+
+    Raises:
+        InvalidOption: it is said twice.
+        click.MissingParameter: it is not said.
+    """
+    if argument is not None and option is not None:
+        raise InvalidOption(
+            f"the context is said twice: {option} and {argument}", hint="leave one out"
+        )
+    said = argument if option is None else option
+    if said is None:
+        raise click.MissingParameter(param_hint="'PATH|URL|-'", param_type="argument")
+    return said
 
 
 def _write_down(session: Session, result: BuildResult, given: dict[str, object]) -> None:

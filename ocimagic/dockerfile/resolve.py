@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from ocimagic.dockerfile.instructions import Copy, Instruction, Run
+from ocimagic.dockerfile.places import IMAGE, SCRATCH, context_name, is_image, meant_name
 from ocimagic.dockerfile.source import quoted
 from ocimagic.dockerfile.substitute import BadWord
 from ocimagic.dockerfile.words import Expansion, expansion
@@ -52,12 +53,32 @@ class ImageBase:
 
 @dataclass(frozen=True, slots=True)
 class ContextBase:
-    """A directory that the build was given under a name: files, but no config."""
+    """Files that the build was given under a name: there is no config to them."""
 
     name: str
 
 
 Base: TypeAlias = ScratchBase | StageBase | ImageBase | ContextBase
+
+
+def named_bases(contexts: Mapping[str, str]) -> dict[str, Base]:
+    """Return what each named context stands for, by the name it is known by.
+
+    Args:
+        contexts: places by name, as ``--build-context`` has them.
+
+    Raises:
+        BadInput: a name that is none.
+    """
+    return {context_name(name): _named(name, place) for name, place in contexts.items()}
+
+
+def _named(name: str, place: str) -> Base:
+    if place == f"{IMAGE}{SCRATCH}":
+        return ScratchBase()
+    return (
+        ImageBase(place.removeprefix(IMAGE)) if is_image(place) else ContextBase(context_name(name))
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,12 +137,14 @@ class Resolver:
         return tuple(reversed(planned))
 
     def _planned(self, stage: Stage) -> PlannedStage:
+        instead = self._given(stage.name or "")
         return PlannedStage(
             index=stage.index,
             name=stage.name,
-            base=self._base(stage),
-            instructions=stage.instructions,
-            sources=self._sources(stage),
+            base=instead or self._base(stage),
+            # What the build was given under a stage's name stands for what the stage comes to.
+            instructions=() if instead else stage.instructions,
+            sources={} if instead else self._sources(stage),
             source=stage.start.source,
         )
 
@@ -137,15 +160,10 @@ class Resolver:
                 hint="give the ARG a default above the first FROM, or pass --build-arg",
             )
         given = self._given(base.text)
-        if isinstance(given, ContextBase):
-            raise start.source.error(
-                f"{base.text} is a directory, not an image",
-                at=start.base,
-                why="this build was given it as a context",
-                hint="COPY --from takes files of it",
-            )
         if isinstance(given, ImageBase):
-            return ImageBase(given.reference, self._platform(stage))
+            return ImageBase(given.reference, platform)
+        if given is not None:
+            return given
         # A stage's own name is not yet known in its FROM: FROM debian AS debian is an image.
         earlier = self.dockerfile.named(base.text, before=stage.index)
         if earlier is not None:
@@ -156,8 +174,11 @@ class Resolver:
 
     def _given(self, text: str) -> Base | None:
         """Return what the build was given under a name, in any case and with its tag or without."""
-        name = text.lower()
-        return self.contexts.get(name) or self.contexts.get(name.removesuffix(":latest"))
+        return self.contexts.get(meant_name(text))
+
+    def _stage(self, stage: Stage) -> Base:
+        """Return a stage that was named by its number, or what the build was given instead."""
+        return self._given(stage.name or "") or StageBase(stage.index)
 
     def _platform(self, stage: Stage) -> str | None:
         start = stage.start
@@ -211,7 +232,7 @@ class Resolver:
         if other is None:
             return _outside(text)
         if other.index < stage.index:
-            return StageBase(other.index)
+            return self._stage(other)
         if self._reaches(other, stage):
             raise copy.source.error(
                 f"circular dependency detected on stage: {stage.label}",
@@ -234,7 +255,7 @@ class Resolver:
         if other is None:
             return _outside(text)
         if other.index < stage.index:
-            return StageBase(other.index)
+            return self._stage(other)
         raise run.source.error(
             f"cannot mount from stage {quoted(text)} to {quoted(mount.target or '')}, "
             "stage needs to be defined before current command",

@@ -125,7 +125,7 @@ class Archives(Exchange):
         if isinstance(source, str | os.PathLike) and (Path(source) / LAYOUT).is_file():
             kept = loader.load_directory(Path(source), wanted)
         else:
-            kept = loader.load(_pieces(source), wanted)
+            kept = loader.load(pieces_of(source), wanted)
         return Loaded(images=tuple(loaded_image(each) for each in kept))
 
     def import_(
@@ -163,7 +163,7 @@ class Archives(Exchange):
         )
         check = checker("import", cancelled)
         loader = Loader(self._store, self._unpacker, ignore, check)
-        pieces = self._fetched(url, on_event, cancelled) if url else _pieces(source)
+        pieces = self._fetched(url, on_event, cancelled) if url else pieces_of(source)
         try:
             kept = loader.load_root(pieces, root)
         except RegistryUnreachable:
@@ -286,8 +286,12 @@ def checker(verb: str, cancelled: threading.Event | None) -> Callable[[], None]:
     return check
 
 
-def _pieces(source: Source) -> Iterator[bytes]:
-    """Read a source a mebibyte at a time."""
+def pieces_of(source: Source) -> Iterator[bytes]:
+    """Read a source a mebibyte at a time.
+
+    Raises:
+        InvalidOption: it cannot be read.
+    """
     if isinstance(source, bytes):
         source = io.BytesIO(source)
     if not isinstance(source, str | os.PathLike | int):

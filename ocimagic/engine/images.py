@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ocimagic.engine.comparing import Comparing
 from ocimagic.engine.lineage import base_layers, step_ids, title, users_of
+from ocimagic.engine.making import Making
 from ocimagic.engine.remote import Remote
 from ocimagic.engine.removal import Removal
 from ocimagic.errors import ImageNotFound, InvalidReference
 from ocimagic.model.event import OnEvent, ignore
-from ocimagic.model.request import BootstrapOptions
 from ocimagic.model.result import (
     HistoryLine,
     ImageDetails,
@@ -22,63 +22,21 @@ from ocimagic.model.result import (
 from ocimagic.spec.annotation import BASE_DIGEST, BASE_NAME
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.reference import Reference
-from ocimagic.store import gc
 from ocimagic.store.images import unnamed
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
 
-    from ocimagic.build.solve import Builder
-    from ocimagic.model.built import BuildChecked, BuildResult
     from ocimagic.model.distribution import ImageTree
-    from ocimagic.model.options import BuildOptions
-    from ocimagic.model.report import Bootstrapped, Verified
+    from ocimagic.model.report import Verified
     from ocimagic.store.images import StoredImage
 
 
-class Images(Remote, Comparing, Removal):
+class Images(Making, Remote, Comparing, Removal):
     """Verbs on images; ``name`` is a reference or an image ID, whole or its first digits."""
 
     # -- making ---------------------------------------------------------------
-
-    def build(
-        self,
-        options: BuildOptions,
-        *,
-        on_event: OnEvent = ignore,
-        cancelled: threading.Event | None = None,
-    ) -> BuildResult:
-        """Build an image from a Dockerfile.
-
-        Raises:
-            DockerfileError: it cannot be understood or followed, such as a COPY of what is
-                not there; line and column say where.
-            StepFailed: a RUN ended with a non-zero exit code.
-            BuildFailed: any other reason, such as a context that cannot be read.
-            NotBuiltYet: an instruction of a later version; nothing was executed.
-        """
-        return self._builder().build(options, on_event=on_event, cancelled=cancelled)
-
-    def check(self, options: BuildOptions) -> BuildChecked:
-        """Look in a Dockerfile for what is probably not meant; nothing is built.
-
-        Raises:
-            DockerfileError: it cannot be understood; line and column say where.
-        """
-        return self._builder().check(options)
-
-    def _builder(self) -> Builder:
-        from ocimagic.build.solve import Builder
-
-        return Builder(
-            self._store,
-            self._unpacker,
-            self._pull,
-            self.web,
-            self._environment,
-            self.registry_client,
-        )
 
     def assemble(self, name: str = "ocimagic/base") -> ImageDetails:
         """Make a base image of this machine's own programs, for want of a registry.
@@ -96,47 +54,6 @@ class Images(Remote, Comparing, Removal):
             raise InvalidReference("a tag cannot have a digest", hint="leave out what follows @")
         made = make_base(self._store, reference)
         return self.inspect(str(made.image_id))
-
-    def bootstrap(
-        self,
-        options: BootstrapOptions | str,
-        *,
-        on_event: OnEvent = ignore,
-        cancelled: threading.Event | None = None,
-    ) -> Bootstrapped:
-        """Make a base image of a Debian suite from its packages, for want of a registry.
-
-        The same packages give the same image ID.
-
-        Args:
-            options: or just ``debian:SUITE``.
-            on_event: hears how far it is.
-            cancelled: set it to stop.
-
-        Raises:
-            SuiteNotFound, RegistryError: the mirror has it not, or cannot be reached.
-            SignatureRefused: the mirror's Release is not signed by the distribution.
-            PackageRefused, ContentError: what the mirror gives is not to be used.
-            StepFailed: a package could not be configured.
-            HostLacks: no container can run here with the ids it needs.
-        """
-        from ocimagic.build.debian.bootstrap import Bootstrap
-
-        asked = BootstrapOptions(name=options) if isinstance(options, str) else options
-        work = Bootstrap(
-            self._store, self._unpacker, self._environment, on_event, cancelled=cancelled
-        )
-        try:
-            return work.make(asked)
-        finally:
-            self._sweep_unfinished(needed=work.has_scraps)
-
-    def _sweep_unfinished(self, *, needed: bool) -> None:
-        """Take away layers that nothing names, such as a half-made root, if nobody works."""
-        if needed:
-            with self._store.alone() as held:
-                if held:
-                    gc.sweep(self._store, self._unpacker.remove_trees)
 
     # -- looking ---------------------------------------------------------------
 

@@ -24,8 +24,9 @@ CELL_MAGICS = ("docker", "dockerfile", "image_build", "container_run", "containe
 
 _CELL_HELP = {
     "dockerfile": "The cell below is the Dockerfile, taken as it is; PATH is the notebook's "
-    "folder when left out. --file NAME={variable} puts a text, bytes or a DataFrame (as CSV) of "
-    "this notebook into the context as a file.",
+    "folder when left out, --context URL the files of a repository or an archive. "
+    "--file NAME={variable} puts a text, bytes or a DataFrame (as CSV) of this notebook into the "
+    "context as a file.",
     "container_run": "As %%container_run the cell is the command's input; without a command "
     "it is a script for sh -e.",
     "container_exec": "As %%container_exec the cell is the command's input; without a command "
@@ -91,7 +92,7 @@ class DockerMagic:
                 hint="%image_build -f FILE PATH builds from a file; "
                 "--file NAME={variable} puts a file of this notebook into the context",
             )
-        context = [] if given["context"] else ["."]
+        context = [] if given["context"] or given["place"] else ["."]
         return self.session.run(
             [*self.words, "-f", "-", *words, *context],
             stdin=cell.encode(),

@@ -177,13 +177,21 @@ class ImagesAPI(Protocol):
         self,
         options: BuildOptions,
         *,
+        stdin: int | bytes | None = None,
         on_event: OnEvent = ignore,
         cancelled: threading.Event | None = None,
     ) -> BuildResult:
         """Build an image from a Dockerfile."""
         ...
 
-    def check(self, options: BuildOptions) -> BuildChecked:
+    def check(
+        self,
+        options: BuildOptions,
+        *,
+        stdin: int | bytes | None = None,
+        on_event: OnEvent = ignore,
+        cancelled: threading.Event | None = None,
+    ) -> BuildChecked:
         """Look in a Dockerfile for what is probably not meant."""
         ...
 

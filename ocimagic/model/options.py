@@ -246,9 +246,10 @@ class BuildOptions:
     """What ``image build`` and ``%%dockerfile`` take.
 
     Attributes:
-        dockerfile: its text.
-        dockerfile_name: how errors call it.
-        context: the directory COPY and ADD read from, or None for no context.
+        dockerfile: its text; None is the file of that name in the context.
+        dockerfile_name: a path in the context, or a URL; and how errors call it.
+        context: what COPY and ADD read from: a directory, a git repository or a URL of an
+            archive as docker has them, ``-`` for what comes on standard input, None for nothing.
         tags: names for the result, as typed.
         build_args: values for ARG.
         target: the stage to stop at; None builds the last.
@@ -266,14 +267,14 @@ class BuildOptions:
         outputs: where else the result goes.
         cache_from: caches of other machines, asked in their order for what is not here.
         cache_to: where the steps of this build go, for others.
-        contexts: more places of files and bases, by name: directories, or images as
-            ``docker-image://REFERENCE``.
+        contexts: more places of files and bases, by name: directories, repositories, URLs,
+            ``docker-image://REFERENCE`` and ``oci-layout://DIRECTORY[:TAG][@DIGEST]``.
         files: more files of the context, by their relative path; they win over the directory's.
         timestamp: seconds since 1970 that nothing in the image is later than, whenever it is
             built: the same Dockerfile, context and base then make the same image everywhere.
     """
 
-    dockerfile: str
+    dockerfile: str | None
     dockerfile_name: str = "Dockerfile"
     context: str | None = None
     tags: tuple[str, ...] = ()

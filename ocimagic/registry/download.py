@@ -1,6 +1,7 @@
 """A file from a web server, for whoever imports one: streamed, and resumed after a break.
 
-No login is sent; redirects, proxies and certificates are those of registries.
+No login is sent but what the caller adds; redirects, proxies and certificates are those of
+registries.
 
 Spec: RFC 9110 section 14 (ranges) and 13.1.5 (If-Range).
 """
@@ -17,7 +18,7 @@ from ocimagic.registry.upload import AGENT
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ocimagic.registry.message import Answer
     from ocimagic.registry.transport import Transport
@@ -34,6 +35,7 @@ class Download:
         transport: connections.
         url: http or https.
         cancelled: stops it when set.
+        headers: besides our own; Authorization goes to the origin of ``url`` only.
 
     Attributes:
         done_bytes: how many have come.
@@ -43,11 +45,17 @@ class Download:
     """
 
     def __init__(
-        self, transport: Transport, url: str, *, cancelled: threading.Event | None = None
+        self,
+        transport: Transport,
+        url: str,
+        *,
+        cancelled: threading.Event | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._transport = transport
         self._url = url
         self._cancelled = cancelled
+        self._headers = {"User-Agent": AGENT, **(headers or {})}
         self._validator = ""
         self.done_bytes = 0
         self.total_bytes = 0
@@ -76,9 +84,9 @@ class Download:
                 return
 
     def _go_on(self) -> Iterator[bytes]:
-        headers = {"User-Agent": AGENT}
+        headers = self._headers
         if self.done_bytes:
-            headers |= {"Range": f"bytes={self.done_bytes}-", "If-Range": self._validator}
+            headers = headers | {"Range": f"bytes={self.done_bytes}-", "If-Range": self._validator}
         request = Request("GET", self._url, headers)
         with self._transport.open(request, cancelled=self._cancelled) as answer:
             self._check(answer)

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import ArchiveRefused, DigestMismatch, SizeMismatch
+from ocimagic.errors import ArchiveRefused, DigestMismatch, ImageNotFound, SizeMismatch
 from ocimagic.layers.compress import Compression
 from ocimagic.spec import mediatype
 from ocimagic.spec.codec import (
@@ -126,6 +126,74 @@ def _from_layout(spool: Spool, platform: Platform) -> Iterable[ArchivedImage]:
             yield _layout_image(spool, entry, names, platform)
 
 
+def layout_entry(spool: Spool, tag: str, digest: Digest | None, platform: Platform) -> Descriptor:
+    """Return what an OCI layout has under a tag, or under a digest.
+
+    A tag is the whole of what the layout calls an image, or the tag at its end; with one image
+    only, that is the one, as in BuildKit.
+
+    Raises:
+        ArchiveRefused, InvalidDocument: it is no layout.
+        ImageNotFound: there is no such image; lists those there are.
+        PlatformNotFound: there is none for this platform.
+    """
+    index = parse_manifest(spool.file(INDEX).read(INDEX, MAX_MANIFEST_BYTES))
+    if not isinstance(index, Index):
+        raise ArchiveRefused(INDEX, "it is no index")
+    images = [entry for entry in index.manifests if not entry.is_attestation]
+    if digest is not None:
+        named = [entry for entry in images if entry.digest == digest]
+        return named[0] if named else Descriptor("", digest, spool.blob(digest).size)
+    groups: dict[str, list[Descriptor]] = {}
+    for entry in images:
+        groups.setdefault(entry.annotations.get(REF_NAME, ""), []).append(entry)
+    names = [name for name in groups if name == tag] or [
+        name for name in groups if name.endswith(f":{tag}") or len(groups) == 1
+    ]
+    if len(names) != 1:
+        raise ImageNotFound(
+            f"the layout has {'several images' if names else 'no image'} called {tag}",
+            why="it has " + (", ".join(sorted(filter(None, groups))) or "none with a name"),
+            hint="name one of them: oci-layout://DIRECTORY:TAG, or oci-layout://DIRECTORY@DIGEST",
+        )
+    return _fitting(index, groups[names[0]], platform)[0]
+
+
+def layout_config(
+    spool: Spool, entry: Descriptor, platform: Platform, names: tuple[Reference, ...] = ()
+) -> tuple[Manifest, ImageConfig]:
+    """Return manifest and config of an image of a layout; its layers are not read.
+
+    Raises:
+        ArchiveRefused, ContentError: the layout is damaged.
+        NotAnImage: it is something else.
+        PlatformNotFound: there is none for this platform.
+    """
+    manifest = _manifest(spool, entry, platform, 0)
+    manifest.require_image(names[0].familiar if names else f"image {manifest.digest.short}")
+    raw = _blob(spool, manifest.config, "config").read("config", MAX_CONFIG_BYTES)
+    return manifest, ImageConfig.parse(raw)
+
+
+def layout_image(
+    spool: Spool, manifest: Manifest, config: ImageConfig, names: tuple[Reference, ...], at: Digest
+) -> ArchivedImage:
+    """Return an image of a layout with its layers.
+
+    Args:
+        spool: has the layout.
+        manifest: of the image.
+        config: of the image.
+        names: that it has.
+        at: what the layout's index points at.
+
+    Raises:
+        ArchiveRefused, ContentError: the layout is damaged.
+    """
+    layers = tuple(_blob(spool, layer, "layer") for layer in manifest.layers)
+    return _checked(ArchivedImage(manifest, config, layers, names, at))
+
+
 def _said_name(entry: Descriptor) -> str:
     """Return what an entry is called; a bare word is a tag of nobody knows what."""
     full = entry.annotations.get(CONTAINERD_NAME)
@@ -161,12 +229,8 @@ def _fitting(index: Index, entries: Sequence[Descriptor], platform: Platform) ->
 def _layout_image(
     spool: Spool, entry: Descriptor, names: tuple[Reference, ...], platform: Platform
 ) -> ArchivedImage:
-    manifest = _manifest(spool, entry, platform, 0)
-    manifest.require_image(names[0].familiar if names else f"image {manifest.digest.short}")
-    raw = _blob(spool, manifest.config, "config").read("config", MAX_CONFIG_BYTES)
-    layers = tuple(_blob(spool, layer, "layer") for layer in manifest.layers)
-    config = ImageConfig.parse(raw)
-    return _checked(ArchivedImage(manifest, config, layers, names, entry.digest))
+    manifest, config = layout_config(spool, entry, platform, names)
+    return layout_image(spool, manifest, config, names, entry.digest)
 
 
 def _manifest(spool: Spool, entry: Descriptor, platform: Platform, depth: int) -> Manifest:

@@ -20,7 +20,15 @@ from ocimagic.spec.config import HistoryEntry, ImageConfig
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.manifest import Manifest
 from ocimagic.store.images import StoredImage
-from ocimagic.transfer.archive import ArchivedImage, images_of, layer_descriptor
+from ocimagic.transfer.archive import (
+    INDEX,
+    ArchivedImage,
+    images_of,
+    layer_descriptor,
+    layout_config,
+    layout_entry,
+    layout_image,
+)
 from ocimagic.transfer.layer import Layer, chunks_of, layers_of, most_unpacked
 from ocimagic.transfer.spool import Spool
 
@@ -120,6 +128,36 @@ class Loader:
             spool.read_directory(directory)
             return self._keep(images_of(spool, platform))
 
+    def load_layout(
+        self, directory: Path, tag: str, digest: Digest | None, platform: Platform
+    ) -> StoredImage:
+        """Load one image of an OCI layout in a directory, without a name; the rest is not read.
+
+        Args:
+            directory: of the layout; it stays as it is.
+            tag: which image; "" where the digest alone says it.
+            digest: of the image's manifest or index; None for whatever the tag means.
+            platform: chosen where the image has several.
+
+        Raises:
+            ImageNotFound: the layout has no such image.
+            What ``load`` raises.
+        """
+        if not (directory / INDEX).is_file():
+            raise ArchiveRefused(
+                "",
+                f"{directory} is no OCI layout: it has no {INDEX}",
+                hint="make one, for example: skopeo copy docker://IMAGE oci:DIRECTORY:TAG",
+            )
+        with self._store.in_use(), Spool(self._store, self._check) as spool:
+            spool.look_into(directory)
+            entry = layout_entry(spool, tag, digest, platform)
+            manifest, config = layout_config(spool, entry, platform)
+            if known := self._whole(config.image_id):
+                return known
+            [kept] = self._keep([layout_image(spool, manifest, config, (), entry.digest)])
+            return kept.image
+
     def load_root(self, chunks: Iterable[bytes], root: RootImage) -> Kept:
         """Make an image of one layer: the tar of a root, compressed or not.
 
@@ -162,7 +200,10 @@ class Loader:
 
     def _known(self, image: ArchivedImage) -> StoredImage | None:
         """Return an image of this ID that is here and whole, in whatever form it came."""
-        for known in self._store.images.with_id(image.config.image_id):
+        return self._whole(image.config.image_id)
+
+    def _whole(self, image_id: Digest) -> StoredImage | None:
+        for known in self._store.images.with_id(image_id):
             if all(self._store.blobs.has(layer.digest) for layer in known.manifest.layers):
                 return known
         return None

@@ -32,7 +32,9 @@ class Workplace:
     head: str = ""
     before: set = field(default_factory=set)
 
-    def build(self, dockerfile, *tags, context=True, cancelled=None, listen=None, **options):
+    def build(
+        self, dockerfile, *tags, context=True, stdin=None, cancelled=None, listen=None, **options
+    ):
         self.events.clear()
 
         def on_event(event):
@@ -47,6 +49,7 @@ class Workplace:
                 tags=tags,
                 **options,
             ),
+            stdin=stdin,
             on_event=on_event,
             cancelled=cancelled,
         )

@@ -105,6 +105,21 @@ class Docker:
             self.jobs[case.name] = self.pool.submit(self._build, case)
         return self.jobs[case.name]
 
+    def build_input(self, name, raw):
+        """Build from a context on standard input."""
+        self._run(["build", "--network", "none", "--tag", name, "-"], input=raw, check=True)
+        return self._read(name)
+
+    def _run(self, words, *, check=False, **options):
+        environment = os.environ | {
+            "DOCKER_BUILDKIT": "1", "DOCKER_HOST": f"unix://{self.room}/socket",
+            "DOCKER_CONFIG": str(self.room / "client"),
+        }  # fmt: skip
+        return subprocess.run(
+            [self.program, *words], env=environment, capture_output=True, timeout=TIMEOUT_S,
+            check=check, **options,
+        )  # fmt: skip
+
     def _build(self, case):
         context = self.room / "contexts" / case.name
         case.lay_out(context)
@@ -118,14 +133,7 @@ class Docker:
             path = self.room / "contexts" / f"{case.name}.{name}"
             path.write_text(value)
             words += ["--secret", f"id={name},src={path}"]
-        environment = os.environ | {
-            "DOCKER_BUILDKIT": "1", "DOCKER_HOST": f"unix://{self.room}/socket",
-            "DOCKER_CONFIG": str(self.room / "client"),
-        }  # fmt: skip
-        done = subprocess.run(
-            [self.program, *words, context], env=environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
-        )  # fmt: skip
+        done = self._run([*words, context], stdin=subprocess.DEVNULL, text=True)
         shutil.rmtree(context)
         assert self.daemon.poll() is None, f"dockerd fell over: {self.log()}"
         if done.returncode:

@@ -10,7 +10,7 @@ import threading
 import pytest
 from webserver import Page, WebServer
 
-from ocimagic.build import fetched
+from ocimagic.build import fetched, spooled
 from ocimagic.errors import BuildFailed, Cancelled, DiskFull, DockerfileError
 
 DATE, DATE_NS = "Wed, 21 Oct 2015 07:28:00 GMT", 1_445_412_480 * 10**9
@@ -235,7 +235,7 @@ def test_an_endless_body_stops_before_the_disk_is_full(place, web, monkeypatch):
         seen.append(web.sent)
         return usage._replace(free=start - web.sent)
 
-    monkeypatch.setattr(fetched.shutil, "disk_usage", free)
+    monkeypatch.setattr(spooled.shutil, "disk_usage", free)
     web.pages["/f"] = Page(is_endless=True)
     with pytest.raises(DiskFull, match="does not fit"):
         add(place, web, "WEB/f /x")

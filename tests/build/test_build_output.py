@@ -152,15 +152,19 @@ def test_more_contexts_by_name(runs, tmp_path):
     more = tmp_path / "more"
     (more / "sub").mkdir(parents=True)
     (more / "sub" / "f").write_text("more\n")
-    (more / ".dockerignore").write_text("sub\n")  # counts in the build's own context only
+    (more / "not").write_text("ignored")
+    # moby/buildkit#2550: its own counts, and none that is called by a Dockerfile.
+    (more / ".dockerignore").write_text("not\n")
+    (more / "Dockerfile.dockerignore").write_text("sub\n")
     text = f"FROM base\nARG A={time.time_ns()}\nCOPY --from=Extra sub/f /copied\n"
     text += "RUN --mount=from=extra,source=sub,target=/m cat /m/f > /mounted\n"
     result = runs.build(text, contexts={"extra": str(more)})
     assert runs.text(result, "copied") == runs.text(result, "mounted") == "more\n"
     (more / "sub" / "f").write_text("other\n")
     assert runs.text(runs.build(text, contexts={"extra": str(more)}), "mounted") == "other\n"
-    with pytest.raises(DockerfileError, match='"sub/nope": not found'):
-        runs.build("FROM base\nCOPY --from=extra sub/nope /\n", contexts={"extra": str(more)})
+    for path in ("sub/nope", "not"):
+        with pytest.raises(DockerfileError, match=f'"{path}": not found'):
+            runs.build(f"FROM base\nCOPY --from=extra {path} /\n", contexts={"extra": str(more)})
 
 
 def test_a_context_that_stands_for_a_stage_and_for_a_base(runs, tmp_path):
@@ -170,5 +174,5 @@ def test_a_context_that_stands_for_a_stage_and_for_a_base(runs, tmp_path):
     assert runs.text(result, "g") == "a file\n"
     base = {"nowhere.invalid/x:1": "docker-image://base"}
     assert runs.build("FROM nowhere.invalid/x:1\nRUN true\n", contexts=base).steps
-    with pytest.raises(DockerfileError, match="is a directory, not an image"):
-        runs.build("FROM one\n", contexts={"one": str(tmp_path)})
+    on_files = runs.build("FROM one\nCOPY --from=one f h\n", contexts={"one": str(tmp_path)})
+    assert runs.text(on_files, "f") == runs.text(on_files, "h") == "a file\n"

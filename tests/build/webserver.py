@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from base64 import b64encode
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -19,6 +20,7 @@ class Page:
     is_endless: bool = False
     has_etag: bool = True
     no_head: bool = False
+    login: str = ""  # NAME:PASSWORD
 
     @property
     def etag(self):
@@ -71,6 +73,9 @@ class WebServer:
         page = self.pages.get(path.partition("?")[0], Page(b"no such page", 404))
         if page.no_head and request.command == "HEAD":
             page = Page(status=405)
+        login = f"Basic {b64encode(page.login.encode()).decode()}"
+        if page.login and request.headers.get("Authorization") != login:
+            page = Page(status=401)
         seen = request.headers.get("If-None-Match"), request.headers.get("If-Modified-Since")
         same_tag = page.etag and seen[0] == page.etag
         same_time = seen[1] and seen[1] == page.headers.get("Last-Modified")

@@ -97,8 +97,8 @@ class FakeImages(FakeRemote):
         self.calls.append(("rmi", *names, force))
         return samples.removed()
 
-    def build(self, options, *, on_event=ignore, cancelled=None):
-        self.calls.append(("build", options))
+    def build(self, options, *, stdin=None, on_event=ignore, cancelled=None):
+        self.calls.append(("build", options, stdin))
         return samples.build_result(platforms=tuple(map(samples.built_for, options.platforms)))
 
     def save(self, names, write, *, format="docker", cancelled=None):  # noqa: A002

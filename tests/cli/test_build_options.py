@@ -11,7 +11,7 @@ from fake_engine import FakeEngine
 from ocimagic.cli.grammar import execute
 from ocimagic.cli.session import Session
 from ocimagic.cli.values import Names
-from ocimagic.errors import InvalidOption, InvalidPlatform, NotBuiltYet
+from ocimagic.errors import InvalidOption, InvalidPlatform
 from ocimagic.model.cache import CacheFrom, CacheTo
 
 
@@ -48,10 +48,56 @@ def test_names_and_options_of_tutorials(session, verb):
     assert session.engine().calls[-1][1].tags == ("web",)
 
 
-def test_dash_has_no_context(session):
-    session.stdin = b"FROM scratch\n"
-    given = asked(["-"], session)
+def test_dash_is_what_standard_input_has(session):
+    for line, name in ((["-"], "Dockerfile"), (["-f", "sub/D", "-"], "sub/D")):
+        given = asked(line, session)
+        assert (given.dockerfile, given.dockerfile_name, given.context) == (None, name, "-")
+        assert session.engine().calls[-1][2] == b"FROM scratch\n"
+
+
+def test_a_dockerfile_on_standard_input_and_no_context(session):
+    given = asked(["-f", "-", "-"], session)
     assert (given.dockerfile, given.context) == ("FROM scratch\n", None)
+    assert session.engine().calls[-1][2] is None
+
+
+REMOTE = [
+    ("https://host/x.tar.gz", None, "Dockerfile"),
+    ("-f sub/D https://host/x.git#v1:dir", None, "sub/D"),
+    ("-f - git@host:x.git", "FROM scratch\n", "Dockerfile"),
+    ("-f https://host/D github.com/a/b", None, "https://host/D"),
+    ("--context ssh://git@host/x.git", None, "Dockerfile"),
+]
+
+
+@pytest.mark.parametrize(("line", "text", "name"), REMOTE)
+def test_what_is_elsewhere_is_left_to_the_engine(line, text, name, session):
+    given = asked(line.split(), session)
+    assert (given.dockerfile, given.dockerfile_name) == (text, name)
+    assert given.context == line.split()[-1]
+
+
+def test_a_dockerfile_from_elsewhere(session, tmp_path):
+    (tmp_path / "D").write_text("FROM here\n")
+    given = asked(["-f", str(tmp_path / "D"), "https://host/x.git"], session)
+    assert (given.dockerfile, given.context) == ("FROM here\n", "https://host/x.git")
+    given = asked(["-f", "http://host/D", "."], session)
+    assert (given.dockerfile, given.dockerfile_name) == (None, "http://host/D")
+    assert given.context == str(tmp_path)
+
+
+def test_a_directory_is_nearer_than_a_url(session, tmp_path):
+    (tmp_path / "github.com" / "a").mkdir(parents=True)
+    (tmp_path / "github.com" / "a" / "dockerfile").write_text("FROM lower\n")
+    given = asked(["github.com/a"], session)
+    assert (given.dockerfile, given.context) == ("FROM lower\n", str(tmp_path / "github.com" / "a"))
+
+
+def test_an_archive_is_no_directory(session, tmp_path):
+    (tmp_path / "c.tar").write_bytes(b"")
+    with pytest.raises(InvalidOption) as caught:
+        asked(["c.tar"], session)
+    assert "build - < c.tar" in caught.value.hint
 
 
 def test_file_from_stdin_with_context(session, tmp_path):
@@ -71,7 +117,7 @@ def test_file_starts_at_the_current_directory(session, tmp_path):
 def test_not_text(raw, session):
     session.stdin = raw
     with pytest.raises(InvalidOption):
-        asked(["-"], session)
+        asked(["-f", "-", "."], session)
 
 
 def test_quiet(session):
@@ -256,12 +302,42 @@ def test_push_sends_every_name(session):
 
 def test_named_contexts(session, tmp_path):
     (tmp_path / "dir").mkdir()
-    line = "--build-context a=dir --build-context b=docker-image://x:1"
-    given = asked([*line.split(), "-"], session)
-    assert given.contexts == {"a": str(tmp_path / "dir"), "b": "docker-image://x:1"}
-    for text, error in (("a", InvalidOption), ("a=no", InvalidOption), ("a=oci://x", NotBuiltYet)):
-        with pytest.raises(error):
-            asked(["--build-context", text, "-"], session)
+    digest = "sha256:" + 64 * "a"
+    places = {
+        "a": "dir",
+        "b": "docker-image://x:1",
+        "c": "https://host/x.git#main",
+        "d": "https://host/x.tar.gz",
+        "e": "oci-layout://dir",
+        "f": f"oci-layout://dir:v1@{digest}",
+        "docker.io/library/alpine:latest": "git@host:x.git",
+    }
+    words = [word for pair in places.items() for word in ("--build-context", "=".join(pair))]
+    directory = str(tmp_path / "dir")
+    found = {key: value.replace("//dir", f"//{directory}") for key, value in places.items()}
+    assert asked([*words, "-"], session).contexts == found | {"a": directory}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a", "not NAME=PLACE"),
+        ("=a", "not NAME=PLACE"),
+        ("a=no", "is not a directory"),
+        ("a=oci://x", "oci: is no kind of place"),
+        ("a=target:b", "target: is no kind of place"),
+        ("a=oci-layout://no", "the OCI layout 'no' is not a directory"),
+        ("a=oci-layout://", "names no directory"),
+        ("a=oci-layout://.@sha256:1", "digest"),
+        ("scratch=.", "a meaning of its own"),
+        ("Context=.", "a meaning of its own"),
+        ("a b=.", "no name for a context"),
+    ],
+)
+def test_named_contexts_that_are_none(text, said, session):
+    with pytest.raises(InvalidOption) as caught:
+        asked(["--build-context", text, "-"], session)
+    assert said in f"{caught.value} {caught.value.why}"
 
 
 def test_files_of_a_notebook(session):

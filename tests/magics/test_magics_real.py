@@ -2,7 +2,11 @@
 
 import os
 import signal
+import tarfile
+import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import busybox_image
 import pytest
@@ -121,6 +125,39 @@ def test_a_dockerfile_cell_builds_and_is_cached(run_real, registry, tmp_path):
     assert "cell line 3" in plain(bad)
     assert "cell line 4" in plain(failed)
     assert "why" in plain(failed)
+
+
+@pytest.fixture
+def web(tmp_path):
+    """Serve a directory; yields it, and its URL."""
+    room = tmp_path / "web"
+    room.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=room)
+    handler.log_message = lambda *_: None
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield room, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_context_from_elsewhere(run_real, registry, web):
+    room, url = web
+    (room / "Dockerfile").write_text(f"FROM {registry}/busybox\nCOPY f /f\n")
+    (room / "f").write_text("of the archive\n")
+    with tarfile.open(room / "c.tgz", "w:gz") as tar:
+        tar.add(room / "Dockerfile", "Dockerfile")
+        tar.add(room / "f", "f")
+    cell, line, run, wrong = run_real(
+        f"%%dockerfile -t away:1 --context {url}/c.tgz\nFROM {registry}/busybox\nCOPY f /g\n",
+        f"%image_build -t away:2 {url}/c.tgz",
+        "%container_run --rm away:1 cat /g\n%container_run --rm away:2 cat /f",
+        f"%image_build --build-context src={url}/none {url}/c.tgz -f nope",
+        allow_errors=True,
+    )
+    assert "away:1: image" in plain(cell)
+    assert "away:2: image" in plain(line)
+    assert plain(run).count("of the archive") == 2
+    assert f"the build context {url}/c.tgz" in plain(wrong)
 
 
 def test_files_of_the_notebook_go_into_the_context(run_real, registry, tmp_path):

@@ -35,6 +35,7 @@ from ocimagic.build.debian.settings import (
 from ocimagic.build.debian.sites import architecture, sites, wanted
 from ocimagic.build.debian.suite import Suite, Trust, find_suite, index_files, read_index
 from ocimagic.build.layer_file import LayerFile
+from ocimagic.build.places import Places
 from ocimagic.build.run_step import run_layer
 from ocimagic.build.state import Origin, StageState
 from ocimagic.dockerfile import instructions as ins
@@ -327,12 +328,13 @@ class Bootstrap:
             command=ins.ExecForm(("/bin/sh", "-c", SCRIPT)),
             network="none",
         )
+        options = BuildOptions(dockerfile="")
         bench = Bench(
             store=self._store,
             unpacker=self._unpacker,
-            options=BuildOptions(dockerfile=""),
+            options=options,
             cache=StepCache(self._store, enabled=False),
-            context=None,
+            places=Places(options),
             began=now(),
             on_event=self._on_event,
             cancelled=self._cancelled,
