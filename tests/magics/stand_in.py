@@ -75,7 +75,7 @@ class StandInImages:
     def remove(self, *names, force=False):
         return removed()
 
-    def build(self, options, *, on_event=lambda event: None, cancelled=None):
+    def build(self, options, *, stdin=None, on_event=lambda event: None, cancelled=None):
         """Take each line for a step: BAD is a syntax error, ``RUN false`` fails."""
         lines = options.dockerfile.splitlines()
         total = sum(bool(line.strip()) for line in lines)
