@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.build.cache_document import document
 from ocimagic.build.result import manifest_of, result_of
+from ocimagic.build.squash import squashed
 from ocimagic.errors import OcimagicError
 from ocimagic.spec import mediatype
 from ocimagic.spec.annotation import CACHE
@@ -100,6 +101,8 @@ def _written(ground: Ground, state: StageState, *, has_cache: bool) -> Built:
     bench.bring(state.layers)
     labels = {**state.config.labels, **options.labels}
     state = replace(state, config=replace(state.config, labels=labels))
+    if options.squash:
+        state = squashed(bench, state)
     config = result_of(bench, state).config
     cache = _cache(bench, state) if has_cache else {}
     manifest = manifest_of(state, config, cache | dict(options.annotations))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import LayerRefused
 from ocimagic.home.disk import storage_errors
-from ocimagic.layers.entrypath import Mark, locate
+from ocimagic.layers.entrypath import WHITEOUT_MODE, WHITEOUT_PREFIX, Mark, locate
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.layers.toc import TocEntry, toc_entry
@@ -64,6 +64,14 @@ class LayerFile:
             entry = entry._replace(mtime_ns=min(entry.mtime_ns, self._latest_ns))
         offset = self._writer.add(entry, content)
         self.toc.append(toc_entry(entry._replace(offset=offset), place))
+
+    def hide(self, path: str) -> None:
+        """Write a whiteout: what lower layers have at a path is not seen."""
+        parent, _, name = path.rpartition("/")
+        prefix = f"{parent}/" if parent else ""
+        entry = Entry(f"{prefix}{WHITEOUT_PREFIX}{name}", Kind.FILE, WHITEOUT_MODE)
+        offset = self._writer.add(entry)
+        self.toc.append(toc_entry(entry._replace(offset=offset), locate(entry.name)))
 
     def finish(self) -> LayerRecord:
         """Give the layer its digest and its place among the blobs."""

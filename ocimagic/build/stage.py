@@ -17,7 +17,7 @@ from ocimagic.build.copy import copy_step
 from ocimagic.build.history import created_by
 from ocimagic.build.limits import refuse_unbuilt
 from ocimagic.build.result import with_image
-from ocimagic.build.state import HISTORY_COMMENT, Origin, StageState
+from ocimagic.build.state import HISTORY_COMMENT, Begun, Origin, StageState
 from ocimagic.build.tree_layer import layer_of_files
 from ocimagic.build.workdir import workdir_step
 from ocimagic.dockerfile import instructions as ins
@@ -98,7 +98,9 @@ class StageRun:
                 parent = self.states[index]
                 config = replace(parent.config, on_build=())
                 scope = Scope.of_stage(planned, env=config.env, parent=parent.scope)
-                return replace(parent, config=config, scope=scope, has_own_cmd=False), True
+                begun = Begun(len(parent.layers), len(parent.made), parent.image_id)
+                state = replace(parent, config=config, scope=scope, has_own_cmd=False, begun=begun)
+                return state, True
             case ImageBase() as asked:
                 base = self.bases.image(asked, self.stage.source)
                 return self._on_image(base), not base.pulled
@@ -130,14 +132,16 @@ class StageRun:
     def _on_image(self, base: BaseImage) -> StageState:
         image = base.image
         config = _with_path(replace(image.config.config, on_build=()))
+        layers = tuple(layers_of(image))
         return StageState(
             config=config,
             scope=Scope.of_stage(self.planned, env=config.env),
             platform=image.config.platform,
             origin=base.origin,
             author=image.config.author,
-            layers=tuple(layers_of(image)),
+            layers=layers,
             image_id=image.image_id,
+            begun=Begun(len(layers), 0, image.image_id),
         )
 
     def _perform(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.spec import mediatype
@@ -41,6 +41,21 @@ class Origin:
     history: tuple[HistoryEntry, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a stage began from: its FROM, an image or another stage.
+
+    Attributes:
+        layers: how many came with it.
+        lines: how many history lines of this build did.
+        image_id: None for scratch.
+    """
+
+    layers: int = 0
+    lines: int = 0
+    image_id: Digest | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageState:
     """A stage between two instructions; each instruction makes a new one.
@@ -63,6 +78,7 @@ class StageState:
     made: tuple[HistoryEntry, ...] = ()
     has_own_cmd: bool = False
     image_id: Digest | None = None
+    begun: Begun = field(default_factory=Begun)
 
     @property
     def chain_id(self) -> str:

@@ -73,6 +73,7 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
         contexts=dict(_named_context(session, text) for text in given["build_context"]),
         files=dict(_context_file(text) for text in given["context_file"]),
         timestamp=given["timestamp"],
+        squash=given["squash"],
         outputs=tuple(_output(session, text) for text in given["output"]),
         cache_from=tuple(cache_from(session, text) for text in given["cache_from"]),
         cache_to=tuple(cache_to(session, text) for text in given["cache_to"]),

@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Nothing in the image is later: equal input makes an equal image (not in docker)",
 )
+@click.option("--squash", is_flag=True, help="Make one layer of all that was added to the base")
 @click.option("--context-file", multiple=True, metavar="NAME=TEXT", hidden=True)
 @click.option("--push", is_flag=True, help="Push the result under its names")
 @click.option(

@@ -98,7 +98,6 @@ BUILD = (
     ),
     *_group(_WINDOWS, "--isolation"),
     *_group("RUN steps have the default protection", "--security-opt"),
-    *_group("this version keeps one layer per step", "--squash", takes_value=_SWITCH),
     *_group("there is one builder here", "--builder"),
     *_group("SBOM and provenance are not made by this version", "--attest"),
     *_group(

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from ocimagic.errors import LayerRefused, StorageError
 from ocimagic.layers.attributes import keeps_xattr, owner_outside
-from ocimagic.layers.entrypath import OPAQUE_NAME, WHITEOUT_PREFIX, as_bytes, from_bytes, locate
+from ocimagic.layers.entrypath import (
+    OPAQUE_NAME,
+    WHITEOUT_MODE,
+    WHITEOUT_PREFIX,
+    as_bytes,
+    from_bytes,
+    locate,
+)
 from ocimagic.layers.rootdir import OPEN_DIRECTORY
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.layers.toc import TocEntry, toc_entry
@@ -24,7 +31,6 @@ if TYPE_CHECKING:
     from ocimagic.layers.tarstream import TarWriter
 
 _READ_BYTES = 1 << 20
-_WHITEOUT_MODE = 0o600
 _KINDS = {
     stat.S_IFREG: Kind.FILE,
     stat.S_IFDIR: Kind.DIR,
@@ -129,10 +135,10 @@ class _Walk:
             prefix = f"{self.path}/"
             self._put(self._entry(Kind.DIR, told)._replace(xattrs=_kept(xattrs)))
         if xattrs.get(self._overlay + "opaque") == b"y":
-            self._put(Entry(prefix + OPAQUE_NAME, Kind.FILE, _WHITEOUT_MODE))
+            self._put(Entry(prefix + OPAQUE_NAME, Kind.FILE, WHITEOUT_MODE))
         for name in sorted(hidden | self.deleted.get(self.path, set())):
             whiteout = prefix + WHITEOUT_PREFIX + from_bytes(name)
-            self._put(Entry(whiteout, Kind.FILE, _WHITEOUT_MODE))
+            self._put(Entry(whiteout, Kind.FILE, WHITEOUT_MODE))
         return [prefix + from_bytes(name) for name in names if name not in hidden]
 
     def _put_leaf(self, kind: Kind, fd: int, told: os.stat_result) -> None:

@@ -12,6 +12,7 @@ from ocimagic.errors import LayerRefused
 from ocimagic.layers.tarheader import MAX_COMPONENT_BYTES, MAX_NAME_BYTES
 
 WHITEOUT_PREFIX = ".wh."
+WHITEOUT_MODE = 0o600  # of no meaning; one for all, so that equal layers are equal bytes
 OPAQUE_NAME = ".wh..wh..opq"
 _AUFS_PREFIX = ".wh..wh."
 

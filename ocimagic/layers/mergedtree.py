@@ -23,11 +23,13 @@ class Found(NamedTuple):
         path: where it is, with all symlinks resolved that were followed.
         entry: its line; of a hard link, the line of the file it is.
         layer: index of the layer whose tar holds its content, the lowest being 0.
+        placed: index of the layer that put it here: of a hard link perhaps a later one.
     """
 
     path: str
     entry: TocEntry
     layer: int
+    placed: int
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +95,7 @@ class MergedTree:
         if walked is None:
             return None
         where, node = walked
-        return Found(where, node.entry._replace(path=where), node.source)
+        return _found(where, node)
 
     def lookup(self, path: str, *, follow: bool = True) -> TocEntry | None:
         """Return the line of a path, or None; ``find`` also says which layer it is from."""
@@ -109,7 +111,7 @@ class MergedTree:
         made = []
         for name, node in sorted(walked[1].children.items()):
             inside = f"{where}/{name}" if where else name
-            made.append(Found(inside, node.entry._replace(path=inside), node.source))
+            made.append(_found(inside, node))
         return tuple(made)
 
     def walk(self) -> Iterator[Found]:
@@ -117,7 +119,7 @@ class MergedTree:
         pending = [("", self._root)]
         while pending:
             path, node = pending.pop()
-            yield Found(path, node.entry._replace(path=path), node.source)
+            yield _found(path, node)
             for name, child in sorted((node.children or {}).items(), reverse=True):
                 pending.append((f"{path}/{name}" if path else name, child))
 
@@ -242,6 +244,10 @@ class MergedTree:
             for name, child in list((node.children or {}).items()):
                 if child.layer < layer and not child.children:
                     del (node.children or {})[name]
+
+
+def _found(path: str, node: _Node) -> Found:
+    return Found(path, node.entry._replace(path=path), node.source, node.layer)
 
 
 def _below(top: _Node) -> list[_Node]:

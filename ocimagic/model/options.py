@@ -272,6 +272,7 @@ class BuildOptions:
         files: more files of the context, by their relative path; they win over the directory's.
         timestamp: seconds since 1970 that nothing in the image is later than, whenever it is
             built: the same Dockerfile, context and base then make the same image everywhere.
+        squash: make one layer of all that the last stage adds to its FROM.
     """
 
     dockerfile: str | None
@@ -299,3 +300,4 @@ class BuildOptions:
     contexts: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     timestamp: int | None = None
+    squash: bool = False

@@ -349,6 +349,7 @@ def test_files_of_a_notebook(session):
 
 
 def test_platforms_of_one_option_and_of_several(session):
+    assert asked(["--squash", "-"], session).squash
     given = asked(["--platform", "linux/amd64, arm64", "--platform=linux/arm/v7", "-"], session)
     assert [str(each) for each in given.platforms] == ["linux/amd64", "linux/arm64", "linux/arm/v7"]
     assert asked(["-"], session).platforms == ()

@@ -5,29 +5,18 @@ Nothing is mounted: their tars are read where the merged tree says that a file's
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
-from ocimagic.build.image_files import kept_xattrs
 from ocimagic.build.layer_file import LayerFile
-from ocimagic.layers.entrypath import locate
+from ocimagic.build.plain_layers import PlainLayers
 from ocimagic.layers.mergedtree import MergedTree
 from ocimagic.layers.tarheader import Entry, Kind
-from ocimagic.layers.tarstream import TarReader
-from ocimagic.layers.toc import toc_entry
-from ocimagic.transfer.layer import chunks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import BinaryIO
+    from collections.abc import Callable, Sequence
 
-    from ocimagic.layers.mergedtree import Found
-    from ocimagic.layers.toc import TocEntry
     from ocimagic.store.images import LayerRecord
     from ocimagic.store.store import Store
-
-_CHUNK = 1 << 20
 
 
 class Times(NamedTuple):
@@ -57,15 +46,12 @@ def flatten(
     Raises:
         LayerRefused: the layers do not fit on each other.
     """
-    with ExitStack() as stack:
-        blobs = [stack.enter_context(store.blobs.open(each.digest)) for each in layers]
-        tocs, xattrs = zip(*map(_read, blobs), strict=True)
-        file = stack.enter_context(LayerFile(store))
+    with PlainLayers(store, [each.digest for each in layers]) as tars, LayerFile(store) as file:
         written: dict[tuple[int, int], str] = {}
-        for found in MergedTree(tocs).walk():
+        for found in MergedTree(tars.tocs).walk():
             if not found.path or drop(found.path, found.entry.kind):
                 continue
-            entry = _entry(found, times, xattrs[found.layer])
+            entry = _dated(tars.entry(found.layer, found.entry), times)
             if entry.kind is not Kind.FILE:
                 file.add(entry)
                 continue
@@ -75,43 +61,10 @@ def flatten(
             elif first != found.path and first not in empty:
                 file.add(entry._replace(kind=Kind.HARDLINK, linkname=first, size=0))
             else:
-                content = _content(blobs[found.layer].fileno(), found.entry.offset, entry.size)
-                file.add(entry, content)
+                file.add(entry, tars.content(found.layer, found.entry))
         return file.finish()
 
 
-def _read(blob: BinaryIO) -> tuple[list[TocEntry], Mapping[int, Mapping[str, bytes]]]:
-    """Return a layer's table of contents, and the attributes of files by offset."""
-    toc: list[TocEntry] = []
-    xattrs: dict[int, Mapping[str, bytes]] = {}
-    for entry in TarReader(chunks_of(blob)):
-        toc.append(toc_entry(entry, locate(entry.name)))
-        if kept := kept_xattrs(entry.xattrs):
-            xattrs[entry.offset] = kept
-    return toc, xattrs
-
-
-def _entry(found: Found, times: Times, xattrs: Mapping[int, Mapping[str, bytes]]) -> Entry:
-    told = found.entry
-    is_new = told.mtime_ns > times.newest_ns
-    return Entry(
-        found.path,
-        told.kind,
-        told.mode,
-        told.uid,
-        told.gid,
-        times.epoch_ns if is_new else told.mtime_ns,
-        told.size,
-        told.linkname,
-        xattrs=xattrs.get(told.offset, {}),
-    )
-
-
-def _content(fd: int, offset: int, size: int) -> Iterator[bytes]:
-    while size > 0:
-        piece = os.pread(fd, min(size, _CHUNK), offset)
-        if not piece:
-            return  # the writer says that it is too short
-        offset += len(piece)
-        size -= len(piece)
-        yield piece
+def _dated(entry: Entry, times: Times) -> Entry:
+    is_new = entry.mtime_ns > times.newest_ns
+    return entry._replace(mtime_ns=times.epoch_ns) if is_new else entry
