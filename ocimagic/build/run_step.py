@@ -195,6 +195,7 @@ class _Sandbox:
         finally:
             shim.end_lost(place / "box")
             self.held.close()
+            shutil.rmtree(run_directory, ignore_errors=True)  # ours, and a fork is not needed
             left = (place, beside, run_directory)
             unpacker.remove_trees([path for path in left if path.exists()])
 
