@@ -1,9 +1,10 @@
-"""The memory of a pull: an image of 1 GB beside one of a few bytes, each in a fresh process.
+"""The memory of pulls and builds: what is large beside what is small, each in a fresh process.
 
     python bench/memory.py [--scratch DIRECTORY]
 
-Above what the small one takes, the large one may take 80 MB, in the engine's process and in the
-largest of those it began; with directories, and with what this machine does by itself.
+A pull of 1 GB: above what an image of a few bytes takes it may take 80 MB, in the engine's
+process and in the largest of those it began; with directories, and with what this machine does
+by itself.  A COPY of 2 GB, in one file and in many: above what a COPY of one byte takes, as much.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import tarfile
 import tempfile
 import zlib
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ocimagic import Engine
+from ocimagic.model.options import BuildOptions
 from ocimagic.registry.server import RegistryServer
 from ocimagic.registry.source import MemorySource
 from ocimagic.spec import mediatype
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 ALLOWED_BYTES = 80e6
+COPIED_BYTES, MANY = 2 << 30, 20_000
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -145,6 +149,43 @@ def peaks(scratch: Path, snapshotter: str, image: str) -> tuple[int, int]:
     return after - before, worker
 
 
+def build(scratch: Path, context: str, told: Connection) -> None:
+    """Build with COPY; tell the peaks of this process before and after."""
+    with Engine(scratch / f"root-{os.getpid()}", environment={"HOME": str(scratch)}) as engine:
+        text = "FROM scratch\nCOPY . /copied/\nLABEL a=b\n"
+        engine.images.build(BuildOptions(dockerfile=text, context=str(scratch / "one byte")))
+        before = peak_bytes("self")
+        engine.images.build(BuildOptions(dockerfile=text, context=str(scratch / context)))
+        told.send((before, peak_bytes("self")))
+    shutil.rmtree(scratch / f"root-{os.getpid()}")
+
+
+def copies(scratch: Path) -> dict[str, float]:
+    """Return the bytes that a COPY of 2 GB took above one of a byte, by the number of files."""
+    found = {}
+    make_files(scratch / "one byte", 1, 1)
+    for count in (1, MANY):
+        name = f"{count} file{'s' if count > 1 else ''}"
+        make_files(scratch / name, count, COPIED_BYTES // count)
+        here, there = SPAWN.Pipe()
+        builder = SPAWN.Process(target=build, args=(scratch, name, there))
+        builder.start()
+        there.close()
+        before, after = here.recv()
+        builder.join()
+        found[name] = float(after - before)
+    return found
+
+
+def make_files(directory: Path, count: int, size: int) -> None:
+    """Make files with holes for content: they take no room, and are read as any others."""
+    for number in range(count):
+        path = directory / str(number // 1000) / str(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.truncate(size)
+
+
 def peak_bytes(pid: int | str) -> int:
     """Return the most memory that a process has had, 0 when it is gone.
 
@@ -176,9 +217,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scratch", help="a directory with 4 GB to spare")
     with tempfile.TemporaryDirectory(dir=parser.parse_args().scratch) as scratch:
-        found = rises(Path(scratch))
-    for who, more in found.items():
-        print(f"1 GB pulled: {who}: {more / 1e6:.0f} MB above start")
+        built, pulled = copies(Path(scratch)), rises(Path(scratch))
+    found = {f"2 GB copied: {name}": more for name, more in built.items()}
+    found |= {f"1 GB pulled: {who}": more for who, more in pulled.items()}
+    for what, more in found.items():
+        print(f"{what}: {more / 1e6:.0f} MB above start")
     return int(max(found.values()) > ALLOWED_BYTES)
 
 

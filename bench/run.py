@@ -53,6 +53,7 @@ def main() -> int:
             figures.results |= results
         figures.memory = bench.memory()
         figures.rises = memory.rises(scratch)
+        figures.copies = memory.copies(scratch)
         figures.whole = True
     return 0
 

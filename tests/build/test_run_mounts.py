@@ -249,23 +249,25 @@ def test_a_tmpfs_has_its_size(runs):
     assert runs.text(runs.build(text), "n").strip() == str(1 << 20)
 
 
-def test_a_secret_is_a_file_or_a_variable_and_nowhere_else(runs):
+def test_a_secret_is_a_file_or_a_variable_and_nowhere_else(base, fresh, base_root):
+    need_containers(fresh.engine)
+    make_base(fresh, base_root)
     secret = f"very{time.time_ns()}"
     text = f"{BASE}{only('x')}RUN --mount=type=secret,id=token cat /run/secrets/token; "
     text += "stat -c ' %a %u' /run/secrets/token\n"
     text += 'RUN --mount=type=secret,id=token,env=TOKEN test -n "$TOKEN" && echo got > /got\n'
     text += "RUN --mount=type=secret,id=token,target=/a/b,mode=0444 stat -c %a /a/b; "
     text += "test ! -e /run/secrets/token\n"
-    result = runs.build(text, secrets={"token": secret.encode()})
-    assert runs.output() == f"{secret} 400 0\n444\n"
-    store = runs.engine.home.data
+    result = fresh.build(text, secrets={"token": secret.encode()})
+    assert fresh.output() == f"{secret} 400 0\n444\n"
+    store = fresh.engine.home.data
     for path in store.rglob("*"):
         if path.is_file():
             assert secret.encode() not in path.read_bytes(), path
-    assert not {"run", "a"} & set(runs.listing(result))
+    assert not {"run", "a"} & set(fresh.listing(result))
     # Another value is no reason to run it again.
-    runs.build(text, secrets={"token": b"other"})
-    assert runs.cached()["RUN"]
+    fresh.build(text, secrets={"token": b"other"})
+    assert fresh.cached()["RUN"]
 
 
 @pytest.mark.parametrize("value", [b"hush\0", b"hush\xff"])
