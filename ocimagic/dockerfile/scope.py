@@ -141,6 +141,10 @@ class _Expander:
                 changed = self._files(given)
             case ins.Env() | ins.Label():
                 pairs = tuple(ins.Pair(self.word(p.key), self.word(p.value)) for p in given.pairs)
+                if isinstance(given, ins.Env) and not all(pair.key for pair in pairs):
+                    raise self.source.error(
+                        "ENV names can not be blank", why="a variable in the name has no value"
+                    )
                 changed = replace(given, pairs=pairs)
             case ins.Arg():
                 changed = replace(given, args=tuple(map(self._declared, given.args)))
