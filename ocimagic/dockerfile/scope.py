@@ -68,9 +68,13 @@ class Scope:
         return args | dict(self.env)
 
     def run_env(self) -> dict[str, str]:
-        """Return the environment of a RUN: ENV over ARG, and proxies without ARG."""
+        """Return the environment of a RUN: ENV over ARG, and proxies without ARG.
+
+        A proxy has its name in capitals and in small letters: programs look for one of them.
+        """
         proxies = {k: v for k, v in self.build_args.items() if k in PROXY_ARGS}
-        return proxies | self.variables()
+        other = {k.swapcase(): v for k, v in proxies.items()}
+        return other | proxies | self.variables()
 
     def cached_env(self) -> dict[str, str]:
         """Return the part of `run_env` that belongs in a cache key: no undeclared proxies."""
@@ -196,8 +200,8 @@ class _Expander:
             sources=tuple(map(self.word, given.sources)),
             destination=self.word(given.destination),
             heredocs=tuple(map(self._heredoc, given.heredocs)),
-            chown=self._maybe(given.chown),
-            chmod=self._maybe(given.chmod),
+            chown=self._maybe(given.chown) or None,  # a variable without a value: not given
+            chmod=self._maybe(given.chmod) or None,
         )
         if isinstance(changed, ins.Copy):
             check_copy(changed)
