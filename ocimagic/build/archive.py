@@ -58,7 +58,8 @@ def extract(
         LayerRefused: malformed or hostile.
         DockerfileError: an entry that cannot be placed.
     """
-    files: set[str] = set()
+    files: dict[str, Entry] = {}
+    placement.owner = (0, 0)  # docker's way: --chown is not for directories it leaves out
     reader = TarReader(decompressed_archive(chunks, max_bytes=max_bytes))
     for entry in reader:
         check()
@@ -67,16 +68,16 @@ def extract(
             continue  # "./" says how the directory was elsewhere
         made = entry._replace(name=path, xattrs=kept_xattrs(entry.xattrs))
         if entry.kind is Kind.HARDLINK:
-            made = made._replace(linkname=_link(entry, destination, placement, files))
+            made = _linked(made, destination, placement, files)
         placement.put(made, replace=True)
         for each in placement.take():
             layer.add(each)
         if entry.kind is Kind.FILE:
             layer.add(made, reader.content())
         if entry.kind in (Kind.FILE, Kind.HARDLINK):
-            files.add(path)
+            files[path] = made
         else:
-            files.discard(path)
+            files.pop(path, None)
 
 
 def _below(name: str, destination: str, placement: Placement) -> str:
@@ -88,10 +89,12 @@ def _below(name: str, destination: str, placement: Placement) -> str:
     return f"{above}/{last}" if above else last
 
 
-def _link(entry: Entry, destination: str, placement: Placement, files: set[str]) -> str:
+def _linked(entry: Entry, destination: str, placement: Placement, files: dict[str, Entry]) -> Entry:
+    """Return a hard link as the file it is: who reads the layer must not choose between two."""
     target = _below(entry.linkname, destination, placement)
     if target not in files:
         raise LayerRefused(
             entry.name, f"a hard link to {entry.linkname!r}, which is not in the archive before it"
         )
-    return target
+    file = files[target]
+    return entry._replace(linkname=target, mode=file.mode, uid=file.uid, gid=file.gid)

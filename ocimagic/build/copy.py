@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.build import archive
 from ocimagic.build.cache import Made, cache_key, now
@@ -112,6 +112,15 @@ def _stands_alone(instruction: Copy | Add) -> bool:
     return instruction.link and instruction.chmod is None
 
 
+class _Wanted(NamedTuple):
+    """A file whose content is still to be written; ``source`` is the number of its source."""
+
+    entry: Entry
+    file: File
+    tree: Tree
+    source: int
+
+
 @dataclass(slots=True)
 class _CopyJob:
     """One COPY or ADD that is not in the cache."""
@@ -120,8 +129,7 @@ class _CopyJob:
     state: StageState
     instruction: Copy | Add
     chown: tuple[int, int] | None = None
-    files: dict[str, tuple[Entry, File, Tree]] = field(default_factory=dict)
-    archives: list[tuple[File, Tree]] = field(default_factory=list)
+    files: dict[str, _Wanted] = field(default_factory=dict)
 
     def layer(self, sources: Sequence[Source]) -> LayerRecord | None:
         """Write the layer; None if there was nothing to copy."""
@@ -137,19 +145,20 @@ class _CopyJob:
         placement = Placement(
             below.merged,
             instruction.source,
-            owner=self.chown or (0, 0),
+            owner=self.chown,
             mtime_ns=max((file.mtime_ns for file in files), default=self._now_ns),
         )
         destination = placement.resolve(in_workdir(self.state, instruction.destination))
-        for each, source in selected:
-            self._place(each, source, placement, destination)
         with LayerFile(self.bench.store, self.bench.options.timestamp) as layer:
-            for entry in placement.take():
-                layer.add(entry)
-            self._write_files(layer)
+            for number, (each, source) in enumerate(selected):
+                file, tree = each.file, source.tree()
+                if self._is_archive(file, tree, may_unpack=source.may_unpack):
+                    self._write_files(layer, placement)  # a later source may replace it
+                    self._unpack(file, tree, layer, placement, destination)
+                else:
+                    self._place(each, tree, placement, destination, number)
+            self._write_files(layer, placement)
             self._write_heredocs(layer, placement, destination)
-            for file, tree in self.archives:
-                self._unpack(file, tree, layer, placement, destination)
             record = layer.finish()
         self.bench.tocs[record.diff_id] = layer.toc
         return record
@@ -164,15 +173,15 @@ class _CopyJob:
             return mode
         return Chmod.parse(self.instruction.chmod).applied(mode, is_directory=is_directory)
 
+    @staticmethod
+    def _is_archive(file: File, tree: Tree, *, may_unpack: bool) -> bool:
+        return may_unpack and file.kind is Kind.FILE and archive.is_archive(_bytes(file, tree))
+
     def _place(
-        self, selected: Selected, source: Source, placement: Placement, destination: str
+        self, selected: Selected, tree: Tree, placement: Placement, destination: str, number: int
     ) -> None:
-        file, tree = selected.file, source.tree()
-        if source.may_unpack and file.kind is Kind.FILE and archive.is_archive(_bytes(file, tree)):
-            self.archives.append((file, tree))
-            placement.parents(destination)
-            placement.directory(destination)
-        elif file.kind is Kind.DIR:
+        file = selected.file
+        if file.kind is Kind.DIR:
             placement.parents(destination)
             placement.directory(destination)  # BuildKit's --chmod does not reach it
             for name, inside in selected.inside:
@@ -180,12 +189,12 @@ class _CopyJob:
                 if name in selected.passed:
                     placement.directory(path, new=self._entry(path, inside))
                 else:
-                    self._put(path, inside, tree, placement)
+                    self._put(path, inside, tree, placement, number)
         else:
             path = self._file_path(selected.name, placement, destination)
             if path in self.files:
                 self._warn_twice(path)
-            self._put(path, file, tree, placement)
+            self._put(path, file, tree, placement, number)
 
     def _file_path(self, name: str, placement: Placement, destination: str) -> str:
         """Decide whether the destination is the file's directory or its new name."""
@@ -194,12 +203,12 @@ class _CopyJob:
             return f"{destination}/{name}".lstrip("/")
         return destination
 
-    def _put(self, path: str, file: File, tree: Tree, placement: Placement) -> None:
+    def _put(self, path: str, file: File, tree: Tree, placement: Placement, number: int) -> None:
         entry = self._entry(path, file)
         placement.put(entry)
         self.files.pop(path, None)
         if file.kind is Kind.FILE:
-            self.files[path] = (entry, file, tree)
+            self.files[path] = _Wanted(entry, file, tree, number)
 
     def _entry(self, path: str, file: File) -> Entry:
         mode = file.mode
@@ -213,23 +222,25 @@ class _CopyJob:
         hint = "; end the destination with / to copy into a directory"
         self.bench.on_event(Notice(text + hint, self.instruction.source.start_line))
 
-    def _write_files(self, layer: LayerFile) -> None:
-        """Write contents, each once; files that are one stay one."""
-        by_tree: dict[int, list[tuple[Entry, File, Tree]]] = {}
-        first: dict[tuple[int, tuple[int, ...]], tuple[str, str]] = {}
+    def _write_files(self, layer: LayerFile, placement: Placement) -> None:
+        """Write what was placed, each content once; files that are one in a source stay one."""
+        for entry in placement.take():
+            layer.add(entry)
+        by_tree: dict[int, list[_Wanted]] = {}
+        first: dict[tuple[int, tuple[int, ...]], str] = {}
         links: list[Entry] = []
         for wanted in self.files.values():
-            entry, file, tree = wanted
-            name, path = first.setdefault((id(tree), file.identity), (entry.name, file.path))
-            # One file that two sources lead to, by a symlink perhaps, is copied twice.
-            if name != entry.name and path != file.path and file.links > 1:
+            entry, file = wanted.entry, wanted.file
+            name = first.setdefault((wanted.source, file.identity), entry.name)
+            if name != entry.name and file.links > 1:
                 links.append(entry._replace(kind=Kind.HARDLINK, size=0, linkname=name))
             else:
-                by_tree.setdefault(id(tree), []).append(wanted)
+                by_tree.setdefault(id(wanted.tree), []).append(wanted)
+        self.files = {}
         for files in by_tree.values():
-            for content in files[0][2].contents([file for _, file, _ in files]):
+            for content in files[0].tree.contents([each.file for each in files]):
                 self.bench.check_cancelled()
-                entry = files[content.number][0]
+                entry = files[content.number].entry
                 try:
                     layer.add(entry._replace(xattrs=content.xattrs), content.chunks)
                 except LayerRefused as err:
@@ -252,6 +263,10 @@ class _CopyJob:
     def _unpack(
         self, file: File, tree: Tree, layer: LayerFile, placement: Placement, destination: str
     ) -> None:
+        placement.parents(destination)
+        placement.directory(destination)
+        for entry in placement.take():
+            layer.add(entry)
         try:
             archive.extract(
                 _bytes(file, tree),

@@ -8,6 +8,7 @@ Source: facts/build.md section 1.2 (COPY).
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING
 
 from ocimagic.build.tree import kind_word
@@ -26,7 +27,8 @@ class Placement:
     Args:
         below: the image so far.
         source: the instruction, for errors.
-        owner: uid and gid of directories that must be made.
+        owner: uid and gid of directories that must be made; None is root, and the group of
+            a setgid directory above, as the kernel gives it.
         mtime_ns: their time.
     """
 
@@ -35,7 +37,7 @@ class Placement:
         below: MergedTree,
         source: SourceRange,
         *,
-        owner: tuple[int, int] = (0, 0),
+        owner: tuple[int, int] | None = None,
         mtime_ns: int = 0,
     ) -> None:
         self._below = below
@@ -43,6 +45,7 @@ class Placement:
         self.owner = owner
         self._mtime_ns = mtime_ns
         self._kinds: dict[str, Kind] = {}
+        self._setgid: dict[str, int] = {}  # directories of this layer to the group they pass on
         self._pending: list[Entry] = []
 
     def take(self) -> list[Entry]:
@@ -109,8 +112,13 @@ class Placement:
             return
         if self.kind(path) is not None:
             raise self.not_a_directory(path)
-        uid, gid = self.owner
-        self._put(new or Entry(path, Kind.DIR, 0o755, uid, gid, self._mtime_ns))
+        self._put(new or self._made(path))
+
+    def _made(self, path: str) -> Entry:
+        group = self._setgid.get(path.rpartition("/")[0])
+        uid, gid = self.owner or (0, group or 0)
+        mode = 0o755 if group is None else 0o755 | stat.S_ISGID
+        return Entry(path, Kind.DIR, mode, uid, gid, self._mtime_ns)
 
     def put(self, entry: Entry, *, replace: bool = False) -> None:
         """Have a directory, link or file placed, its parents first.
@@ -151,4 +159,7 @@ class Placement:
 
     def _put(self, entry: Entry) -> None:
         self._kinds[entry.name] = entry.kind
+        self._setgid.pop(entry.name, None)
+        if entry.kind is Kind.DIR and entry.mode & stat.S_ISGID:
+            self._setgid[entry.name] = entry.gid
         self._pending.append(entry)

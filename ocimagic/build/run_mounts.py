@@ -19,7 +19,6 @@ from ocimagic.build.config_steps import in_workdir
 from ocimagic.build.context import Context
 from ocimagic.build.tree_layer import layer_of_files
 from ocimagic.errors import HostLacks, NotBuiltYet
-from ocimagic.layers.tarheader import Kind
 from ocimagic.model.options import TmpfsMount, VolumeMount
 from ocimagic.model.rootfs import View
 
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 _SECRETS = "/run/secrets"
 _AGENTS = "/run/buildkit/ssh_agent"  # where BuildKit has them
-_CACHE_MODE, _SECRET_MODE, _TMPFS_MODE = 0o755, 0o400, 0o755
+_CACHE_MODE, _SECRET_MODE, _TMPFS_MODE, _CONTEXT_MODE = 0o755, 0o400, 0o755, 0o755
 _TMPFS_WORDS = ("exec", "suid")
 _STRICTEST_FIRST: tuple[Sharing, ...] = ("locked", "private", "shared")
 
@@ -198,8 +197,11 @@ class RunMounts:
         if found is None:
             why, hint = context.missing(path)
             raise self._run.source.error(f'"{path}": not found', at=path, why=why, hint=hint)
-        layer, key = layer_of_files(self._bench, context, found)
-        return Source((layer,), "" if found.kind is Kind.DIR else found.name, str(key))
+        # What is mounted has the mode of the directory, and so must be one in the layer.
+        name = found.name or "context"
+        shown = found if found.path else found._replace(mode=_CONTEXT_MODE)
+        layer, key = layer_of_files(self._bench, context, shown, top=name)
+        return Source((layer,), name, str(key))
 
     def _view(self, number: int, directory: Path, *, volatile: bool) -> View:
         unpacker = self._bench.unpacker

@@ -5,6 +5,7 @@ Source: facts/build.md sections 1.2 and 1.4; where docker's builders differ, Bui
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.dockerfile.ignore import IgnoreRules
@@ -39,10 +40,10 @@ class Selected(NamedTuple):
 
 def select(
     tree: Tree, pattern: str, exclude: IgnoreRules, source: SourceRange
-) -> list[Selected] | None:
-    """Find what one source means; None if it is a plain path and not there.
+) -> list[Selected] | str:
+    """Find what one source means; a text is the path that is not there.
 
-    A wildcard may find nothing.
+    A wildcard may find nothing, but no link that leads nowhere.
 
     Raises:
         DockerfileError: a malformed pattern.
@@ -51,23 +52,24 @@ def select(
         names = list(_names(tree, pattern)) if has_wildcard(pattern) else [_plain(pattern)]
     except BadInput as err:
         raise source.error(err.what, at=pattern, hint=err.hint) from None
-    found = [(name, tree.find(name)) for name in names]
-    if not has_wildcard(pattern) and found[0][1] is None:
-        return None
-    # A pattern of --exclude starts at the directory that is copied, so it is never about the
-    # directory itself; a file that is a source is in its own directory.
-    return [
-        Selected(name.rpartition("/")[2], file, _inside(tree, file, exclude))
-        for name, file in found
-        if file is not None
-        and (file.kind is Kind.DIR or not exclude.excludes(name.rpartition("/")[2]))
-    ]
+    found: list[Selected] = []
+    for path in names:
+        file = tree.find(path)
+        name = path.rpartition("/")[2]
+        # A pattern of --exclude starts at the directory that is copied, so it is never about
+        # the directory itself; a file that is a source is in its own directory.
+        is_excluded = (file is None or file.kind is not Kind.DIR) and exclude.excludes(name)
+        if file is None and not (is_excluded and has_wildcard(pattern)):
+            return path if has_wildcard(pattern) else pattern
+        if file is not None and not is_excluded:
+            found.append(Selected(name, file, _inside(tree, file, exclude)))
+    return found
 
 
 def select_parents(
     tree: Tree, pattern: str, exclude: IgnoreRules, source: SourceRange
-) -> list[Selected] | None:
-    """Find what one source of ``COPY --parents`` means; None if it is plain and not there.
+) -> list[Selected] | str:
+    """Find what one source of ``COPY --parents`` means; a text is the path that is not there.
 
     What is before the first ``/./`` is not kept: each directory it means is one Selected, and
     the rest is looked for below it, by the rules of .dockerignore, so that ``**`` is any depth.
@@ -81,7 +83,7 @@ def select_parents(
     wanted = _plain(wanted)
     is_plain = not has_wildcard(pivot) and not has_wildcard(wanted)
     if is_plain and tree.find(f"{_plain(pivot)}/{wanted}") is None:
-        return None
+        return pattern
     try:
         # A "!" would bring back; here it is a name like any other.
         rules = IgnoreRules.of((f"\\{wanted}" if wanted.startswith("!") else wanted,))
@@ -131,22 +133,29 @@ def described(tree: Tree | None, selected: Sequence[Selected]) -> list[object]:
     """Return names, kinds, modes, owners and content of all files; not their times.
 
     Of a directory that is copied itself only the content counts: its contents are copied,
-    and it is not.
+    and it is not.  Files of one directory that are one file count as that.
     """
     tops = [each.file for each in selected if each.file.kind is not Kind.DIR]
     inside = [file for each in selected for _, file in each.inside]
     files = [file for file in (*tops, *inside) if file.kind is Kind.FILE]
     digests = dict(zip(map(id, files), tree.digests(files) if tree else (), strict=True))
 
-    def line(file: File, name: str, *, is_passed: bool = False) -> list[object]:
+    def line(file: File, name: str) -> list[object]:
         content = digests.get(id(file), file.linkname)
-        told = [name, file.kind, file.mode, file.uid, file.gid, content]
-        return [*told, "passed"] if is_passed else told
+        return [name, file.kind, file.mode, file.uid, file.gid, content]
+
+    def directory(each: Selected) -> list[object]:
+        first: dict[tuple[int, ...], str] = {}
+        lines: list[object] = []
+        for name, file in each.inside:
+            told = line(file, name)
+            if file.links > 1 and first.setdefault(file.identity, name) != name:
+                told.append(["same", first[file.identity]])
+            lines.append([*told, "passed"] if name in each.passed else told)
+        return lines
 
     return [
-        [line(file, name, is_passed=name in each.passed) for name, file in each.inside]
-        if each.file.kind is Kind.DIR
-        else line(each.file, each.name)
+        directory(each) if each.file.kind is Kind.DIR else line(each.file, each.name)
         for each in selected
     ]
 
@@ -204,19 +213,23 @@ def _plain(path: str) -> str:
 
 
 def _names(tree: Tree, pattern: str) -> Iterator[str]:
-    """Yield the paths that match, one directory level for each part of the pattern."""
-    found = [""]
-    for part in _plain(pattern).split("/"):
-        below: list[str] = []
-        for path in found:
-            prefix = f"{path}/" if path else ""
-            directory = tree.find(path)
-            if directory is None or directory.kind is not Kind.DIR:
-                continue
-            children = tree.children(directory)
-            below += [prefix + each.name for each in children if match(part, each.name)]
-        found = below
-    yield from found
+    """Yield the paths that match, one directory level for each part of the pattern.
+
+    Only before the first wildcard are links to directories followed.
+    """
+    parts = _plain(pattern).split("/")
+    plain = list(takewhile(lambda part: not has_wildcard(part) and "\\" not in part, parts))
+    top = "/".join(plain)
+    found = [(top, tree.find(top))]
+    for part in parts[len(plain) :]:
+        found = [
+            (f"{path}/{child.name}" if path else child.name, child)
+            for path, directory in found
+            if directory is not None and directory.kind is Kind.DIR
+            for child in tree.children(directory)
+            if match(part, child.name)
+        ]
+    yield from (path for path, _ in found)
 
 
 def _inside(tree: Tree, file: File, exclude: IgnoreRules) -> tuple[tuple[str, File], ...]:

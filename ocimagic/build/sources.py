@@ -125,8 +125,8 @@ def _local(bench: Bench, instruction: Copy | Add, pattern: str, tree: Tree | Non
     keeps_parents = isinstance(instruction, Copy) and instruction.parents
     find = select_parents if keeps_parents else select
     found = find(tree, pattern, exclude, source)
-    if found is None:
-        raise _missing(bench, instruction, pattern, tree)
+    if isinstance(found, str):
+        raise _missing(bench, instruction, pattern, found, tree)
     if not found:
         text = f"{instruction.keyword} {pattern} matches no file: nothing is copied"
         bench.on_event(Notice(text, source.start_line))
@@ -143,12 +143,17 @@ def _local(bench: Bench, instruction: Copy | Add, pattern: str, tree: Tree | Non
     return LocalFiles(tree, found, may_unpack)
 
 
-def _missing(bench: Bench, instruction: Copy | Add, pattern: str, tree: Tree) -> Exception:
+def _missing(
+    bench: Bench, instruction: Copy | Add, pattern: str, path: str, tree: Tree
+) -> Exception:
     if isinstance(tree, Context):
-        why, hint = tree.missing(pattern)
+        why, hint = tree.missing(path)
     else:
         stage = instruction.from_stage if isinstance(instruction, Copy) else None
-        why = f"there is no such file in {stage or bench.places.shown}"
-        near = similar(tree, pattern)
+        where = stage or bench.places.shown
+        why = f"there is no such file in {where}"
+        if path != pattern:
+            why = f"it is a link that leads to nothing in {where}"
+        near = similar(tree, path)
         hint = f"did you mean {near}?" if near else "a path is looked up from the root of it"
-    return instruction.source.error(f'"{pattern}": not found', at=pattern, why=why, hint=hint)
+    return instruction.source.error(f'"{path}": not found', at=pattern, why=why, hint=hint)

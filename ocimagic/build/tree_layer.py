@@ -22,18 +22,23 @@ if TYPE_CHECKING:
     from ocimagic.store.images import LayerRecord
 
 
-def layer_of_files(bench: Bench, tree: Tree, file: File) -> tuple[Layer, Digest]:
+def layer_of_files(bench: Bench, tree: Tree, file: File, *, top: str = "") -> tuple[Layer, Digest]:
     """Return a layer with one file, or with all that is in a directory, and the name of that.
 
     Args:
         bench: its cache is asked first.
         tree: where the file is.
         file: of the tree.
+        top: what a directory is called in the layer; without, what is in it is at the top.
     """
     is_directory = file.kind is Kind.DIR
     chosen = whole(tree, file, IgnoreRules()) if is_directory else Selected(file.name, file)
-    key = cache_key("context", files=described(tree, [chosen]), **bench.dated)
     files = chosen.inside if is_directory else ((chosen.name, chosen.file),)
+    told: list[object] = described(tree, [chosen])
+    if is_directory and top:
+        files = ((top, file), *((f"{top}/{name}", each) for name, each in files))
+        told = [top, file.mode, *told]
+    key = cache_key("context", files=told, **bench.dated)
     return kept(bench, key, lambda: write_layer(bench, tree, files)), key
 
 
@@ -50,7 +55,7 @@ def kept(bench: Bench, key: Digest, make: Callable[[], LayerRecord]) -> Layer:
 
 
 def write_layer(bench: Bench, tree: Tree, files: Sequence[tuple[str, File]]) -> LayerRecord:
-    """Write files of a tree into a layer, with the owners that the tree says.
+    """Write files of a tree into a layer, with the owners that the tree says; links stay links.
 
     Args:
         bench: of this build.
@@ -59,6 +64,8 @@ def write_layer(bench: Bench, tree: Tree, files: Sequence[tuple[str, File]]) -> 
     """
     with LayerFile(bench.store, bench.options.timestamp) as layer:
         regular: list[tuple[Entry, File]] = []
+        first: dict[tuple[int, ...], str] = {}
+        links: list[Entry] = []
         for name, file in files:
             entry = Entry(
                 name,
@@ -70,7 +77,10 @@ def write_layer(bench: Bench, tree: Tree, files: Sequence[tuple[str, File]]) -> 
                 file.size,
                 file.linkname,
             )
-            if file.kind is Kind.FILE:
+            if file.links > 1 and first.setdefault(file.identity, name) != name:
+                same = first[file.identity]
+                links.append(entry._replace(kind=Kind.HARDLINK, size=0, linkname=same))
+            elif file.kind is Kind.FILE:
                 regular.append((entry, file))
             else:
                 layer.add(entry)
@@ -78,4 +88,6 @@ def write_layer(bench: Bench, tree: Tree, files: Sequence[tuple[str, File]]) -> 
             bench.check_cancelled()
             entry = regular[content.number][0]._replace(xattrs=content.xattrs)
             layer.add(entry, content.chunks)
+        for link in links:
+            layer.add(link)
         return layer.finish()

@@ -68,9 +68,13 @@ class Scope:
         return args | dict(self.env)
 
     def run_env(self) -> dict[str, str]:
-        """Return the environment of a RUN: ENV over ARG, and proxies without ARG."""
+        """Return the environment of a RUN: ENV over ARG, and proxies without ARG.
+
+        A proxy has its name in capitals and in small letters: programs look for one of them.
+        """
         proxies = {k: v for k, v in self.build_args.items() if k in PROXY_ARGS}
-        return proxies | self.variables()
+        other = {k.swapcase(): v for k, v in proxies.items()}
+        return other | proxies | self.variables()
 
     def cached_env(self) -> dict[str, str]:
         """Return the part of `run_env` that belongs in a cache key: no undeclared proxies."""
@@ -141,6 +145,10 @@ class _Expander:
                 changed = self._files(given)
             case ins.Env() | ins.Label():
                 pairs = tuple(ins.Pair(self.word(p.key), self.word(p.value)) for p in given.pairs)
+                if isinstance(given, ins.Env) and not all(pair.key for pair in pairs):
+                    raise self.source.error(
+                        "ENV names can not be blank", why="a variable in the name has no value"
+                    )
                 changed = replace(given, pairs=pairs)
             case ins.Arg():
                 changed = replace(given, args=tuple(map(self._declared, given.args)))
@@ -192,8 +200,8 @@ class _Expander:
             sources=tuple(map(self.word, given.sources)),
             destination=self.word(given.destination),
             heredocs=tuple(map(self._heredoc, given.heredocs)),
-            chown=self._maybe(given.chown),
-            chmod=self._maybe(given.chmod),
+            chown=self._maybe(given.chown) or None,  # a variable without a value: not given
+            chmod=self._maybe(given.chmod) or None,
         )
         if isinstance(changed, ins.Copy):
             check_copy(changed)

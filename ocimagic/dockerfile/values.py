@@ -68,7 +68,7 @@ def check_signal(name: str, source: SourceRange) -> None:
     bare = name.upper().removeprefix("SIG")
     if bare in _SIGNALS or _REAL_TIME.fullmatch(bare):
         return
-    if "$" in name or (re.fullmatch("[0-9]{1,3}", name) and int(name) > 0):
+    if re.fullmatch("[0-9]{1,3}", name) and int(name) > 0:
         return
     near = nearest(bare, _SIGNALS)
     raise source.error(

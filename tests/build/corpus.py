@@ -12,7 +12,8 @@ A case is a directory with a ``Dockerfile``, the context beside it, and ``verify
     [context]              # what git cannot keep: "path" = text, or a table as in `lay_out`
     [config]               # docker's names; false: not set
     [files]                # "/path" = text, false for not there, or any of
-                           # kind, mode, owner, text, link, xattrs, same (a hard link)
+                           # kind, mode, owner, text, link, xattrs, same (a hard link;
+                           false for none)
     [error]                # line (none: of the whole build), and text: words of the message
     [docker]               # skip = "why dockerd's builder cannot"; says = its own words for
                            # the error; differs = {"what" = "why"}: files./path, config.Name,

@@ -51,6 +51,8 @@ def _apply(layer, tree, group):
             path = "/" + info.name.strip("/").removeprefix("./")
             path = "/" if path == "/." else path
             parent, _, name = path.rpartition("/")
+            if not info.isdir() and path in added and added[path].kind == "directory":
+                _remove(added, fresh, path, itself=True)
             if name == ".wh..wh..opq":
                 gone.append((parent or "/", False))
             elif name.startswith(".wh."):

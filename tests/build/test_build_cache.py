@@ -231,3 +231,17 @@ def test_cached_build_is_fast(built):
         built.build(text, "fast")
         best = min(best, time.perf_counter() - began)
     assert best < 0.05
+
+
+def test_files_that_are_one_are_not_two_that_are_equal(fresh):
+    fresh.write("d/a", "same")
+    fresh.write("d/b", "same")
+    text = "FROM scratch\nCOPY d /d\n"
+    two = fresh.build(text)
+    (fresh.context / "d/b").unlink()
+    (fresh.context / "d/b").hardlink_to(fresh.context / "d/a")
+    one = fresh.build(text)
+    assert not fresh.cached()["COPY"]
+    assert one.image_id != two.image_id
+    fresh.build(text)
+    assert fresh.cached()["COPY"]

@@ -201,8 +201,10 @@ def check_file(built, path, said):
         return
     assert found, f"{path} is not there: {sorted(built.files)}"
     for key, value in ({"text": said} if isinstance(said, str) else said).items():
-        if key == "same":
+        if key == "same" and value:
             assert value in built.same.get(path, ())
+        elif key == "same":
+            assert path not in built.same
         elif key == "text":
             assert value == found.text.decode()
         elif key == "xattrs":

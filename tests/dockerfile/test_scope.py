@@ -82,7 +82,8 @@ def test_run_sees() -> None:
     proxies = {"HTTP_PROXY": "p", "https_proxy": "q", "OTHER": "x"}
     scope, _ = walk(text, **proxies)
     assert scope.run_args() == (("A", "1"), ("U", ""), ("E", "2"), ("https_proxy", "q"))
-    assert scope.run_env() == {"HTTP_PROXY": "p", "https_proxy": "q", "A": "1", "E": "2"}
+    proxied = {"HTTP_PROXY": "p", "http_proxy": "p", "https_proxy": "q", "HTTPS_PROXY": "q"}
+    assert scope.run_env() == {**proxied, "A": "1", "E": "2"}
     assert scope.cached_env() == {"https_proxy": "q", "A": "1", "E": "2"}
 
 
