@@ -98,11 +98,11 @@ def commit(
 def _written(ground: Ground, state: StageState, *, has_cache: bool) -> Built:
     bench = ground.bench
     store, options = bench.store, bench.options
-    bench.bring(state.layers)
     labels = {**state.config.labels, **options.labels}
     state = replace(state, config=replace(state.config, labels=labels))
     if options.squash:
         state = squashed(bench, state)
+    bench.bring(state.layers)
     config = result_of(bench, state).config
     cache = _cache(bench, state) if has_cache else {}
     manifest = manifest_of(state, config, cache | dict(options.annotations))

@@ -693,12 +693,50 @@ def test_a_name_that_is_none_is_told_before_anything_is_built(machine, options):
     assert place.events == []
 
 
-def test_a_cache_of_several_platforms(machine, tmp_path):
-    both = tuple(Platform("linux", each) for each in ("amd64", "arm64"))
-    text = "FROM scratch\nARG TARGETARCH\nCOPY file /$TARGETARCH\n"
-    first, second = machine("first"), machine("second")
-    cache = tmp_path / "cache"
-    one = first.build(text, "x", platforms=both, **to(cache))
-    two = second.build(text, "x", platforms=both, **of(cache))
-    assert all(step.cached for step in two.steps)
-    assert one.digest == two.digest
+# -- several platforms, one layer --------------------------------------------------------------
+
+MANY = """FROM scratch
+ARG TARGETARCH
+COPY tool /tool
+COPY <<EOF /for
+$TARGETARCH
+EOF
+"""
+BOTH = tuple(map(Platform.parse, ("linux/amd64", "linux/arm64")))
+
+
+def test_another_machine_finds_the_steps_of_all_platforms(machine, served, tmp_path):
+    for place in (tmp_path / "cache", f"{served.host}/cache/many:1"):
+        name = "registry" if isinstance(place, str) else "local"
+        first = machine(f"a-{name}").build(MANY, platforms=BOTH, **to(place))
+        other = machine(f"b-{name}")
+        second = other.build(MANY, platforms=BOTH, **of(place))
+        assert anew(second) == []
+        assert second.digest == first.digest
+        found = [other.text(each, "for").strip() for each in second.platforms]
+        assert found == ["amd64", "arm64"]
+        assert other.notices() == []
+
+
+def test_each_image_of_an_index_has_its_own_steps(machine, served):
+    name = f"{served.host}/many:1"
+    one = machine("a")
+    inline = {"cache_to": (CacheTo(kind="inline", place=""),)}
+    first = one.build(MANY, name, platforms=BOTH, **inline)
+    one.engine.images.push(name)
+    second = machine("b").build(MANY, platforms=BOTH, **of(name))
+    assert anew(second) == []
+    assert [each.image_id for each in second.platforms] == [
+        each.image_id for each in first.platforms
+    ]
+
+
+def test_what_was_squashed_elsewhere_is_not_merged_again(machine, tmp_path):
+    place = tmp_path / "cache"
+    first = machine("a").build(TEXT, squash=True, **to(place, mode="max"))
+    other = machine("b")
+    second = other.build(TEXT, squash=True, **of(place))
+    assert anew(second) == []
+    assert second.image_id == first.image_id
+    assert other.text(second, "bin/tool") == "the tool\n" * 50
+    assert other.engine.images.verify().faults == ()
