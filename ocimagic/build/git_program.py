@@ -77,7 +77,7 @@ class Git:
         path = shutil.which("git", path=self.bench.environment.get("PATH", os.defpath))
         if path is None:
             raise HostLacks(
-                "ADD of a git repository needs the program git, and this machine has none",
+                "a git repository needs the program git, and this machine has none",
                 hint="install it (apt install git), or put the files into the build context",
             )
         with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
