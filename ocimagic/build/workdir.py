@@ -28,11 +28,13 @@ def workdir_step(bench: Bench, state: StageState, source: SourceRange) -> tuple[
     path = in_workdir(state, ".")
     user = state.config.user
     key = cache_key("workdir", below=state.chain_id, path=path, user=user, **bench.dated)
-    found = bench.cache.find(key)
-    if found:
+    if found := bench.cache.find(key):
         return found, True
-    made = Made(_layer(bench, state, path, source), now())
-    bench.cache.remember(key, made, [layer.diff_id for layer in state.layers])
+    with bench.alone(key, source.start_line):
+        if found := bench.cache.find(key):  # another build has done it meanwhile
+            return found, True
+        made = Made(_layer(bench, state, path, source), now())
+        bench.cache.remember(key, made, [layer.diff_id for layer in state.layers])
     return made, False
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ocimagic.home.database import Database
 
 _LEAST_DIGITS = 7  # fewer are more often a name
+_NEWEST = (
+    "SELECT image_id, created FROM results WHERE key = ? AND made >= ? ORDER BY made DESC LIMIT 1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +56,36 @@ class StepResults:
             key: of everything that goes into the image but the time.
             since: seconds since 1970; what was made before does not count.
         """
-        rows = self._database.rows(
-            "SELECT image_id, created FROM results WHERE key = ? AND made >= ? "
-            "ORDER BY made DESC LIMIT 1",
-            key,
-            since,
-        )
-        if not rows:
-            return None
-        return Digest(str(rows[0][0])), datetime.fromisoformat(str(rows[0][1]))
+        rows = self._database.rows(_NEWEST, key, since)
+        return _dated(rows[0]) if rows else None
 
     def put(
-        self, key: Digest, parent: Digest | None, manifest: Manifest, config: ImageConfig
-    ) -> None:
-        """Keep an image; a second time does nothing.
+        self,
+        key: Digest,
+        parent: Digest | None,
+        manifest: Manifest,
+        config: ImageConfig,
+        *,
+        since: float = 0.0,
+    ) -> tuple[Digest, datetime]:
+        """Keep an image, unless there is one of its kind; the first of two builds at once wins.
 
         Args:
             key: see ``newest``.
             parent: image_id of what the step worked on.
             manifest: of the image.
             config: of the image, encoded; it has a time.
+            since: see ``newest``.
+
+        Returns:
+            what ``newest`` returns from now on.
         """
         assert config.created is not None
         created, image_id = rfc3339(config.created), manifest.config.digest
         documents = [zlib.compress(raw, 1) for raw in (manifest.raw, config.raw)]
         with self._database.transaction() as cursor:
+            if row := cursor.execute(_NEWEST, (key, since)).fetchone():
+                return _dated(row)
             cursor.execute(
                 "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (image_id, key, parent, created, len(config.history), *documents, time.time()),
@@ -87,6 +95,7 @@ class StepResults:
                     "INSERT INTO results_use VALUES (?, ?)",
                     [(image_id, diff_id) for diff_id in set(config.diff_ids)],
                 )
+        return image_id, config.created
 
     def get(self, image_id: Digest) -> StepResult | None:
         """Return the image of a whole ID."""
@@ -144,6 +153,10 @@ class StepResults:
             cursor.executemany(
                 "DELETE FROM results WHERE image_id = ?", [(each,) for each in image_ids]
             )
+
+
+def _dated(row: tuple[object, ...]) -> tuple[Digest, datetime]:
+    return Digest(str(row[0])), datetime.fromisoformat(str(row[1]))
 
 
 def _result(row: tuple[object, ...]) -> StepResult:
