@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _SECRETS = "/run/secrets"
 _AGENTS = "/run/buildkit/ssh_agent"  # where BuildKit has them
-_CACHE_MODE, _SECRET_MODE, _TMPFS_MODE, _CONTEXT_MODE = 0o755, 0o400, 0o755, 0o755
+_CACHE_MODE, _SECRET_MODE, _CONTEXT_MODE = 0o755, 0o400, 0o755
 _TMPFS_WORDS = ("exec", "suid")
 _STRICTEST_FIRST: tuple[Sharing, ...] = ("locked", "private", "shared")
 
@@ -160,7 +160,7 @@ class RunMounts:
                     )
                 case "tmpfs":
                     size = (f"size={mount.size_bytes}",) if mount.size_bytes else ()
-                    words = (*_TMPFS_WORDS, f"mode={_TMPFS_MODE:o}", *size)
+                    words = (*_TMPFS_WORDS, *size)  # its mode is that of what it covers
                     prepared.tmpfs.append(TmpfsMount(target=target, options=words))
                 case "secret":
                     self._prepare_secret(number, mount, target, prepared, held)
