@@ -15,7 +15,7 @@ from test_corpus import Ours, make_base
 from ocimagic.engine.engine import Engine
 
 pytestmark = pytest.mark.peer
-COUNT = int(os.environ.get("OCIMAGIC_RANDOM_DOCKERFILES", "6"))
+COUNT = int(os.environ.get("OCIMAGIC_RANDOM_DOCKERFILES", "10"))
 THEMES = ("copy", "add", "run", "mount", "stages", "ignore", "config")
 AHEAD = 6  # how many docker builds before we ask for the first
 BASE = 'FROM scratch\nCOPY root /\nENV BASE=1\nCMD ["sh"]\n'
