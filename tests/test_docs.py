@@ -22,3 +22,9 @@ def test_every_file_is_short_enough_to_read():
         if (count := len(path.read_text().splitlines())) > 460
     }
     assert long == {}
+
+
+def test_no_two_modules_of_the_tests_have_one_name():
+    """Their directories are no packages: pytest, and an import, would take one for the other."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert [name for name in names if names.count(name) > 1] == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from emulation import HOSTS, World
-from peers import call, dockerd, program
+from registry_peers import call, dockerd, program
 from pusher import Pusher, assert_whole
 from scripted import ScriptedServer
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from peers import call, program, pulled
+from registry_peers import call, program, pulled
 
 from ocimagic.registry.passwords import Passwords, add_user
 from ocimagic.registry.server import RegistryServer, Rules, server_tls

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from peers import call, dockerd, program, pulled
+from registry_peers import call, dockerd, program, pulled
 
 from ocimagic.registry.client import RegistryClient
 from ocimagic.registry.passwords import Passwords, add_user
