@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from emulation import HOSTS, World
-from registry_peers import call, dockerd, program
 from pusher import Pusher, assert_whole
+from registry_peers import call, dockerd, program
 from scripted import ScriptedServer
 
 from ocimagic.registry.client import RegistryClient
