@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ocimagic.runtime.cgroup_stats import Stats
     from ocimagic.spec.resources import Resources
 
+_GONE = (errno.ENOENT, errno.ENODEV)  # before it was opened, and after
 _REMOVE_TIMEOUT_S = 5.0
 
 
@@ -265,7 +266,7 @@ class Cgroup:
                     "this container cannot be paused", why="it is in no cgroup with a freezer"
                 )
         except OSError as err:
-            if err.errno not in (errno.ENOENT, errno.ENODEV):
+            if err.errno not in _GONE:
                 raise
             raise errors.InvalidState("this container is over", why="its cgroup is gone") from err
 
@@ -275,9 +276,12 @@ class Cgroup:
             (self._version2, "cgroup.freeze", "0"),
             (self._version1.get("freezer"), "freezer.state", "THAWED"),
         ):
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 if directory:
                     directory.write(file, value)
+            except OSError as err:
+                if err.errno not in _GONE:
+                    raise
 
     def is_frozen(self) -> bool:
         """Say whether it was told to stop; False when it is gone."""

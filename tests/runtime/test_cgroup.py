@@ -283,6 +283,16 @@ def test_two_may_remove_it_at_once(cgroup, inside):
     assert not any(os.path.exists(path) for path in cgroup.paths.values())
 
 
+def test_one_that_goes_while_it_is_written_to_is_gone(cgroup, monkeypatch):
+    """Its file is open already when another remover is quicker: that is ENODEV."""
+
+    def gone(self, name, value):
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr(type(cgroup._directories[0]), "write", gone)
+    cgroup.thaw()
+
+
 def test_processors_are_inherited_down_new_parents(make, inside):
     cgroup = make("leaf", below=f"{PARENT}/one/two")
     if "cpuset" not in cgroup.paths:
