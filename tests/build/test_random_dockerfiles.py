@@ -44,7 +44,7 @@ def both(tmp_path_factory):
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_docker_builds_the_same(both, theme):
+def test_nothing_differs_from_docker(both, theme):
     ours, docker = both
     cases = [RandomCase(theme, seed) for seed in range(COUNT)]
     wrong, good = [], 0
