@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ocimagic.store.store import Store
 
-_VERSION = 1
+_VERSION = 2  # 1 knew no hard links, and unpacked archives last
 _EXPLAINED = ("run", "copy", "workdir", "config")
 NO_CACHE = "--no-cache"
 
