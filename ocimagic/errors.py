@@ -142,10 +142,10 @@ class DockerfileError(BadInput):
         hint: str | None = None,
     ) -> None:
         at = f"Dockerfile line {line}" + (f", column {column}" if column else "")
-        frame = f"{at}: {source.rstrip()}" if source else at
-        if source and column:
-            frame += f"\n{' ' * (len(at) + 1 + column)}^"
-        super().__init__(what, why=why, hint=hint, where=frame)
+        first = max(0, (column or 1) - 200) if len(source) > 400 else 0  # a line may be endless
+        frame = f"{at}: {source[first : first + 400].rstrip()}" if source else at
+        mark = f"\n{' ' * (len(at) + 1 + (column or 0) - first)}^" if source and column else ""
+        super().__init__(what, why=why, hint=hint, where=frame + mark)
         self.line = line
         self.column = column
         self.source = source

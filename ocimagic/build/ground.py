@@ -40,9 +40,9 @@ class Ground:
 
     def platform_of(self, stage: PlannedStage) -> Platform:
         """Return what the programs of a stage are for."""
+        while isinstance(stage.base, StageBase):
+            stage = self.planned.stage(stage.base.index)
         match stage.base:
-            case StageBase(index=index):
-                return self.platform_of(self.planned.stage(index))
             case ImageBase():
                 return self.bases.image(stage.base, stage.source).image.config.platform
             case ScratchBase(platform=str(text)):

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile import instructions as ins
 from ocimagic.errors import NotBuiltYet
+from ocimagic.spec.codec import MAX_CONFIG_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from ocimagic.build.state import StageState
     from ocimagic.dockerfile.source import SourceRange
     from ocimagic.model.options import BuildOptions
 
 INSECURE = "security.insecure"
+_FRAME = 6  # bytes of JSON around a text, at least
 
 
 def refuse_unbuilt(instructions: Iterable[ins.Instruction], options: BuildOptions) -> None:
@@ -32,6 +35,30 @@ def refuse_unbuilt(instructions: Iterable[ins.Instruction], options: BuildOption
                 where=instruction.source.error("", at=at).where,
                 hint=hint,
             )
+
+
+def refuse_too_large(state: StageState, text: str, source: SourceRange) -> None:
+    """Check that an image of a stage could be read again: its config has a limit.
+
+    Args:
+        state: behind an instruction, its history line to come.
+        text: that line.
+        source: of the instruction.
+
+    Raises:
+        DockerfileError: it could not.
+    """
+    config = state.config
+    many = (config.exposed_ports, config.volumes, config.on_build, config.cmd or ())
+    size = len(text) + sum(len(entry.created_by) + _FRAME for entry in state.made)
+    size += sum(map(len, config.env)) + sum(len(each) + _FRAME for part in many for each in part)
+    size += sum(len(name) + len(value) for name, value in config.labels.items())
+    if size > MAX_CONFIG_BYTES:
+        raise source.error(
+            f"the image's config becomes larger than {MAX_CONFIG_BYTES} bytes",
+            why="it holds all of ENV, LABEL, EXPOSE and the like, and a line of history for each",
+            hint="what is large goes into a file, and COPY takes it",
+        )
 
 
 def _require(entitlement: str, run: ins.Run, options: BuildOptions) -> None:

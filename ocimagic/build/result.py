@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ocimagic.build.cache import Made, cache_key, now
+from ocimagic.errors import BuildFailed
 from ocimagic.spec import mediatype
 from ocimagic.spec.annotation import BASE_DIGEST, BASE_LAYERS, BASE_NAME
+from ocimagic.spec.codec import MAX_CONFIG_BYTES
 from ocimagic.spec.config import ImageConfig
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.manifest import Manifest
@@ -41,6 +43,12 @@ def with_image(bench: Bench, before: StageState, after: StageState) -> StageStat
         created = _created(bench, key)
         dated = _dated(bench, after, created)
         config = _encoded(dated, created)
+        if len(config.raw) > MAX_CONFIG_BYTES:
+            raise BuildFailed(
+                f"the image's config is larger than {MAX_CONFIG_BYTES} bytes",
+                why="no engine could read it again",
+                hint="what is large goes into a file, and COPY takes it",
+            )
         manifest = manifest_of(dated, config, {})
         # Another build may have been quicker: then its time counts.
         found = results.put(key, before.image_id, manifest, config, since=since)

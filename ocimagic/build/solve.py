@@ -13,6 +13,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -400,4 +401,4 @@ class _Build:
 
 def _sums(lengths: Sequence[int]) -> list[int]:
     """Return where each begins when they follow one another, from 1."""
-    return [1 + sum(lengths[:number]) for number in range(len(lengths))]
+    return [1 + each for each in accumulate(lengths[:-1], initial=0)]

@@ -15,7 +15,7 @@ from ocimagic.build.config_steps import applied
 from ocimagic.build.context import Context
 from ocimagic.build.copy import copy_step
 from ocimagic.build.history import created_by
-from ocimagic.build.limits import refuse_unbuilt
+from ocimagic.build.limits import refuse_too_large, refuse_unbuilt
 from ocimagic.build.result import with_image
 from ocimagic.build.state import HISTORY_COMMENT, Begun, Origin, StageState
 from ocimagic.build.tree_layer import layer_of_files
@@ -75,12 +75,13 @@ class StageRun:
             expanded = state.scope.expanded(instruction)
             refuse_unbuilt([expanded], self.bench.options)
             after = applied(state, expanded)
+            text = created_by(state, expanded)
+            refuse_too_large(after, text, instruction.source)
             try:
                 made, cached = self._perform(state, after, expanded)
             except StepFailed as err:
                 _show_ground(state, err)
                 raise
-            text = created_by(state, expanded)
             layer = made.layer if made else None
             if made and layer:
                 after = after.with_layer(layer, made.created, text)

@@ -14,7 +14,16 @@ import re
 from dataclasses import dataclass
 
 from ocimagic.dockerfile.blanks import SPACES
-from ocimagic.dockerfile.match import check_pattern, match, take_class
+from ocimagic.dockerfile.match import (
+    DEEP,
+    DIRECTORIES,
+    STAR,
+    Matcher,
+    check_pattern,
+    compiled,
+    match,
+    take_class,
+)
 from ocimagic.dockerfile.source import quoted
 from ocimagic.errors import BadInput
 
@@ -28,18 +37,18 @@ class IgnoreRule:
         text: the line as written, blanks around it gone.
         pattern: the path pattern, clean and relative.
         brings_back: it started with ``!``.
-        regex: the pattern compiled.
+        matcher: the pattern compiled.
     """
 
     line: int
     text: str
     pattern: str
     brings_back: bool
-    regex: re.Pattern[str]
+    matcher: Matcher
 
     def matches(self, path: str) -> bool:
         """Tell whether the path or one of its parents matches."""
-        return any(self.regex.fullmatch(each) for each in (path, *_parents(path)))
+        return any(self.matcher.fullmatch(each) for each in (path, *_parents(path)))
 
     def may_match_below(self, path: str) -> bool:
         """Tell whether something below the directory ``path`` may match by its own name."""
@@ -129,7 +138,7 @@ def _rule(line: int, text: str) -> IgnoreRule:
     except BadInput as err:
         raise BadInput(err.what, where=where, hint=err.hint) from None
     return IgnoreRule(
-        line=line, text=text, pattern=pattern, brings_back=brings_back, regex=_regex(pattern)
+        line=line, text=text, pattern=pattern, brings_back=brings_back, matcher=_matcher(pattern)
     )
 
 
@@ -155,11 +164,11 @@ def _part_matches(pattern: str, part: str) -> bool:
         return True  # half of a class that holds a "/": look, to be safe
 
 
-def _regex(pattern: str) -> re.Pattern[str]:
+def _matcher(pattern: str) -> Matcher:
     """Translate, ``**`` included: any depth, also none."""
     # Without another wildcard, docker compares ends of texts: **foo also takes xfoo.
     if pattern.startswith("**") and not re.search(r"[*?\[\]\\]", pattern[2:]):
-        start, rest = ("(?:.*/)?", pattern[3:]) if pattern[2:3] == "/" else (".*", pattern[2:])
+        start, rest = (DIRECTORIES, pattern[3:]) if pattern[2:3] == "/" else (DEEP, pattern[2:])
         return re.compile(start + re.escape(rest), re.DOTALL)
     parts: list[str] = []
     at = 0
@@ -167,7 +176,7 @@ def _regex(pattern: str) -> re.Pattern[str]:
         char = pattern[at]
         if pattern.startswith("**", at):
             at += 3 if pattern.startswith("/", at + 2) else 2
-            parts.append("(?:.*/)?" if at < len(pattern) else ".*")
+            parts.append(DIRECTORIES if at < len(pattern) else DEEP)
             continue
         if char == "[":
             part, at = take_class(pattern, at)
@@ -178,6 +187,6 @@ def _regex(pattern: str) -> re.Pattern[str]:
             char = pattern[at]
             parts.append(re.escape(char))
         else:
-            parts.append({"*": "[^/]*", "?": "[^/]"}.get(char) or re.escape(char))
+            parts.append({"*": STAR, "?": "[^/]"}.get(char) or re.escape(char))
         at += 1
-    return re.compile("".join(parts), re.DOTALL)
+    return compiled(parts)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ocimagic.dockerfile.source import SourceRange
 
 _AUTOMATIC = frozenset(PlatformArgs().args()) | {"TARGETSTAGE"}
+_MOST_EXPANDED = 64 << 20
 _USUAL = frozenset({"PATH", "HOME", "USER", "PWD", "LANG", "LC_ALL", "TERM", "HOSTNAME", "SHELL"})
 
 
@@ -59,17 +60,24 @@ def undefined_variables(dockerfile: Dockerfile) -> Iterator[tuple[SourceRange, s
 
 
 def in_scope(dockerfile: Dockerfile) -> Iterator[tuple[Stage, Scope, Instruction]]:
-    """Walk through all instructions, each with what it sees: its file's values, no base's."""
+    """Walk through all instructions, each with what it sees: its file's values, no base's.
+
+    A file whose variables grow without end is left where it becomes too much: the build says so.
+    """
     scopes: dict[int, Scope] = {}
+    left = _MOST_EXPANDED
     for stage in dockerfile.stages:
-        bases = dockerfile.bases(stage)
-        scope = scopes[bases[0].index] if bases else Scope(escape=dockerfile.escape)
+        base = dockerfile.base(stage)
+        scope = scopes[base.index] if base else Scope(escape=dockerfile.escape)
         for instruction in stage.instructions:
             yield stage, scope, instruction
             try:
-                scope = scope.after(scope.expanded(instruction))
+                expanded, size = scope.expanded_and_size(instruction)
+                scope, left = scope.after(expanded), left - size
             except DockerfileError:
                 scope = scope.after(instruction)
+            if left < 0:
+                return
         scopes[stage.index] = scope
 
 

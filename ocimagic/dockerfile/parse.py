@@ -5,7 +5,8 @@ Source: Dockerfile reference, "Format" and "FROM"; facts/build.md section 1.0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile.instructions import Arg, From, Instruction, OnBuild
@@ -14,7 +15,7 @@ from ocimagic.dockerfile.lex import DEFAULT_ESCAPE, Directives, lex
 from ocimagic.errors import DockerfileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,15 @@ class Dockerfile:
     global_args: tuple[Arg, ...]
     stages: tuple[Stage, ...]
     empty_continuations: tuple[int, ...] = ()
+    _places: Mapping[str, list[int]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Remember which stages have which name: a file may have thousands."""
+        places: dict[str, list[int]] = {}
+        for place, stage in enumerate(self.stages):
+            if stage.name is not None:
+                places.setdefault(stage.name, []).append(place)
+        object.__setattr__(self, "_places", places)
 
     @property
     def escape(self) -> str:
@@ -78,16 +88,21 @@ class Dockerfile:
 
     def named(self, name: str, *, before: int | None = None) -> Stage | None:
         """Return the last stage of this name, in any case, with an index below ``before``."""
-        wanted = name.lower()
-        return next((e for e in reversed(self.stages[:before]) if e.name == wanted), None)
+        places = self._places.get(name.lower(), [])
+        count = len(places) if before is None else bisect_left(places, before)
+        return self.stages[places[count - 1]] if count else None
+
+    def base(self, stage: Stage) -> Stage | None:
+        """Return the stage this one stands on, as far as no variable hides it."""
+        return self.named(stage.start.base, before=stage.index)
 
     def bases(self, stage: Stage) -> tuple[Stage, ...]:
-        """Return the stages this one stands on, nearest first, as far as no variable hides it."""
+        """Return the stages this one stands on, nearest first; see ``base``."""
         found: list[Stage] = []
-        base = self.named(stage.start.base, before=stage.index)
+        base = self.base(stage)
         while base is not None:
             found.append(base)
-            base = self.named(base.start.base, before=base.index)
+            base = self.base(base)
         return tuple(found)
 
 

@@ -8,6 +8,7 @@ Source: Dockerfile reference, "FROM", "ARG" and multi-stage builds; facts/build.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ocimagic.dockerfile.parse import Dockerfile, Stage
     from ocimagic.dockerfile.resolve import Base
 
+_MOST_GLOBAL = 8 << 20
 PROXY_ARGS = frozenset(
     name
     for upper in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
@@ -91,7 +93,8 @@ class Plan:
 
     def stage(self, index: int) -> PlannedStage:
         """Return a needed stage by its number in the Dockerfile."""
-        return next(each for each in self.stages if each.index == index)
+        place = bisect_left(self.stages, index, key=lambda stage: stage.index)
+        return self.stages[place]
 
 
 def plan(
@@ -150,6 +153,7 @@ def _global_args(
     dockerfile: Dockerfile, automatic: Mapping[str, str], given: Mapping[str, str]
 ) -> dict[str, str]:
     values = {name: given.get(name, value) for name, value in automatic.items()}
+    size = 0
     for arg in dockerfile.global_args:
         for declared in arg.args:
             if declared.name in given:
@@ -157,6 +161,12 @@ def _global_args(
             elif declared.default is not None:
                 found = expand_global(declared.default, values, dockerfile.escape, arg.source)
                 values[declared.name] = found.text
+                size += len(found.text)
+                if size > _MOST_GLOBAL:
+                    raise arg.source.error(
+                        f"the ARGs above FROM have more than {_MOST_GLOBAL} characters",
+                        hint="what is large goes into a file, and COPY takes it",
+                    )
     return values
 
 

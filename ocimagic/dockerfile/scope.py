@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ocimagic.dockerfile.plan import Plan
     from ocimagic.dockerfile.source import SourceRange
 
+MOST_IN_INSTRUCTION = 8 << 20
+
 T = TypeVar("T", bound=ins.Instruction)
 
 
@@ -98,7 +100,16 @@ class Scope:
         Raises:
             DockerfileError: for a bad substitution, or a value that does not fit.
         """
-        return _Expander(scope=self, source=instruction.source).instruction(instruction)
+        return self.expanded_and_size(instruction)[0]
+
+    def expanded_and_size(self, instruction: T) -> tuple[T, int]:
+        """Return what `expanded` does, and how many characters its words have now.
+
+        Raises:
+            DockerfileError: as `expanded` does.
+        """
+        expander = _Expander(scope=self, source=instruction.source)
+        return expander.instruction(instruction), expander.size
 
     def undefined(self, instruction: ins.Instruction) -> tuple[str, ...]:
         """Return the names an instruction uses that neither ARG nor ENV defines, for lint.
@@ -136,6 +147,11 @@ class _Expander:
     scope: Scope
     source: SourceRange
     unset: list[str] = field(default_factory=list)
+    size: int = 0
+    variables: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.variables = self.scope.variables()  # once, not for each word
 
     def instruction(self, given: T) -> T:
         # One line per kind; the casts say that a copy has the type of its original.
@@ -176,10 +192,16 @@ class _Expander:
     def _words(self, text: str, *, quotes: bool = True) -> tuple[str, tuple[str, ...]]:
         scope = self.scope
         try:
-            found = expansion(text, scope.variables(), escape=scope.escape, quotes=quotes)
+            found = expansion(text, self.variables, escape=scope.escape, quotes=quotes)
         except BadWord as err:
             raise self.source.error(err.what, at=err.fragment, why=err.why, hint=err.hint) from None
         self.unset.extend(found.unset)
+        self.size += len(found.text)
+        if self.size > MOST_IN_INSTRUCTION:
+            raise self.source.error(
+                f"variables make this longer than {MOST_IN_INSTRUCTION} characters",
+                hint="what is large goes into a file, and COPY takes it",
+            )
         return found.text, found.words
 
     def _maybe(self, text: str | None) -> str | None:

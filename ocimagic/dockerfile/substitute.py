@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile import shellpattern
-from ocimagic.dockerfile.blanks import is_space
+from ocimagic.dockerfile.blanks import is_space, split_at_blanks
 from ocimagic.errors import BadInput
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _SPECIAL_PARAMETERS = frozenset("@*#?-$!0")
 _MAX_DEPTH = 100  # ${a:-${a:-... nests by recursion; nobody writes more than three
+MOST_IN_WORD = 256 << 10  # Linux starts no program with a variable of more than 128 KiB
+MOST_IN_TEXT = 4 << 20
 
 
 class BadWord(BadInput):
@@ -48,11 +50,17 @@ class _Pieces:
 
     def blank_splits(self, text: str) -> None:
         self.text.append(text)
-        for char in text:
-            if is_space(char):
+        if len(text) == 1:
+            if is_space(text):
                 self.close()
             else:
-                self.word.append(char)
+                self.word.append(text)
+            return
+        first, *others = split_at_blanks(text)
+        self.word.append(first)
+        for part in others:
+            self.close()
+            self.word.append(part)
 
     def close(self) -> None:
         if word := "".join(self.word):
@@ -70,6 +78,7 @@ class Reader:
         quotes: False makes a quote a character like any other.
         keep_quotes: quotes mean what they mean and stay in the text; so do escapes.
         keep_variables: variables stay as they are written.
+        most: characters that variables may put into it.
     """
 
     def __init__(
@@ -81,8 +90,10 @@ class Reader:
         quotes: bool = True,
         keep_quotes: bool = False,
         keep_variables: bool = False,
+        most: int = MOST_IN_WORD,
     ) -> None:
         self.source = source
+        self.left = self.most = most
         self.env = env
         self.escape = escape
         self.quotes = quotes
@@ -170,7 +181,12 @@ class Reader:
             value = self._value(name)
         else:
             return "$"
-        return self.source[start : self.at] if self.keep_variables else value
+        if self.keep_variables:
+            return self.source[start : self.at]
+        self.left -= len(value)
+        if self.left < 0:
+            raise self._too_long(start)
+        return value
 
     def _name(self) -> str:
         start = self.at
@@ -255,7 +271,10 @@ class Reader:
             return ""
         value = self._value(name)
         try:
-            return shellpattern.replace(value, pattern, replacement, every=every)
+            most = max(self.left, 0)
+            return shellpattern.replace(value, pattern, replacement, every=every, most=most)
+        except OverflowError:
+            raise self._too_long(start) from None
         except ValueError as err:
             raise self._bad(start, f"invalid pattern ({pattern}) in substitution: {err}") from None
 
@@ -270,6 +289,14 @@ class Reader:
             if not self._peek():
                 raise self._never_closed(start) from None
             raise
+
+    def _too_long(self, start: int) -> BadWord:
+        return self._bad(
+            start,
+            f"variables make this longer than {self.most} characters",
+            "a value that is put into itself again and again has no end; what is large goes into "
+            "a file, and COPY takes it",
+        )
 
     def _never_closed(self, start: int) -> BadWord:
         return self._bad(

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile.blanks import is_space
 from ocimagic.dockerfile.source import quoted
-from ocimagic.dockerfile.substitute import BadWord, Reader
+from ocimagic.dockerfile.substitute import MOST_IN_TEXT, MOST_IN_WORD, BadWord, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_MOST_SHOWN = 500  # characters of a word in a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,8 @@ def expansion(
     word: str, env: Mapping[str, str], *, escape: str = "\\", quotes: bool = True
 ) -> Expansion:
     """Expand a word like `expand` and tell what was used, missing, and its split into words."""
-    return _run(Reader(word, env, escape=escape, quotes=quotes))
+    most = MOST_IN_WORD if quotes else MOST_IN_TEXT
+    return _run(Reader(word, env, escape=escape, quotes=quotes, most=most))
 
 
 def raw_words(line: str, *, escape: str = "\\") -> tuple[str, ...]:
@@ -113,7 +116,7 @@ def _run(reader: Reader) -> Expansion:
         text, words = reader.until("")
     except BadWord as err:
         raise BadWord(
-            f"failed to process {quoted(reader.source)}: {err.what}",
+            f"failed to process {quoted(_cut(reader.source))}: {err.what}",
             fragment=err.fragment,
             why=err.why,
             hint=err.hint,
@@ -124,3 +127,7 @@ def _run(reader: Reader) -> Expansion:
         used=frozenset(reader.used),
         unset=tuple(dict.fromkeys(reader.unset)),
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

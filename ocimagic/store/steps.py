@@ -62,9 +62,9 @@ class Steps:
                 [(slot, raw, time.time()) for slot in slots],
             )
             cursor.execute(
-                "DELETE FROM steps_last WHERE slot NOT IN "
-                "(SELECT slot FROM steps_last ORDER BY used DESC LIMIT ?)",
-                (_MOST_LAST,),
+                "DELETE FROM steps_last WHERE used < "
+                "(SELECT used FROM steps_last ORDER BY used DESC LIMIT 1 OFFSET ?)",
+                (_MOST_LAST - 1,),
             )
 
     def forget_all(self) -> int:

@@ -70,6 +70,7 @@ def test_parse_mount(raw: str, expected: dict[str, object]) -> None:
         ("from=$X,target=/x", "'from' doesn't support variable expansion, define alias stage"),
         ("target=/x,mode=0700", 'mode not allowed for "bind" type mounts'),
         ("target=/", 'invalid mount target "/"'),
+        ("target=/x,bind-propagation=rshared", "unexpected key 'bind-propagation'"),
         ("type=bind", "a bind mount needs a target"),
         ("type=cache,target=/x,sharing=x", 'unsupported sharing value "x"'),
         ("target=/x,sharing=locked", "invalid cache sharing set for bind mount"),
