@@ -290,7 +290,9 @@ def test_many_runs_leak_nothing(shared):
     before = at_rest()
     for _ in range(20):
         shared.containers.run("busybox", ["true"], network="none", remove=True)
-    assert at_rest() == before
+    after = at_rest()
+    # What an earlier test left to end by itself may have ended meanwhile.
+    assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)
     assert unfinished(shared) == []
 
 
