@@ -260,7 +260,7 @@ class Images(Making, Remote, Comparing, Removal):
             image = images.find(source)
             name = images.name_of(image, source)
             if name and name.manifest == image.manifest.digest:
-                images.tag(name, reference)
+                images.tag(name, image.manifest, reference)
             else:  # without a name, or one part of an index that was meant by its digest
                 images.add(image.manifest, [(reference, image.manifest.digest)])
             self._store.layout.publish()

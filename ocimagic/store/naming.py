@@ -115,10 +115,18 @@ class Naming:
                 cursor.execute("DELETE FROM parts WHERE reference = ?", (_key(reference),))
                 _join(cursor, reference, parts)
 
-    def tag(self, source: Name, reference: Reference) -> None:
-        """Give what a name points at another name, with all parts."""
+    def tag(self, source: Name, run: Manifest, reference: Reference) -> None:
+        """Give what a name points at another name, with all parts.
+
+        Args:
+            source: the name; somebody may be taking it away.
+            run: the image that it stands for.
+            reference: the other name.
+        """
+        now = time.time()
         with self._database.transaction(durable=True) as cursor:
-            _point(cursor, Name(reference, source.target, source.manifest), time.time())
+            _publish(cursor, run, now)
+            _point(cursor, Name(reference, source.target, run.digest), now)
             _join(cursor, reference, _parts(cursor, source.reference))
 
     def prefer(self, name: Name, manifest: Digest) -> None:

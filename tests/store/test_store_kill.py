@@ -73,6 +73,25 @@ def test_an_image_loses_its_last_name_and_itself_at_once(two):
     ]
 
 
+def test_an_image_that_is_removed_while_it_gets_a_name_is_here_or_not(two, monkeypatch):
+    """A name without its image's row could never be pruned."""
+    images = two.containers.store.images
+    real = images.find
+
+    def found_and_removed(text):
+        image = real(text)
+        images.untag(image.manifest.digest, [each.reference for each in image.names])
+        return image
+
+    monkeypatch.setattr(images, "find", found_and_removed)
+    two.images.tag("one", "again")
+    monkeypatch.undo()
+    assert {each.name for each in two.images.list()} == {"again:latest", "two:latest"}
+    two.system.disk.prune_images(all=True)
+    assert two.images.list() == ()
+    assert images.names() == []
+
+
 def test_a_sweep_leaves_what_another_program_is_writing(two):
     raw = b"a layer that skopeo has written, its index to come"
     path = two.home.blobs / Digest.of(raw).hex
