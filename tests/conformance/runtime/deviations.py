@@ -240,7 +240,7 @@ SOMETIMES = {
     "test_no_signal_is_blocked_or_ignored": {"crun": "hands on what its caller ignores"},
     "test_timeout_must_be_positive": {"runc": "a hook may be quicker than a time that is over"},
     "test_it_is_a_process_like_the_first": {
-        "runc": "failed once in some forty runs; its issue 4195 is about limits that Go puts back"
+        "runc": "failed once in some twenty runs; its issue 4195 is about limits that Go puts back"
     },
     "test_the_same_id_created_at_once": {"runc": "two at once may remove each other's state"},
 }
