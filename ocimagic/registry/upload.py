@@ -18,7 +18,7 @@ from ocimagic.errors import DigestMismatch, RegistryAnswered, RegistryUnreachabl
 from ocimagic.registry.auth import Subject
 from ocimagic.registry.message import Request, refuse_cancelled
 from ocimagic.registry.origin import check_step, resolve_step
-from ocimagic.registry.refusal import refusal
+from ocimagic.registry.refusal import RegistryWords, refusal
 from ocimagic.spec import mediatype
 from ocimagic.spec.digest import Digest
 
@@ -38,6 +38,7 @@ _AT_ONCE_BYTES = 64 << 10  # up to this a blob goes along with the request that 
 _TAKEN = frozenset({200, 201, 202, 204})
 # A registry may still be writing what a broken connection brought when it is asked how far it is.
 _NOT_THERE_YET = frozenset({409, 416})
+_UNSETTLED = frozenset({"DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"})
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 
 
@@ -168,11 +169,17 @@ class Uploader:
         """
         digest = digest or Digest.of(raw)
         url = f"{self._root}/manifests/{tag or digest}"
-        with self._ask("PUT", url, {"Content-Type": media_type}, raw) as answer:
-            if answer.status not in _TAKEN:
-                raise self._refused(answer)
-            said = answer.header("docker-content-digest")
-            knows_subject = bool(answer.header("oci-subject"))
+        tries = 0
+        while True:
+            with self._ask("PUT", url, {"Content-Type": media_type}, raw) as answer:
+                if answer.status in _TAKEN:
+                    said = answer.header("docker-content-digest")
+                    knows_subject = bool(answer.header("oci-subject"))
+                    break
+                tries += 1
+                if tries > _TRIES_WITHOUT_PROGRESS or not self._is_unsettled(answer):
+                    raise self._refused(answer)
+            self.pause(url, tries)
         if said and said != digest and said.startswith(f"{digest.algorithm}:"):
             raise DigestMismatch(
                 f"the manifest of {self._reference.familiar}",
@@ -288,6 +295,17 @@ class Uploader:
             return self._transport.open(request, cancelled=self._cancelled)
         subject = Subject(self._reference.registry, self._reference.repository, "pull,push", source)
         return self._auth.open(request, subject, cancelled=self._cancelled)
+
+    def _is_unsettled(self, answer: Answer) -> bool:
+        """Say whether a registry misses what it just took.
+
+        Distribution (docker-registry 2.8) reads its link to a blob while another upload of the
+        same blob writes it anew, finds it empty, and calls the digest invalid.
+        """
+        if answer.status not in {400, 404}:
+            return False
+        body = answer.error_text(within_s=self._transport.patience.error_body_s)
+        return RegistryWords.parse(body).code in _UNSETTLED
 
     def _refused(self, answer: Answer) -> Exception:
         subject = Subject(self._reference.registry, self._reference.repository)

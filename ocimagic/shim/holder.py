@@ -13,7 +13,7 @@ import os
 import select
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.linux import syscalls
 from ocimagic.shim.forks import fork_child
@@ -30,7 +30,23 @@ _CALM_S = 0.25
 _MAX_CALM_S = 10.0
 RENEW = 3  # exit code of a shim that wants another one in its place
 
+_THERE = b"there"
+
 Groups = dict[str, dict[str, int]]
+
+
+class _Shim(NamedTuple):
+    """A shim as its holder knows it."""
+
+    pid: int
+    pidfd: int
+    link: socket.socket
+
+    def end(self) -> int:
+        """Let go of one that has ended; return its exit code."""
+        self.link.close()
+        os.close(self.pidfd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 class Holder:
@@ -54,6 +70,8 @@ class Holder:
         self.pidfd = -1
         self.request: dict[str, object] = {}
         self.groups: Groups = {}
+        self._next: _Shim | None = None  # waits for the end of the one that is there
+        self._wants_next = False
 
     def run(self) -> None:
         """Fork a shim, and another whenever it dies; return when one has done its work.
@@ -63,51 +81,82 @@ class Holder:
         """
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         self.pidfd = os.pidfd_open(os.getpid())
-        hasty = 0
-        while True:
-            began = time.monotonic()
-            mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            pid = fork_child(lambda m=mine, t=theirs: self._begin(m, t))  # type: ignore[misc]
-            theirs.close()
-            syscalls.set_process_name("ocimagic-hold")
-            code = self._watch(mine, pid)
-            if code == 0:
-                return
-            is_hasty = code != RENEW and time.monotonic() - began < _SOON_S
-            hasty = hasty + 1 if is_hasty else 0
-            if hasty > _FORGIVEN and "first" in self.groups:
-                return
-            if hasty > _FORGIVEN:
-                select.select([], [], [], min(_CALM_S * 2 ** (hasty - _FORGIVEN), _MAX_CALM_S))
+        self._keep_one(self._fork(), time.monotonic())
 
     def take_over(self, pid: int, link: socket.socket) -> None:
         """Go on as ``run`` does with a shim that is there already."""
         syscalls.set_process_name("ocimagic-hold")
-        if self._watch(link, pid) != 0:
-            os.close(self.pidfd)
-            self.run()
+        self._keep_one(_Shim(pid, os.pidfd_open(pid), link), time.monotonic())
 
-    def _begin(self, holders: socket.socket, link: socket.socket) -> None:
-        holders.close()
-        self._serve(self, link)
+    def _keep_one(self, shim: _Shim, began: float) -> None:
+        hasty = 0
+        while (code := self._watch(shim)) != 0:
+            is_hasty = code != RENEW and time.monotonic() - began < _SOON_S
+            hasty = hasty + 1 if is_hasty else 0
+            if hasty > _FORGIVEN and "first" in self.groups:
+                break
+            if hasty > _FORGIVEN:
+                select.select([], [], [], min(_CALM_S * 2 ** (hasty - _FORGIVEN), _MAX_CALM_S))
+            shim, self._next = self._next or self._fork(), None
+            began = time.monotonic()
 
-    def _watch(self, link: socket.socket, pid: int) -> int:
+    def _fork(self, before: _Shim | None = None) -> _Shim:
+        """Fork a shim; one that has another before it waits for that one's end."""
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+        def live() -> None:
+            mine.close()
+            syscalls.set_process_name("ocimagic-shim")
+            if before is None or self._succeeds(before):
+                self._serve(self, theirs)
+
+        pid = fork_child(live)
+        theirs.close()
+        syscalls.set_process_name("ocimagic-hold")
+        mine.setblocking(False)
+        return _Shim(pid, os.pidfd_open(pid), mine)
+
+    def _succeeds(self, before: _Shim) -> bool:
+        """Wait, as the next shim, for the end of the one before; False if it stays after all.
+
+        It ends once it has heard that we are there: until then it is the one that lives when
+        the holder is killed, from then on we are.
+        """
+        ends = select.poll()
+        ends.register(before.pidfd, select.POLLIN)
+        try:
+            before.link.send(_THERE)
+        except OSError:  # it is dying, or has seen the holder's death and listens no more
+            ends.register(self.pidfd, select.POLLIN)
+        found = [fd for fd, _ in ends.poll()]
+        is_over = before.pidfd in found
+        before.link.close()
+        os.close(before.pidfd)
+        return is_over
+
+    def _watch(self, shim: _Shim) -> int:
         """Keep what the shim gives until it ends; return its exit code: 0 for work done."""
-        pidfd = os.pidfd_open(pid)
         sleep = select.poll()
-        for each in (pidfd, link.fileno()):
+        for each in (shim.pidfd, shim.link.fileno()):
             sleep.register(each, select.POLLIN)
-        link.setblocking(False)
+        shim.link.setblocking(False)
         ended, speaks = False, True
         while not ended:
             # Asked for before the socket is read: its last words are read after its death.
-            ended = any(fd == pidfd for fd, _ in sleep.poll())
-            if speaks and not self._listen(link):
-                sleep.unregister(link.fileno())
+            found = [fd for fd, _ in sleep.poll()]
+            ended = shim.pidfd in found
+            if speaks and not self._listen(shim.link):
+                sleep.unregister(shim.link.fileno())
                 speaks = False
-        link.close()
-        os.close(pidfd)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if self._next is not None and self._next.pidfd in found:
+                sleep.unregister(self._next.pidfd)
+                self._next.end()
+                self._next, self._wants_next = None, True
+            if self._wants_next:
+                self._wants_next = False  # the next one's memory begins as ours is here
+                self._next = self._fork(before=shim)
+                sleep.register(self._next.pidfd, select.POLLIN)
+        return shim.end()
 
     def _listen(self, link: socket.socket) -> bool:
         """Read what the shim said; say whether it may say more."""
@@ -131,6 +180,7 @@ class Holder:
         if isinstance(request := message.get("request"), dict):
             self.request = request
             self._on_asked()
+        self._wants_next |= bool(message.get("renew"))
         groups = message.get("groups")
         assert isinstance(groups, dict)
         for group, names in groups.items():
@@ -186,6 +236,7 @@ class Keeper:
         *,
         request: Mapping[str, object] | None = None,
         reap: tuple[int, ...] = (),
+        renew: bool = False,
     ) -> None:
         """Give copies of descriptors to the holder.
 
@@ -194,10 +245,12 @@ class Keeper:
                 What is kept is closed here only by ``drop``.
             request: what the shim was asked to keep.
             reap: children of an earlier shim that have ended.
+            renew: another shim is wanted in the place of this one.
         """
         message: dict[str, object] = {
             "groups": {group: list(names) for group, names in groups.items()},
             "reap": reap,
+            "renew": renew,
         }
         if request is not None:
             message["request"] = self._holder.request = dict(request)
@@ -209,6 +262,25 @@ class Keeper:
         # A holder that is dead: its pidfd says so, and we become the holder.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             socket.send_fds(self._link, [json.dumps(message).encode()], fds)
+
+    def renew(self) -> bool:
+        """Ask for another shim and wait until it is there: then this one ends with ``RENEW``.
+
+        At any moment one of the two can live on without the holder.
+
+        Returns:
+            False if the holder died before: this shim stays.
+        """
+        self.keep({}, renew=True)
+        wait = select.poll()
+        for fd in (self._link.fileno(), self.pidfd):
+            wait.register(fd, select.POLLIN)
+        if self._link.fileno() not in [fd for fd, _ in wait.poll()]:
+            # Either the next one's word is here by now, or it learns that it is not wanted.
+            self._link.shutdown(socket.SHUT_RD)
+        with contextlib.suppress(ConnectionResetError):  # the holder died before it read us
+            return bool(self._link.recv(len(_THERE)))
+        return False
 
     def succeed(self, leave: Callable[[], None]) -> None:
         """Take the place of a holder that is dead, and go on in a child.

@@ -382,7 +382,10 @@ class Monitor:
             return
         self.life.is_light = True
         self.save()
-        os._exit(RENEW)
+        if self.keeper.renew():
+            os._exit(RENEW)
+        self.life.is_light = False
+        self.save()
 
     def _holder_died(self) -> None:
         self.loop.forget(self.keeper.pidfd)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -103,6 +104,32 @@ def test_a_container_without_shim_and_holder_is_told_as_255_and_never_as_success
     assert not started.init.is_alive(), "nobody would read its streams"
     assert not list(Path("/sys/fs/cgroup").glob(f"*/ocimagic/{made.container_id}"))
     shared.containers.remove(made.name)
+
+
+@pytest.mark.parametrize("delay_s", [0, 0.0005, 0.001, 0.002])
+def test_a_holder_killed_while_its_shim_makes_room_for_another_loses_nothing(shared, delay_s):
+    """A second after the start the shim ends, and a lighter one keeps the container."""
+    made = [
+        shared.containers.run("busybox", ["sleep", "100"], network="none", detach=True)
+        for _ in range(6)
+    ]
+    started = [started_of(shared, each) for each in made]
+    shims = select.poll()
+    holders = {}
+    for each in started:
+        holders[os.pidfd_open(each.shim.pid)] = each.holder
+        shims.register(max(holders), select.POLLIN)
+    while holders:
+        for pidfd, _ in shims.poll():
+            if delay_s:
+                time.sleep(delay_s)
+            holders.pop(pidfd).send(signal.SIGKILL)
+            shims.unregister(pidfd)
+            os.close(pidfd)
+    for each in made:
+        assert shared.containers.get(each.name).status is Status.RUNNING
+        assert shared.containers.stop(each.name, grace_s=0).code == 137
+        shared.containers.remove(each.name)
 
 
 def test_rm_is_done_by_the_shim_when_no_engine_is_there(shared):

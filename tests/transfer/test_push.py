@@ -191,12 +191,14 @@ def test_one_image_many_times_at_once(engine, tmp_path):
         assert {remote(each)["Digest"] for each in names} == {remote(names[0])["Digest"]}
 
 
-def test_many_at_once(engine, tmp_path, name):
-    # Six images: Debian's registry refuses some manifests (400, DIGEST_INVALID) while others
-    # upload the same config, in 8 of 40 rounds of a client that is not ours.
-    for number in range(6):
+@pytest.mark.parametrize("images", [1, 6])
+def test_many_at_once(engine, tmp_path, name, images):
+    """Debian's registry may not know for a moment what two send at once: a class does that."""
+    for number in range(images):
         text = f"FROM scratch\nCOPY file /file\nLABEL number={number}\n"
         build(engine, tmp_path, f"{name}:{number}", text, content="x" * 500_000)
+    for number in range(images, 6):
+        engine.images.tag(f"{name}:0", f"{name}:{number}")
     failed = []
 
     def push(number):
