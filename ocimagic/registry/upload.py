@@ -169,17 +169,11 @@ class Uploader:
         """
         digest = digest or Digest.of(raw)
         url = f"{self._root}/manifests/{tag or digest}"
-        tries = 0
-        while True:
-            with self._ask("PUT", url, {"Content-Type": media_type}, raw) as answer:
-                if answer.status in _TAKEN:
-                    said = answer.header("docker-content-digest")
-                    knows_subject = bool(answer.header("oci-subject"))
-                    break
-                tries += 1
-                if tries > _TRIES_WITHOUT_PROGRESS or not self._is_unsettled(answer):
-                    raise self._refused(answer)
-            self.pause(url, tries)
+        with self._ask_until_settled(url, {"Content-Type": media_type}, raw) as answer:
+            if answer.status not in _TAKEN:
+                raise self._refused(answer)
+            said = answer.header("docker-content-digest")
+            knows_subject = bool(answer.header("oci-subject"))
         if said and said != digest and said.startswith(f"{digest.algorithm}:"):
             raise DigestMismatch(
                 f"the manifest of {self._reference.familiar}",
@@ -296,16 +290,22 @@ class Uploader:
         subject = Subject(self._reference.registry, self._reference.repository, "pull,push", source)
         return self._auth.open(request, subject, cancelled=self._cancelled)
 
-    def _is_unsettled(self, answer: Answer) -> bool:
-        """Say whether a registry misses what it just took.
+    def _ask_until_settled(self, url: str, headers: dict[str, str], raw: bytes) -> Answer:
+        """Put a manifest, again if the registry misses what it just took.
 
         Distribution (docker-registry 2.8) reads its link to a blob while another upload of the
         same blob writes it anew, finds it empty, and calls the digest invalid.
         """
-        if answer.status not in {400, 404}:
-            return False
-        body = answer.error_text(within_s=self._transport.patience.error_body_s)
-        return RegistryWords.parse(body).code in _UNSETTLED
+        for number in range(1, _TRIES_WITHOUT_PROGRESS + 1):
+            answer = self._ask("PUT", url, headers, raw)
+            if answer.status not in {400, 404}:
+                return answer
+            body = answer.error_text(within_s=self._transport.patience.error_body_s)
+            if RegistryWords.parse(body).code not in _UNSETTLED:
+                return answer
+            answer.close()
+            self.pause(url, number)
+        return self._ask("PUT", url, headers, raw)
 
     def _refused(self, answer: Answer) -> Exception:
         subject = Subject(self._reference.registry, self._reference.repository)
