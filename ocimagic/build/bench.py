@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.build.cache import UsedSteps
 from ocimagic.build.image_files import ImageFiles
+from ocimagic.build.known import KnownTrees
 from ocimagic.errors import Cancelled
 from ocimagic.home.locks import locked_patiently
 from ocimagic.layers.mergedtree import MergedTree
@@ -54,6 +55,7 @@ class Bench:
         began: when the build did; new files that have no time of their own get it.
         cancelled: looked at before each step and while a RUN runs.
         tocs: tables of contents by diff_id, as far as they were needed.
+        known: trees of earlier builds.
         used: what each step made, for those who want it elsewhere.
         caches: where steps were done that are not here; None when nobody named any.
         web: gives connections without logins, for what ADD fetches.
@@ -71,6 +73,7 @@ class Bench:
     cancelled: threading.Event | None
     tocs: dict[str, Sequence[TocEntry]] = field(default_factory=dict)
     trees: dict[str, ImageFiles] = field(default_factory=dict)
+    known: KnownTrees = field(default_factory=KnownTrees)
     used: UsedSteps = field(default_factory=UsedSteps)
     caches: OtherCaches | None = None
     web: Callable[[], Transport] | None = None
@@ -146,17 +149,20 @@ class Bench:
 
     def _merged(self, layers: Sequence[Layer]) -> MergedTree:
         """Merge what is not known yet of a stack: stages of one base have most in common."""
-        known = len(layers)
-        while known and layers[known - 1].chain_id not in self.trees:
-            known -= 1
         self.bring(layers)
-        tocs = [self._toc(layer) for layer in layers[known:]]
-        if not known:
-            return MergedTree(tocs)
-        merged = self.trees[layers[known - 1].chain_id].merged.below(tocs[0])
-        for toc in tocs[1:]:
-            merged.add_layer(toc)
+        count, merged = len(layers), None
+        while count and (merged := self._known(layers[count - 1].chain_id)) is None:
+            count -= 1
+        merged = merged or MergedTree(())
+        for layer in layers[count:]:
+            toc = self._toc(layer)
+            merged = merged.below(toc)
+            self.known.keep(layer.chain_id, merged, len(toc))
         return merged
+
+    def _known(self, chain_id: str) -> MergedTree | None:
+        tree = self.trees.get(chain_id)
+        return tree.merged if tree else self.known.find(chain_id)
 
     def _toc(self, layer: Layer) -> Sequence[TocEntry]:
         if layer.diff_id not in self.tocs:

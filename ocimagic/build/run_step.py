@@ -6,13 +6,14 @@ tar, and then becomes the snapshot of that layer itself, so that nothing is unpa
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.build.cache import Made, cache_key, now
+from ocimagic.build.few import remove_few, write_changes
 from ocimagic.build.history import argv
 from ocimagic.build.limits import frame
 from ocimagic.build.run_mounts import Prepared, RunMounts
@@ -191,13 +192,12 @@ class _Sandbox:
             with storage_errors(store.home.data):
                 if not unpacker.copies and not squashed:
                     self._remove_stubs(place / "fs", below, config)
-                return self._keep(launcher, place, below, unpacked=not squashed)
+                return self._keep(place, below, unpacked=not squashed)
         finally:
             shim.end_lost(place / "box")
             self.held.close()
-            shutil.rmtree(run_directory, ignore_errors=True)  # ours, and a fork is not needed
-            left = (place, beside, run_directory)
-            unpacker.remove_trees([path for path in left if path.exists()])
+            for each in (place, beside, run_directory):
+                remove_few(unpacker, each)
 
     def _copied(self, below: Sequence[str], place: Path) -> Rootfs:
         """Return the root where nothing can be mounted."""
@@ -360,12 +360,10 @@ class _Sandbox:
         )
 
     def _remove_work(self, work: Path) -> None:
-        """Remove overlayfs' own directory: here, since asking the launcher costs a fork."""
-        try:
+        """Remove overlayfs' own directory."""
+        with contextlib.suppress(OSError):
             (work / "work").chmod(0o700)  # the kernel makes it without any permission
-            shutil.rmtree(work)
-        except OSError:
-            self.bench.unpacker.remove_trees([work])
+        remove_few(self.bench.unpacker, work)
 
     def _remove_stubs(self, upper: Path, below: Sequence[str], config: RuntimeConfig) -> None:
         """Take away what is in the changes only because something was mounted there."""
@@ -405,9 +403,7 @@ class _Sandbox:
             "toc": toc,
         }
 
-    def _keep(
-        self, launcher: Launcher, place: Path, below: Sequence[str], *, unpacked: bool
-    ) -> LayerRecord:
+    def _keep(self, place: Path, below: Sequence[str], *, unpacked: bool) -> LayerRecord:
         """Write the changes as a blob, and make the directory the layer's snapshot.
 
         A copy has files of the machine in it, so that the snapshot is unpacked when it is needed.
@@ -417,7 +413,7 @@ class _Sandbox:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                result = launcher.work(self._changes(place, below), [fd])
+                result = write_changes(self.bench.unpacker, self._changes(place, below), fd)
             finally:
                 os.close(fd)
             diff_id = Digest.parse(str(result["diff_id"]))

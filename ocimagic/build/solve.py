@@ -29,6 +29,7 @@ from ocimagic.build.definition import is_read, read_definition
 from ocimagic.build.foreign import check_foreign
 from ocimagic.build.ground import lay_ground
 from ocimagic.build.jobs import jobs_of
+from ocimagic.build.known import KnownTrees
 from ocimagic.build.output import check_outputs, write_output
 from ocimagic.build.places import Places
 from ocimagic.build.stage import StageRun
@@ -81,7 +82,7 @@ class _Order:
 
 
 class Builder:
-    """Builds images in one store.
+    """Builds images in one store; thread-safe.
 
     Args:
         store: where images and the cache are.
@@ -107,6 +108,7 @@ class Builder:
         self._web = web
         self._environment = environment
         self._registry = registry
+        self._known = KnownTrees()
 
     def build(
         self,
@@ -256,6 +258,7 @@ class Builder:
                 cache=cache,
                 places=Places(options, hashes, beside=order.beside, fetched=order.fetched),
                 used=used,
+                known=self._known,
                 caches=caches,
                 began=now(),
                 on_event=order.on_event,

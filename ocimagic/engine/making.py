@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.archives import pieces_of
@@ -47,7 +48,7 @@ class Making(Exchange):
             NotBuiltYet: an instruction of a later version; nothing was executed.
         """
         pieces = None if stdin is None else pieces_of(stdin)
-        return self._builder().build(options, stdin=pieces, on_event=on_event, cancelled=cancelled)
+        return self._builder.build(options, stdin=pieces, on_event=on_event, cancelled=cancelled)
 
     def check(
         self,
@@ -70,8 +71,9 @@ class Making(Exchange):
             BuildFailed: there is none, or its context cannot be had.
         """
         pieces = None if stdin is None else pieces_of(stdin)
-        return self._builder().check(options, stdin=pieces, on_event=on_event, cancelled=cancelled)
+        return self._builder.check(options, stdin=pieces, on_event=on_event, cancelled=cancelled)
 
+    @cached_property
     def _builder(self) -> Builder:
         from ocimagic.build.solve import Builder
 

@@ -59,6 +59,7 @@ class MergedTree:
     def __init__(self, tocs: Iterable[Iterable[TocEntry]]) -> None:
         self._root = _Node(_IMPLIED, 0, 0, self, {})
         self._layers = 0
+        self._latest: tuple[str, dict[str, _Node]] | None = None  # as long as nothing is replaced
         for toc in tocs:
             self.add_layer(toc)
 
@@ -80,6 +81,7 @@ class MergedTree:
         Raises:
             LayerRefused: it does not fit on them.
         """
+        self._latest = None
         for entry in toc:
             self._add(entry, self._layers)
         self._layers += 1
@@ -179,21 +181,30 @@ class MergedTree:
             self._root.entry = entry
             return
         if entry.kind is Kind.OPAQUE:
+            self._latest = None
             walked = self._walk(entry.path, change=True)
             if walked is not None:
                 self._prune(walked[1], layer)
             return
         parent_path, _, name = entry.path.rpartition("/")
         if entry.kind is Kind.WHITEOUT:
+            self._latest = None
             walked = self._walk(parent_path, change=True)
             if walked is not None and walked[1].children is not None:
                 self._hide(walked[1].children, name, layer)
             return
-        siblings = self._directory(parent_path, entry, layer)
-        if entry.kind is Kind.HARDLINK:
-            siblings[name] = self._linked(entry, layer, siblings.get(name))
-            return
+        # Layers list what a directory holds in a row.
+        if self._latest is not None and self._latest[0] == parent_path:
+            siblings = self._latest[1]
+        else:
+            siblings = self._directory(parent_path, entry, layer)
+            self._latest = parent_path, siblings
         old = siblings.get(name)
+        if old is not None:
+            self._latest = None
+        if entry.kind is Kind.HARDLINK:
+            siblings[name] = self._linked(entry, layer, old)
+            return
         made = _Node(entry, layer, layer, self, {} if entry.kind is Kind.DIR else None)
         if made.children is not None and old is not None and old.children is not None:
             made.children = old.children if old.tree is self else dict(old.children)
@@ -211,8 +222,10 @@ class MergedTree:
 
     def _directory(self, path: str, entry: TocEntry, layer: int) -> dict[str, _Node]:
         """Return the children of a directory, made with its parents if it was implied."""
-        implied = _Node(_IMPLIED._replace(mtime_ns=entry.mtime_ns), layer, layer, self)
-        walked = self._walk(path, change=True, implied=implied)
+        walked = self._walk(path, change=True)
+        if walked is None:
+            implied = _Node(_IMPLIED._replace(mtime_ns=entry.mtime_ns), layer, layer, self)
+            walked = self._walk(path, change=True, implied=implied)
         if walked is None or walked[1].children is None:
             raise LayerRefused(entry.path, "its parent is no directory")
         return walked[1].children

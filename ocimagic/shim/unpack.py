@@ -1,17 +1,15 @@
-"""What a worker does with layers: a blob becomes a directory, a directory becomes a tar."""
+"""What a worker does with layers: a blob becomes a directory or an image of one."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import TYPE_CHECKING
 
 from ocimagic.layers.apply import IdPolicy, NeedsParent, WhiteoutStyle, apply_layer
 from ocimagic.layers.compress import decompressed
 from ocimagic.layers.copytree import copy_tree
-from ocimagic.layers.diff import diff_upper
 from ocimagic.layers.erofs.image import write_image
-from ocimagic.layers.tarstream import TarWriter
+from ocimagic.layers.pack import Meter
 from ocimagic.layers.toc import toc_to_bytes
 from ocimagic.linux import mounting, syscalls
 from ocimagic.model.rootfs import IMAGE_SUFFIX, Rootfs
@@ -25,31 +23,9 @@ if TYPE_CHECKING:
 
     from ocimagic.layers.apply import AppliedLayer
 
-_CHUNK = 1 << 20
 _BLOB_CHUNK = 1 << 17  # a decompressor copies what it has not used yet, again and again
 TOC_NAME = "toc"
 SIZE_NAME = "size"
-
-
-class _Meter:
-    """Counts and hashes bytes that pass."""
-
-    def __init__(self) -> None:
-        self.hasher = hashlib.sha256()
-        self.total = 0
-
-    def watch(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self.see(chunk)
-            yield chunk
-
-    def see(self, chunk: bytes | memoryview) -> None:
-        self.hasher.update(chunk)
-        self.total += len(chunk)
-
-    @property
-    def diff_id(self) -> str:
-        return "sha256:" + self.hasher.hexdigest()
 
 
 def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
@@ -62,7 +38,7 @@ def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
     when it cannot be unpacked alone.
     """
     directory = str(request["directory"])
-    meter = _Meter()
+    meter = Meter()
     limit = int(str(request["max_bytes"]))
     chunks = read_ahead(meter.watch(decompressed(_read(blob_fd), max_bytes=limit)))
     ids = IdPolicy.here(single=bool(request["single_id"]))
@@ -86,7 +62,7 @@ def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
     }
 
 
-def _write_image(directory: str, chunks: Iterable[bytes], meter: _Meter) -> AppliedLayer:
+def _write_image(directory: str, chunks: Iterable[bytes], meter: Meter) -> AppliedLayer:
     """Write the layer as an image, and let the empty directory look like its root."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     fd = os.open(f"{directory}/fs{IMAGE_SUFFIX}", flags, 0o600)
@@ -127,39 +103,6 @@ def _apply(
         os.rmdir(root)
         remove_path(f"{directory}/work")
     return applied
-
-
-def pack_changes(request: dict[str, object], out_fd: int) -> dict[str, object]:
-    """Write an upper directory as an uncompressed layer tar.
-
-    Request: ``upper``, ``userxattr``, ``clamp_mtime`` (seconds or null), ``toc`` (a path).
-    Result: ``diff_id``, ``tar_bytes``, ``unpacked_bytes``, ``entries``.
-    """
-    meter = _Meter()
-    clamp = request["clamp_mtime"]
-    with os.fdopen(os.dup(out_fd), "wb", buffering=_CHUNK) as out:
-
-        def sink(chunk: bytes | memoryview) -> None:
-            meter.see(chunk)
-            out.write(chunk)
-
-        fd = os.open(str(request["upper"]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            toc = diff_upper(
-                fd,
-                userxattr=bool(request["userxattr"]),
-                writer=TarWriter(sink),
-                clamp_mtime=None if clamp is None else int(str(clamp)),
-            )
-        finally:
-            os.close(fd)
-    _write(str(request["toc"]), toc_to_bytes(toc))
-    return {
-        "diff_id": meter.diff_id,
-        "tar_bytes": meter.total,
-        "unpacked_bytes": sum(entry.size for entry in toc),
-        "entries": len(toc),
-    }
 
 
 def _read(fd: int) -> Iterator[bytes]:

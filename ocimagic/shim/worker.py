@@ -64,7 +64,7 @@ def _apply(request: Request, fds: list[int]) -> Request:
 
 
 def _diff(request: Request, fds: list[int]) -> Request:
-    from ocimagic.shim.unpack import pack_changes
+    from ocimagic.layers.pack import pack_changes
 
     return pack_changes(request, fds[0])
 
