@@ -171,7 +171,7 @@ class Context:
     def _at(self, path: str) -> str:
         if self._beside and os.path.lexists(os.path.join(self._beside, path)):
             return os.path.join(self._beside, path)
-        return os.path.join(self.directory, path) if path else self.directory
+        return f"{self.directory}/{path}" if path else self.directory
 
     def _names(self, path: str) -> set[str]:
         if not self._beside:

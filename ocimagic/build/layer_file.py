@@ -38,7 +38,9 @@ class LayerFile:
         self._path = store.home.ingest / f"build-{os.getpid()}-{os.urandom(6).hex()}.tar"
         self._hasher = hashlib.sha256()
         with storage_errors(store.home.data):
-            self._file = self._path.open("xb", buffering=_BUFFER)
+            self._file = self._path.open("xb", buffering=0)
+        self._pieces: list[bytes] = []  # not written yet
+        self._waiting = 0  # bytes of them
         self._writer = TarWriter(self._sink)
 
     def __enter__(self) -> Self:
@@ -59,9 +61,12 @@ class LayerFile:
             raise LayerRefused(entry.name, "in a layer this name would delete another file")
         name = place.path + ("/" if entry.kind is Kind.DIR else "")
         # A size is what TarWriter holds the content to; only files have one.
-        entry = entry._replace(name=name, size=entry.size if entry.kind is Kind.FILE else 0)
+        size = entry.size if entry.kind is Kind.FILE else 0
+        mtime_ns = entry.mtime_ns
         if self._latest_ns is not None:
-            entry = entry._replace(mtime_ns=min(entry.mtime_ns, self._latest_ns))
+            mtime_ns = min(mtime_ns, self._latest_ns)
+        if (name, size, mtime_ns) != (entry.name, entry.size, entry.mtime_ns):
+            entry = entry._replace(name=name, size=size, mtime_ns=mtime_ns)
         offset = self._writer.add(entry, content)
         self.toc.append(toc_entry(entry._replace(offset=offset), place))
 
@@ -77,6 +82,7 @@ class LayerFile:
         """Give the layer its digest and its place among the blobs."""
         size = self._writer.finish()
         diff_id = Digest.of_hash(self._hasher)
+        self._flush()
         with storage_errors(self._store.home.data):
             self._file.close()
             self._store.blobs.adopt_file(self._path, diff_id, size)
@@ -86,6 +92,17 @@ class LayerFile:
         return record
 
     def _sink(self, piece: bytes | memoryview) -> None:
-        self._hasher.update(piece)
+        self._pieces.append(bytes(piece))
+        self._waiting += len(piece)
+        if self._waiting >= _BUFFER:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Hash and write what waits: a small file is three pieces, and each call costs."""
+        data = memoryview(b"".join(self._pieces))
+        self._pieces.clear()
+        self._waiting = 0
+        self._hasher.update(data)
         with storage_errors(self._store.home.data):
-            self._file.write(piece)
+            while data:
+                data = data[self._file.write(data) :]
