@@ -4,7 +4,7 @@
 # make check  style, types and the rules between the rooms
 # make soak   kills what keeps containers, 200 times, and hurts the store, 500 times
 # make fuzz   gives spoilt images, archives and names to what reads them, for ten minutes
-# make bench  measures; the figures go to bench/
+# make bench  measures; the figures go to bench/; BENCH='--only build' a part alone
 # make clean  takes away what all of these made
 #
 # Each makes its own virtual environment in .venv first; PYTHON=python3.12 chooses another Python.
@@ -52,7 +52,7 @@ fuzz: $(VENV)/.test
 	@$(PY) tests/fuzz/fuzzing.py
 
 bench: $(VENV)/.class
-	@$(PY) bench/run.py
+	@$(PY) bench/run.py $(BENCH)
 
 clean:
 	@[ ! -x $(PY) ] || $(PY) tools/demo.py --wipe 2>/dev/null || true

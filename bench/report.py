@@ -89,6 +89,7 @@ class Figures:
         copies: bytes that a COPY of 2 GB took above its start, by the number of files.
         notes: lines to be printed and kept.
         whole: the run came to its end.
+        part: what alone was measured; "" for everything.
     """
 
     results: Results = field(default_factory=dict)
@@ -97,6 +98,7 @@ class Figures:
     copies: dict[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
     whole: bool = False
+    part: str = ""
 
 
 def report(figures: Figures) -> None:
@@ -112,7 +114,8 @@ def report(figures: Figures) -> None:
         shown = "   ".join(f"{who} {s * 1000:.1f} ms" for who, s in times.items())
         print(f"{what:{width}}  {shown}")
     shown = "   ".join(f"{who} {size / 1e6:.1f} MB" for who, size in memory.items())
-    print(f"memory beside one container: {shown}")
+    if memory:
+        print(f"memory beside one container: {shown}")
     print(*notes, sep="\n")
     for name, ratio in ratios.items():
         print(f"{name:58} {ratio:6.3f}  {_verdict(ratio, TARGETS.get(name))}")
@@ -137,7 +140,8 @@ def report(figures: Figures) -> None:
         "target_pull_memory_bytes": RISE_BYTES,
         "target_copy_memory_bytes": RISE_BYTES,
     }
-    (HERE / "latest.json").write_text(json.dumps(latest, indent=2) + "\n")
+    name = f"latest-{figures.part}.json" if figures.part else "latest.json"
+    (HERE / name).write_text(json.dumps(latest, indent=2) + "\n")
     with (HERE / "history.csv").open("a", newline="") as file:
         writer = csv.writer(file)
         for name, ratio in ratios.items():

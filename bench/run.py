@@ -4,7 +4,8 @@ Every figure is a ratio of medians measured minutes apart on the same machine wi
 images.  Both sides make the same namespaces, filter system calls and drain the output; peers
 that are missing are installed from Debian if this is root, else named and left out.
 
-Writes ``bench/latest.json`` and adds a line to ``bench/history.csv``.
+Writes ``bench/latest.json`` and adds a line to ``bench/history.csv``; one part alone
+(``make bench BENCH='--only build'``) writes ``bench/latest-build.json``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +34,10 @@ from report import Figures, report
 from ocimagic import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+
+PARTS = ("run", "exec", "hundred", "pull", "serve", "images", "build", "import", "memory")
 
 
 def main() -> int:
@@ -41,19 +46,21 @@ def main() -> int:
     options.add_argument("--runs", type=int, default=15, help="runs of each short command")
     options.add_argument("--pulls", type=int, default=5, help="pulls of the Debian image")
     options.add_argument("--scratch", default=None, help="a fresh directory on a real disk")
+    options.add_argument("--only", choices=PARTS, help="measure one part, into a file of its own")
     asked = options.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     with ExitStack() as stack:
         scratch = Path(asked.scratch or tempfile.mkdtemp(prefix="ocimagic-bench-", dir="/var/tmp"))
         stack.callback(peers.clear, scratch)
         bench = Bench(scratch, asked.runs, asked.pulls, stack)
-        figures = Figures(notes=bench.notes)
+        figures = Figures(notes=bench.notes, part=asked.only or "")
         stack.callback(report, figures)  # also of a run that is broken off, which says so
-        for results in bench.run():
+        for results in bench.run(asked.only):
             figures.results |= results
-        figures.memory = bench.memory()
-        figures.rises = memory.rises(scratch)
-        figures.copies = memory.copies(scratch)
+        if asked.only in (None, "memory"):
+            figures.memory = bench.memory()
+            figures.rises = memory.rises(scratch)
+            figures.copies = memory.copies(scratch)
         figures.whole = True
     return 0
 
@@ -79,16 +86,30 @@ class Bench:
         self.notes: list[str] = []
         self.engine = stack.enter_context(Engine(scratch / "ours", environment={}))
 
-    def run(self) -> Iterator[dict[str, dict[str, float]]]:
+    def run(self, only: str | None) -> Iterator[dict[str, dict[str, float]]]:
         """Yield seconds, by measurement and by who took them, as they come."""
-        yield {"run": self.run_times() | containers.yardstick(self.scratch)}
-        yield {"exec": containers.exec_times(self.engine, self.busybox, self.others, self.runs)}
-        yield {"hundred": containers.hundred_times(self.engine, self.busybox, self.others)}
-        yield self.pull_times()
-        yield self.serve_times()
-        yield self.image_times()  # before a build stands on Debian and keeps its layer
-        yield self.build_times()
-        yield {"import": self.import_times()}
+        parts = {
+            "run": lambda: {"run": self.run_times() | containers.yardstick(self.scratch)},
+            "exec": lambda: {"exec": self._busy(containers.exec_times, self.runs)},
+            "hundred": lambda: {"hundred": self._busy(containers.hundred_times)},
+            "pull": self.pull_times,
+            "serve": self.serve_times,
+            "images": self.image_times,  # before a build stands on Debian and keeps its layer
+            "build": self.build_times,
+            "import": lambda: {"import": self.import_times()},
+        }
+        for name, measured in parts.items():
+            if only in (None, name):
+                yield measured()
+
+    def _busy(self, times: Callable[..., dict[str, float]], *more: int) -> dict[str, float]:
+        """Measure on the image of busybox, which everybody has."""
+        for pull in (
+            self.engine.images.pull,
+            *(partial(peer.call, "pull") for peer in self.others),
+        ):
+            pull(self.busybox)
+        return times(self.engine, self.busybox, self.others, *more)
 
     def image_times(self) -> dict[str, dict[str, float]]:
         """Times of images that travel."""
