@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,11 +103,9 @@ class Bench:
 
     def _busy(self, times: Callable[..., dict[str, float]], *more: int) -> dict[str, float]:
         """Measure on the image of busybox, which everybody has."""
-        for pull in (
-            self.engine.images.pull,
-            *(partial(peer.call, "pull") for peer in self.others),
-        ):
-            pull(self.busybox)
+        self.engine.images.pull(self.busybox)
+        for peer in self.others:
+            peer.call("pull", self.busybox)
         return times(self.engine, self.busybox, self.others, *more)
 
     def image_times(self) -> dict[str, dict[str, float]]:
