@@ -29,11 +29,14 @@ _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _LINK = struct.Struct("=BxHiII")  # family, device type, index, flags, which of them to change
 _ADDRESS = struct.Struct("=BBBBi")  # family, prefix, flags, scope, index
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
+_NEWNEIGHBOUR, _REACHABLE, _N_ADDRESS, _N_MAC = 28, 2, 1, 2
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _ANY = socket.AF_UNSPEC
 _UP = 1
 _MAC, _NAME, _MTU, _MASTER, _LINKINFO, _NETNS_FD = 1, 3, 4, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
+_SLAVE_KIND, _SLAVE_DATA, _PORT_MODE = 4, 5, 4
 _IF_ADDRESS, _IF_LOCAL, _IF_BROADCAST, _IF_FLAGS = 1, 2, 4, 8
 _NODAD, _NOPREFIXROUTE = 0x02, 0x200
 _R_DST, _R_OIF, _R_GATEWAY, _R_TABLE = 1, 4, 5, 15
@@ -139,6 +142,15 @@ class Links:
         """Let an interface carry packets."""
         self._netlink.change(Message(_NEWLINK, _LINK.pack(_ANY, 0, index, _UP, _UP)))
 
+    def reflect(self, index: int) -> None:
+        """Let a bridge send back to a port what came from it, if that is where it is for."""
+        info = netlink.nested(
+            _LINKINFO,
+            netlink.text(_SLAVE_KIND, "bridge"),
+            netlink.nested(_SLAVE_DATA, netlink.attribute(_PORT_MODE, b"\x01")),
+        )
+        self._netlink.change(Message(_NEWLINK, _LINK.pack(_ANY, 0, index, 0, 0) + info))
+
     def delete(self, index: int) -> None:
         """Remove an interface, and the other end of a pair; one that is gone is no error."""
         try:
@@ -172,6 +184,14 @@ class Links:
             if raw:
                 made.append((index, ipaddress.ip_interface((raw, prefix))))
         return made
+
+    def introduce(self, index: int, address: Address, mac: str) -> None:
+        """Say who has an address, until the kernel finds out otherwise."""
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        head = _NEIGHBOUR.pack(family, index, _REACHABLE, 0, 0)
+        raw = netlink.attribute(_N_ADDRESS, address.packed)
+        raw += netlink.attribute(_N_MAC, bytes.fromhex(mac.replace(":", "")))
+        self._netlink.change(Message(_NEWNEIGHBOUR, head + raw, CREATE | REPLACE))
 
     # -- routes --------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from ocimagic.linux.netlink import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-INET, IPV4 = 1, 2  # families of tables
+INET, IPV4, IPV6 = 1, 2, 10  # families of tables
 PREROUTING, FORWARD, OUTPUT, POSTROUTING = 0, 2, 3, 4
 # Priorities of base chains: nft(8), "CHAINS".
 DSTNAT, FILTER, SRCNAT = -100, 0, 100

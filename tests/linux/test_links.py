@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 links = pytest.importorskip("ocimagic.linux.links", reason="needs Linux", exc_type=ImportError)
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from ownnet import alone, another, entered, told  # noqa: E402
 

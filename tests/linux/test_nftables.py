@@ -12,7 +12,7 @@ import pytest
 nftables = pytest.importorskip(
     "ocimagic.linux.nftables", reason="needs Linux", exc_type=ImportError
 )
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from ownnet import alone, told  # noqa: E402
 
