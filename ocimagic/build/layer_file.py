@@ -81,8 +81,8 @@ class LayerFile:
     def finish(self) -> LayerRecord:
         """Give the layer its digest and its place among the blobs."""
         size = self._writer.finish()
-        diff_id = Digest.of_hash(self._hasher)
         self._flush()
+        diff_id = Digest.of_hash(self._hasher)
         with storage_errors(self._store.home.data):
             self._file.close()
             self._store.blobs.adopt_file(self._path, diff_id, size)

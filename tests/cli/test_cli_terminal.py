@@ -128,7 +128,9 @@ def test_the_window_changes(window):
 
 
 def test_ctrl_c_is_for_the_container(window):
-    at = window(*RUN, "--rm", "busybox", "sh", "-c", "trap 'echo heard; exit 5' INT; echo up; cat")
+    # Not cat: a shell that is about to start it when it hears the signal waits for its end.
+    script = "trap 'echo heard; exit 5' INT; echo up; while :; do sleep 0.1; done"
+    at = window(*RUN, "--rm", "busybox", "sh", "-c", script)
     at.expect(rb"up\r\n")
     at.type(b"\x03")
     at.expect(rb"heard\r\n")
