@@ -169,6 +169,10 @@ class ContainerNotFound(NotFound):
     """No container of that name or ID."""
 
 
+class NetworkNotFound(NotFound):
+    """No network of that name or ID."""
+
+
 class BlobNotFound(NotFound):
     """A blob that a manifest names is in neither the store nor the registry."""
 
@@ -189,6 +193,10 @@ class NameInUse(Conflict):
 
 class ImageInUse(Conflict):
     """A container or another image still needs this image."""
+
+
+class PortTaken(Conflict):
+    """A port of the machine that somebody else has."""
 
 
 class InvalidState(Conflict):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import InvalidOption
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ocimagic.model.options import RunOptions
 
 HOST_GATEWAY = "host-gateway"
@@ -20,7 +22,12 @@ _LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
 def write_host_files(
-    directory: Path, hostname: str, *, own_network: bool, options: RunOptions | None = None
+    directory: Path,
+    hostname: str,
+    *,
+    own_network: bool,
+    options: RunOptions | None = None,
+    addresses: Sequence[str] = (),
 ) -> tuple[tuple[str, str], ...]:
     """Write hosts, hostname and resolv.conf; return where each is shown and its path.
 
@@ -29,6 +36,7 @@ def write_host_files(
         hostname: the container's.
         own_network: without the machine's network its hosts and servers mean nothing.
         options: more hosts, and other name servers.
+        addresses: the container's own, of networks that others can reach it by.
 
     Raises:
         InvalidOption: ``host-gateway`` without a way to the machine.
@@ -37,7 +45,7 @@ def write_host_files(
     servers = "" if own_network else _read("/etc/resolv.conf", "")
     domain = options.domainname if options else ""
     contents = {
-        "hosts": hosts_text(hosts, hostname, domain)
+        "hosts": hosts_text(hosts, hostname, domain, addresses)
         + "".join(_extra_hosts(options, own_network=own_network)),
         "hostname": hostname + "\n",
         "resolv.conf": resolv_text(servers, options) if options else servers,
@@ -54,12 +62,13 @@ def host_files(directory: Path) -> tuple[tuple[str, str], ...]:
     return tuple((f"/etc/{name}", str(directory / name)) for name in NAMES)
 
 
-def hosts_text(base: str, hostname: str, domain: str = "") -> str:
+def hosts_text(base: str, hostname: str, domain: str = "", addresses: Sequence[str] = ()) -> str:
     """Return /etc/hosts with the container's own name in it."""
     if hostname in base.split():
         return base
     names = f"{hostname}.{domain} {hostname}" if domain else hostname
-    return base.rstrip("\n") + f"\n127.0.0.1\t{names}\n"
+    lines = [f"{each}\t{names}\n" for each in addresses or ("127.0.0.1",)]
+    return base.rstrip("\n") + "\n" + "".join(lines)
 
 
 def _extra_hosts(options: RunOptions | None, *, own_network: bool) -> list[str]:

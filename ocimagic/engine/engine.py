@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from ocimagic.engine.containers import Containers
 from ocimagic.engine.images import Images
 from ocimagic.engine.manifests import Manifests
+from ocimagic.engine.networks import Networks
 from ocimagic.engine.system import System
 from ocimagic.errors import InvalidOption, OcimagicError
 from ocimagic.home.location import Home
@@ -58,6 +59,7 @@ class Engine:
         self.images = Images(self._store, unpacker, known)
         self.containers = Containers(self._store, unpacker, launcher, self.images)
         self.images.containers = self.containers
+        self.networks = Networks(self.containers)
         self.manifests = Manifests(self._store, self.images)
         self.system = System(self._store, unpacker, self.images, self.containers, known)
         if launcher is not None:

@@ -21,6 +21,7 @@ from ocimagic.bundle.health import health_check
 from ocimagic.bundle.hostfiles import write_host_files
 from ocimagic.bundle.machine import find_place
 from ocimagic.engine.names import check_name, new_id, new_name
+from ocimagic.engine.networks import Networks, shown_address
 from ocimagic.engine.record import Document
 from ocimagic.engine.sharing import Donors, find_donors, network_name, sharing_launcher
 from ocimagic.engine.supervision import find_runtime, stop_signal, supervision
@@ -113,6 +114,8 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
     with store.in_use(), storage_errors(store.home.data), _id_file(options, container_id):
         name = _free_name(containers, options.name)
         donors = find_donors(containers, options, container_id)
+        if options.networks:
+            Networks(containers).check(options.networks)
         place = _place(containers, donors, container_id)
         runtime = find_runtime(options.runtime)
         image = containers.images.obtain(options, on_event)
@@ -217,12 +220,31 @@ def start(containers: Lifecycle, record: ContainerRecord, *, attach: bool) -> sh
             "interactive": document.options.interactive,
             "remove": document.options.remove,
             "attached": attach,
+            "network": _connected(containers, record, document),
             **supervision(document),
         }
         with sharing_launcher(containers, document, record.container_id) as launcher:
             connection = launcher.launch(request)
             _wait_started(connection)
     return connection
+
+
+def _connected(
+    containers: Lifecycle, record: ContainerRecord, document: Document
+) -> dict[str, object] | None:
+    """Decide where a container is in its networks, and write that into its /etc/hosts."""
+    if not document.options.networks:
+        return None
+    plan = Networks(containers).plan(record, document)
+    addresses = [shown_address(each) for one in plan.endpoints for each in one.addresses]
+    write_host_files(
+        containers.directory(record.container_id),
+        document.hostname,
+        own_network=True,
+        options=document.options,
+        addresses=addresses,
+    )
+    return plan.to_json()
 
 
 def _wait_started(connection: shim.Connection) -> None:
@@ -282,7 +304,7 @@ def _write(
     directory = containers.directory(place.container_id)
     directory.mkdir(mode=0o700)
     files = donors.files or write_host_files(
-        directory, document.hostname, own_network=document.network == "none", options=options
+        directory, document.hostname, own_network=_is_own(options), options=options
     )
     where = replace(place, hostname=document.hostname, files=files)
     config = runtime_config(image.config.config, options, where)
@@ -296,6 +318,10 @@ def _write(
             document.layers, directory / "rw", userxattr=place.rootless, volatile=options.remove
         )
     write_bundle(directory / "bundle", config, rootfs)
+
+
+def _is_own(options: RunOptions) -> bool:
+    return options.network in (NetworkMode.NONE, NetworkMode.NETWORK)
 
 
 def _follow(

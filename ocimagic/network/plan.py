@@ -14,8 +14,6 @@ from ocimagic.spec.record import dataclass
 from ocimagic.spec.record import fields as fields_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ocimagic.spec.codec import Fields
 
     Interface = IPv4Interface | IPv6Interface
@@ -90,6 +88,10 @@ class Endpoint:
             raise InvalidDocument("an endpoint's address is none", why=str(err)) from err
         return made
 
+    def to_json(self) -> dict[str, object]:
+        """Return what ``parse`` reads."""
+        return _plain(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
@@ -121,6 +123,10 @@ class Port:
             container_port=fields.number("container_port"),
             host_address=fields.text("host_address", ""),
         )
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``parse`` reads."""
+        return _plain(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +162,7 @@ class Plan:
             servers=fields.texts("servers"),
         )
 
-    def to_json(self) -> Mapping[str, object]:
+    def to_json(self) -> dict[str, object]:
         """Return what ``parse`` reads."""
         return _plain(self)
 

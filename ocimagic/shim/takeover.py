@@ -43,6 +43,7 @@ class TakeOver:
             self._monitor.say_failed()
         elif life.phase in (lives.NEW, lives.MAKING):
             if life.phase == lives.MAKING:
+                self._monitor.networks.detach()
                 self._monitor.runtime.undo_attempt()
             self._monitor.begin()
         else:

@@ -18,6 +18,8 @@
     results     image_id → manifest, config    what a build step came to: an image that is not
                                                published, and which one it was made of
     results_use (image_id, diff_id)            which layers it keeps
+    networks    id → name, document
+    leases      (network, address) → container who has an address, as long as it runs
 
 ``boot_id`` marks a row whose files may still be in the page cache only: NULL once they
 were written out.  After a machine crash such a row is dropped and its files made anew or
@@ -71,6 +73,14 @@ CREATE TABLE parts (reference TEXT NOT NULL REFERENCES names ON DELETE CASCADE,
                     manifest TEXT NOT NULL, platform TEXT, PRIMARY KEY (reference, manifest));
 CREATE INDEX parts_by_manifest ON parts (manifest);
 """
+_SINCE_VERSION_5 = """
+CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created REAL NOT NULL,
+                       document TEXT NOT NULL);
+CREATE TABLE leases (network TEXT NOT NULL REFERENCES networks ON DELETE CASCADE,
+                     address TEXT NOT NULL, container TEXT NOT NULL,
+                     PRIMARY KEY (network, address));
+CREATE INDEX leases_by_container ON leases (container);
+"""
 
 
 class ImageDatabase(Database):
@@ -83,6 +93,7 @@ class ImageDatabase(Database):
         _SINCE_VERSION_2,
         _SINCE_VERSION_3,
         _SINCE_VERSION_4,
+        _SINCE_VERSION_5,
     )
     if_newer = (
         "this data root was written by a newer ocimagic",

@@ -1,0 +1,510 @@
+"""Networks: made and removed here, and planned for each container that starts.
+
+The kernel has nothing of a network until a container is in it; what is decided here is who has
+which subnet and which address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import TYPE_CHECKING
+
+from ocimagic.engine.names import new_id
+from ocimagic.engine.register import STATE_NAME, read_json
+from ocimagic.errors import Conflict, HostLacks, InvalidOption, InvalidState, NetworkNotFound
+from ocimagic.model.network import (
+    BRIDGE,
+    PREDEFINED,
+    NetworkChoice,
+    NetworkEndpoint,
+    NetworkOptions,
+    NetworkSummary,
+    Subnet,
+    check_mac,
+    check_network_name,
+    check_subnet,
+)
+from ocimagic.network.plan import Endpoint, Plan, Port
+from ocimagic.store.networks import NetworkRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from ipaddress import IPv4Network, IPv6Network
+
+    from ocimagic.engine.record import Document
+    from ocimagic.engine.register import Register
+    from ocimagic.store.containers import ContainerRecord
+
+    Network = IPv4Network | IPv6Network
+
+# What docker takes subnets from, in its order.
+_POOLS = (
+    *(ip_network(f"172.{number}.0.0/16") for number in range(17, 32)),
+    *(ip_network(f"192.168.{number}.0/20") for number in range(0, 256, 16)),
+)
+_ROOM = "networks"
+
+
+class Networks:
+    """Verbs on networks, and the plan of a container's.
+
+    Args:
+        containers: those of the same engine.
+    """
+
+    def __init__(self, containers: Register) -> None:
+        self._containers = containers
+        self._store = containers.store.networks
+
+    # -- verbs ---------------------------------------------------------------------
+
+    def create(self, options: NetworkOptions) -> NetworkSummary:
+        """Make a network.
+
+        Raises:
+            InvalidOption: a name, driver or subnet that cannot be.
+            NameInUse: another network has this name.
+            Conflict: its subnet is another network's, or none is free.
+        """
+        check_network_name(options.name)
+        if options.driver != BRIDGE:
+            raise InvalidOption(
+                f"there is no network driver {options.driver!r}", hint=f"write {BRIDGE}"
+            )
+        if options.name in PREDEFINED:
+            raise Conflict(f"network with name {options.name} already exists")
+        return self._summary(self._add(options))
+
+    def list(self) -> tuple[NetworkSummary, ...]:
+        """Return all networks, those that are always there first."""
+        self._default()
+        return tuple(map(self._summary, self._store.all()))
+
+    def inspect(self, name: str) -> NetworkSummary:
+        """Return one network and who is in it.
+
+        Raises:
+            NetworkNotFound: there is none of this name or ID.
+        """
+        return self._summary(self._find(name))
+
+    def remove(self, name: str) -> str:
+        """Remove a network; return its name.
+
+        Raises:
+            NetworkNotFound: there is none of this name or ID.
+            Conflict: it is always there, or running containers are in it.
+        """
+        record = self._find(name)
+        if record.name in PREDEFINED:
+            raise Conflict(f"{record.name} is a pre-defined network and cannot be removed")
+        users = self._endpoints(record)
+        if users:
+            names = ", ".join(each.container for each in users)
+            raise Conflict(
+                f"network {record.name} has active endpoints",
+                why=f"these containers are in it: {names}",
+                hint=f"%network_disconnect {record.name} {users[0].container}, or stop them first",
+            )
+        self._store.remove(record.network_id)
+        return record.name
+
+    def prune(self, keep: Callable[[NetworkSummary], bool] = lambda _: False) -> tuple[str, ...]:
+        """Remove all networks that no container is to be in; return their names.
+
+        Args:
+            keep: those it says yes to stay.
+        """
+        wanted = set(self._wanted())
+        gone = []
+        for each in self.list():
+            if each.name in PREDEFINED or {each.name, each.network_id} & wanted or keep(each):
+                continue
+            with contextlib.suppress(NetworkNotFound, Conflict):
+                gone.append(self.remove(each.network_id))
+        return tuple(gone)
+
+    def _wanted(self) -> Iterator[str]:
+        """Yield the networks that containers name, by name or ID as they do."""
+        from ocimagic.engine.record import Document
+
+        for record in self._containers.store.containers.all():
+            for choice in Document.decode(record.document).options.networks:
+                yield choice.network
+                with contextlib.suppress(NetworkNotFound):
+                    yield self._find(choice.network).network_id
+
+    # -- plans ---------------------------------------------------------------------
+
+    def check(self, choices: Sequence[NetworkChoice]) -> None:
+        """See that the networks a container is to be in are there.
+
+        Raises:
+            NetworkNotFound: one is not.
+            InvalidOption: an address that is no address, or not of the network.
+            HostLacks: this account cannot make networks.
+        """
+        if self._containers.unpacker.rootless or self._containers.unpacker.copies:
+            raise HostLacks(
+                "this account cannot make networks",
+                why="links of the machine are root's",
+                hint="--network host shares the machine's network, --network none has none",
+            )
+        for choice in choices:
+            record = self._find(choice.network)
+            options = _options(record)
+            if choice.mac:
+                check_mac(choice.mac)
+            for asked, version in ((choice.ipv4, 4), (choice.ipv6, 6)):
+                if asked:
+                    _subnet_for(record, options, asked, version)
+
+    def plan(self, record: ContainerRecord, document: Document) -> Plan:
+        """Decide where a container that starts is in its networks.
+
+        Raises:
+            NetworkNotFound: one is gone.
+            Conflict: an address is another container's, or none is free.
+        """
+        endpoints = [
+            self.endpoint(record, document, choice, f"eth{number}")
+            for number, choice in enumerate(document.options.networks)
+        ]
+        endpoints.sort(key=lambda each: each.internal)  # the first gives the way out
+        return Plan(
+            room=str(self._containers.store.home.run / _ROOM),
+            table=self._table,
+            endpoints=tuple(endpoints),
+            ports=tuple(
+                Port(
+                    protocol=each.protocol,
+                    host_port=each.host_port,
+                    container_port=each.container_port,
+                    host_address=each.host_address,
+                )
+                for each in document.options.ports
+            ),
+        )
+
+    def endpoint(
+        self, record: ContainerRecord, document: Document, choice: NetworkChoice, inside: str
+    ) -> Endpoint:
+        """Give a container its place in a network.
+
+        Args:
+            record: the container's.
+            document: the container's.
+            choice: which network, and what it wants there.
+            inside: the link's name in the container.
+
+        Raises:
+            NetworkNotFound: the network is gone.
+            Conflict: an address is another container's, or none is free.
+        """
+        network = self._find(choice.network)
+        options = _options(network)
+        asked = {4: choice.ipv4, 6: choice.ipv6}
+
+        def choose(taken: dict[str, str]) -> list[str]:
+            running = {address for address, who in taken.items() if self._is_kept(who)}
+            return [
+                _choose(network, each, asked[ip_network(each.subnet).version], running)
+                for each in options.subnets
+            ]
+
+        addresses = self._store.lease(network.network_id, record.container_id, choose)
+        prefixes = [ip_network(each.subnet).prefixlen for each in options.subnets]
+        mac = (b"\x02\x42" + ip_address(addresses[0]).packed[-4:]).hex(":")
+        tag = hashlib.sha256(f"{record.container_id} {network.network_id}".encode()).hexdigest()
+        is_default = network.name == BRIDGE
+        names = () if is_default else (record.name, *choice.aliases, record.container_id[:12])
+        return Endpoint(
+            network_id=network.network_id,
+            bridge=f"oci-{network.network_id[:11]}",
+            gateways=tuple(
+                f"{each.gateway}/{prefix}"
+                for each, prefix in zip(options.subnets, prefixes, strict=True)
+            ),
+            link=f"veth{tag[:10]}",
+            inside=inside,
+            mac=check_mac(choice.mac) if choice.mac else mac,
+            addresses=tuple(
+                f"{each}/{prefix}" for each, prefix in zip(addresses, prefixes, strict=True)
+            ),
+            names=tuple(dict.fromkeys((*names, document.hostname) if not is_default else ())),
+            internal=options.internal,
+            resolves=not is_default,
+            mtu=options.mtu,
+        )
+
+    def connect(self, container: str, choice: NetworkChoice) -> None:
+        """Bring a container into one more network, running or not.
+
+        Raises:
+            ContainerNotFound, NetworkNotFound: there is none of this name.
+            InvalidState: it has no network of its own, or is in this one already.
+        """
+        from dataclasses import replace
+
+        from ocimagic.engine.record import Document
+
+        containers = self._containers
+        record = containers.find(container)
+        self.check([choice])
+        with containers.locked(record):
+            document = Document.decode(containers.find(record.container_id).document)
+            network = self._find(choice.network)
+            there = document.options.networks
+            if any(self._find(each.network).network_id == network.network_id for each in there):
+                raise InvalidState(f"container {record.name} is in network {network.name} already")
+            if (not there and document.network == "host") or document.joined.get("network"):
+                raise InvalidState(
+                    f"container {record.name} has no network of its own",
+                    why=f"it uses that of {document.network}",
+                )
+            document = replace(
+                document, options=replace(document.options, networks=(*there, choice))
+            )
+            if self._is_kept(record.container_id):
+                used = {str(each.get("inside")) for each in self._state(record.container_id)}
+                inside = next(f"eth{n}" for n in range(1000) if f"eth{n}" not in used)
+                endpoint = self.endpoint(record, document, choice, inside)
+                with containers.connect(record) as connection:
+                    connection.connect(endpoint.to_json())
+            containers.store.containers.rewrite(record.container_id, document.encode())
+
+    def disconnect(self, container: str, network: str) -> None:
+        """Take a container out of a network, running or not.
+
+        Raises:
+            ContainerNotFound, NetworkNotFound: there is none of this name.
+            InvalidState: it is not in it.
+        """
+        from dataclasses import replace
+
+        from ocimagic.engine.record import Document
+
+        containers = self._containers
+        record, found = containers.find(container), self._find(network)
+        with containers.locked(record):
+            document = Document.decode(containers.find(record.container_id).document)
+            rest = tuple(
+                each
+                for each in document.options.networks
+                if self._find(each.network).network_id != found.network_id
+            )
+            if len(rest) == len(document.options.networks):
+                raise InvalidState(f"container {record.name} is not in network {found.name}")
+            if self._is_kept(record.container_id):
+                with containers.connect(record) as connection:
+                    connection.disconnect(found.network_id)
+            self._store.give_back(record.container_id, found.network_id)
+            document = replace(document, options=replace(document.options, networks=rest))
+            containers.store.containers.rewrite(record.container_id, document.encode())
+
+    # -- what there is ---------------------------------------------------------------
+
+    @property
+    def _table(self) -> str:
+        """Return the name of this data root's packet rules."""
+        home = str(self._containers.store.home.data)
+        return f"ocimagic-{hashlib.sha256(home.encode()).hexdigest()[:8]}"
+
+    def _find(self, name: str) -> NetworkRecord:
+        if name == BRIDGE:
+            return self._default()
+        return self._store.find(name)
+
+    def _default(self) -> NetworkRecord:
+        """Return the network of containers that name none, made when it is first wanted."""
+        try:
+            return self._store.find(BRIDGE)
+        except NetworkNotFound:
+            with contextlib.suppress(Conflict):
+                return self._add(NetworkOptions(name=BRIDGE))
+            return self._store.find(BRIDGE)
+
+    def _add(self, options: NetworkOptions) -> NetworkRecord:
+        network_id = new_id()
+
+        def make(there: Sequence[NetworkRecord]) -> NetworkRecord:
+            taken = [
+                ip_network(subnet.subnet) for each in there for subnet in _options(each).subnets
+            ]
+            subnets = _subnets(options, network_id, taken)
+            document = asdict(options) | {"subnets": [asdict(each) for each in subnets]}
+            return NetworkRecord(network_id, options.name, time.time(), json.dumps(document))
+
+        return self._store.add(make)
+
+    def _is_kept(self, container_id: str) -> bool:
+        from ocimagic.shim import client as shim
+
+        return shim.is_kept(self._containers.directory(container_id))
+
+    def _state(self, container_id: str) -> list[Mapping[str, object]]:
+        state = read_json(self._containers.directory(container_id) / STATE_NAME) or {}
+        found = state.get("endpoints")
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+    def endpoints_of(self, record: ContainerRecord) -> tuple[NetworkEndpoint, ...]:
+        """Return the places of a container that runs."""
+        if not self._is_kept(record.container_id):
+            return ()
+        names = {each.network_id: each.name for each in self._store.all()}
+        return tuple(
+            NetworkEndpoint(
+                network=names.get(str(each["network_id"]), ""),
+                network_id=str(each["network_id"]),
+                container_id=record.container_id,
+                container=record.name,
+                addresses=_texts(each.get("addresses")),
+                gateways=_texts(each.get("gateways")),
+                mac=str(each.get("mac", "")),
+                names=_texts(each.get("names")),
+            )
+            for each in self._state(record.container_id)
+        )
+
+    def _endpoints(self, network: NetworkRecord) -> tuple[NetworkEndpoint, ...]:
+        everybody = map(self.endpoints_of, self._containers.store.containers.all())
+        return tuple(
+            each for some in everybody for each in some if each.network_id == network.network_id
+        )
+
+    def _summary(self, record: NetworkRecord) -> NetworkSummary:
+        options = _options(record)
+        return NetworkSummary(
+            network_id=record.network_id,
+            name=record.name,
+            driver=options.driver,
+            created=datetime.fromtimestamp(record.created, UTC),
+            subnets=options.subnets,
+            ipv6=any(ip_network(each.subnet).version == 6 for each in options.subnets),
+            internal=options.internal,
+            attachable=options.attachable,
+            mtu=options.mtu,
+            labels=options.labels,
+            options=options.options,
+            endpoints=self._endpoints(record),
+        )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
+def _options(record: NetworkRecord) -> NetworkOptions:
+    content = json.loads(record.document)
+    subnets = tuple(Subnet(**each) for each in content.pop("subnets"))
+    return NetworkOptions(**content, subnets=subnets)
+
+
+def _subnets(
+    options: NetworkOptions, network_id: str, taken: Iterable[Network]
+) -> tuple[Subnet, ...]:
+    """Fill in what was not said of a network's subnets."""
+    taken = [*taken, *_routed()]
+    asked = list(options.subnets)
+    versions = {ip_network(check_subnet(each.subnet)).version for each in asked}
+    for each in asked:
+        mine = ip_network(each.subnet)
+        clash = [other for other in taken if other.version == mine.version and mine.overlaps(other)]
+        if clash:
+            raise Conflict(
+                f"subnet {mine} overlaps {clash[0]}",
+                why="another network has it, or the machine has a way there",
+                hint="leave --subnet out, and a free one is taken",
+            )
+    if 4 not in versions:
+        free = (
+            pool
+            for pool in _POOLS
+            if not any(pool.overlaps(each) for each in taken if each.version == 4)
+        )
+        chosen = next(free, None)
+        if chosen is None:
+            raise Conflict(
+                "no subnet is free", hint="%network_prune removes unused networks, or say --subnet"
+            )
+        asked.insert(0, Subnet(subnet=str(chosen)))
+    if options.ipv6 and 6 not in versions:
+        asked.append(Subnet(subnet=f"fd00:{network_id[:4]}:{network_id[4:8]}::/64"))
+    return tuple(_with_gateway(each) for each in asked)
+
+
+def _with_gateway(subnet: Subnet) -> Subnet:
+    network = ip_network(subnet.subnet)
+    gateway = ip_address(subnet.gateway) if subnet.gateway else network[1]
+    if gateway not in network:
+        raise InvalidOption(f"gateway {gateway} is not in subnet {network}")
+    if subnet.ip_range and not ip_network(check_subnet(subnet.ip_range)).subnet_of(network):  # type: ignore[arg-type]
+        raise InvalidOption(f"--ip-range {subnet.ip_range} is not in subnet {network}")
+    return Subnet(
+        subnet=str(network),
+        gateway=str(gateway),
+        ip_range=subnet.ip_range,
+        reserved=subnet.reserved,
+    )
+
+
+def _routed() -> list[Network]:
+    """Return where the machine has ways to, but for the way to everywhere else."""
+    from ocimagic.linux.links import Links
+
+    with Links() as links:
+        return [each.destination for each in links.routes() if each.destination.prefixlen]
+
+
+def _subnet_for(record: NetworkRecord, options: NetworkOptions, asked: str, version: int) -> None:
+    try:
+        address = ip_address(asked)
+    except ValueError as err:
+        raise InvalidOption(f"{asked!r} is no IP address") from err
+    option = "--ip" if version == 4 else "--ip6"
+    fitting = [each for each in options.subnets if ip_network(each.subnet).version == version]
+    if address.version != version or not any(
+        address in ip_network(each.subnet) for each in fitting
+    ):
+        ranges = ", ".join(each.subnet for each in fitting) or f"none of IPv{version}"
+        raise InvalidOption(
+            f"{option} {asked} is not in network {record.name}", why=f"its subnets: {ranges}"
+        )
+    if record.name == BRIDGE:
+        raise InvalidOption(
+            f"{option} {asked}: only networks that users make have addresses of choice",
+            hint="%network_create one, and use it",
+        )
+
+
+def _choose(record: NetworkRecord, subnet: Subnet, asked: str, taken: set[str]) -> str:
+    """Return a free address of a subnet.
+
+    Raises:
+        Conflict: the one that was asked for is another container's, or none is free.
+    """
+    kept = {subnet.gateway, *subnet.reserved.values(), *taken}
+    if asked:
+        address = str(ip_address(asked))
+        if address in kept:
+            raise Conflict(
+                f"address {address} of network {record.name} is already in use",
+                hint="choose another --ip, or leave it out",
+            )
+        return address
+    network = ip_network(subnet.ip_range or subnet.subnet)
+    for each in network.hosts():
+        if str(each) not in kept:
+            return str(each)
+    raise Conflict(f"no address of network {record.name} is free", why=f"{network} is used up")
+
+
+def shown_address(interface: str) -> str:
+    """Return an address without its prefix."""
+    return str(ip_interface(interface).ip)

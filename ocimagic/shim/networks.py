@@ -1,0 +1,130 @@
+"""The networks of a shim's container: made before its command begins, gone after it has ended.
+
+What the kernel does not drop by itself when shim and holder are killed (a link, a port's rule)
+is found by the next engine: who is not kept is not there.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ocimagic.errors import InvalidState
+from ocimagic.network.plan import Endpoint, Port
+from ocimagic.network.reserve import reserve
+from ocimagic.network.wiring import Wiring
+from ocimagic.spec.codec import Fields
+
+if TYPE_CHECKING:
+    from ocimagic.network.plan import Plan
+    from ocimagic.shim.monitor import Monitor
+
+_PORTS = "ports"
+
+
+class Networks:
+    """What the monitor does about networks; nothing for a container without a plan.
+
+    What it is connected to now is in ``life.endpoints`` and ``life.ports``, as JSON: it may be
+    connected to others while it runs.
+    """
+
+    def __init__(self, monitor: Monitor, plan: Plan | None) -> None:
+        self._monitor = monitor
+        self._plan = plan
+        if plan is not None:
+            self._wiring = Wiring(monitor.task.container_id, plan.room, plan.table)
+
+    @property
+    def _endpoints(self) -> list[Endpoint]:
+        told = Fields({"endpoints": self._monitor.life.endpoints}, "life")
+        return list(map(Endpoint.parse, told.children("endpoints")))
+
+    def attach(self, pid: int) -> None:
+        """Connect a container whose command waits, and take the ports that lead to it.
+
+        Raises:
+            PortTaken: somebody has one.
+            StartFailed: the kernel refused.
+        """
+        if self._plan is None:
+            return
+        life, plan = self._monitor.life, self._plan
+        if _PORTS in self._monitor.keeper.groups:  # a killed shim had taken them
+            self._monitor.keeper.drop(_PORTS)
+        ports, held = reserve(plan.ports)
+        self._monitor.keeper.keep({_PORTS: {f"{fd}": fd for fd in held}})
+        # Noted before it is done: a shim that takes over knows what to take away.
+        life.endpoints = [each.to_json() for each in plan.endpoints]
+        life.ports = [each.to_json() for each in ports]
+        self._monitor.save()
+        with _Netns(pid) as netns_fd:
+            self._wiring.attach(netns_fd, plan, ports)
+
+    def detach(self) -> None:
+        """Take away all that was made; again does nothing."""
+        life = self._monitor.life
+        if self._plan is None or not life.endpoints:
+            return
+        self._wiring.detach(self._endpoints)
+        self._monitor.keeper.drop(_PORTS)
+        life.endpoints, life.ports = [], []
+        self._monitor.save()
+
+    def connect(self, pid: int, document: dict[str, object]) -> None:
+        """Connect a running container to one more network.
+
+        Raises:
+            InvalidState: it has no network of its own, or is connected already.
+            StartFailed: the kernel refused.
+        """
+        endpoint = Endpoint.parse(Fields(document, "endpoint"))
+        there = self._endpoints
+        if self._plan is None:
+            raise InvalidState("this container has no network of its own")
+        if any(each.network_id == endpoint.network_id for each in there):
+            raise InvalidState("the container is in this network already")
+        with _Netns(pid) as netns_fd:
+            is_way_out = all(each.internal for each in there)
+            self._wiring.connect(netns_fd, endpoint, is_way_out=is_way_out)
+        self._monitor.life.endpoints.append(endpoint.to_json())
+        self._monitor.publish()
+
+    def disconnect(self, pid: int, network_id: str) -> None:
+        """Take a running container out of a network.
+
+        Raises:
+            InvalidState: it is not in it.
+        """
+        there = self._endpoints
+        found = [each for each in there if each.network_id == network_id]
+        if not found:
+            raise InvalidState("the container is not in this network")
+        self._wiring.disconnect(found[0])
+        rest = [each for each in there if each.network_id != network_id]
+        ways = [each for each in rest if not each.internal]
+        if ways:
+            with _Netns(pid) as netns_fd:
+                self._wiring.give_way_out(netns_fd, ways[0])
+        self._monitor.life.endpoints = [each.to_json() for each in rest]
+        self._monitor.publish()
+
+
+class _Netns:
+    """A process's network namespace, open for a while."""
+
+    def __init__(self, pid: int) -> None:
+        self._path = f"/proc/{pid}/ns/net"
+        self._fd = -1
+
+    def __enter__(self) -> int:
+        self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def port_of(document: dict[str, object]) -> Port:
+    """Read a port that a shim published."""
+    return Port.parse(Fields(document, "port"))
