@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING
 
+from ocimagic.bundle.hostfiles import machine_servers
 from ocimagic.engine.names import new_id
 from ocimagic.engine.register import STATE_NAME, read_json
 from ocimagic.errors import Conflict, HostLacks, InvalidOption, InvalidState, NetworkNotFound
@@ -81,7 +82,7 @@ class Networks:
             raise Conflict(f"network with name {options.name} already exists")
         return self._summary(self._add(options))
 
-    def list(self) -> tuple[NetworkSummary, ...]:
+    def all(self) -> tuple[NetworkSummary, ...]:
         """Return all networks, those that are always there first."""
         self._default()
         return tuple(map(self._summary, self._store.all()))
@@ -123,7 +124,7 @@ class Networks:
         """
         wanted = set(self._wanted())
         gone = []
-        for each in self.list():
+        for each in self.all():
             if each.name in PREDEFINED or {each.name, each.network_id} & wanted or keep(each):
                 continue
             with contextlib.suppress(NetworkNotFound, Conflict):
@@ -181,6 +182,7 @@ class Networks:
             room=str(self._containers.store.home.run / _ROOM),
             table=self._table,
             endpoints=tuple(endpoints),
+            servers=machine_servers(document.options),
             ports=tuple(
                 Port(
                     protocol=each.protocol,
@@ -226,6 +228,7 @@ class Networks:
         names = () if is_default else (record.name, *choice.aliases, record.container_id[:12])
         return Endpoint(
             network_id=network.network_id,
+            network=network.name,
             bridge=f"oci-{network.network_id[:11]}",
             gateways=tuple(
                 f"{each.gateway}/{prefix}"

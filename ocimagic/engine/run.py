@@ -38,6 +38,7 @@ from ocimagic.model.event import Notice, OnEvent, Output
 from ocimagic.model.options import NetworkMode
 from ocimagic.model.result import ContainerSummary, RunResult
 from ocimagic.model.state import Verb
+from ocimagic.network.resolver import ADDRESS
 from ocimagic.shim import client as shim
 from ocimagic.store.containers import ContainerRecord
 from ocimagic.transfer.layer import layers_of
@@ -243,6 +244,7 @@ def _connected(
         own_network=True,
         options=document.options,
         addresses=addresses,
+        resolver=ADDRESS if any(each.resolves for each in plan.endpoints) else "",
     )
     return plan.to_json()
 

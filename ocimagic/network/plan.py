@@ -28,6 +28,7 @@ class Endpoint:
 
     Attributes:
         network_id: of the network.
+        network: its name.
         bridge: name of its link.
         gateways: the bridge's addresses, such as ``172.18.0.1/16``.
         link: name of the container's link, as the machine sees it.
@@ -41,6 +42,7 @@ class Endpoint:
     """
 
     network_id: str
+    network: str
     bridge: str
     gateways: tuple[str, ...]
     link: str
@@ -71,6 +73,7 @@ class Endpoint:
         """
         made = cls(
             network_id=fields.text("network_id"),
+            network=fields.text("network"),
             bridge=fields.text("bridge"),
             gateways=fields.texts("gateways"),
             link=fields.text("link"),

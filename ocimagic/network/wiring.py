@@ -64,7 +64,7 @@ class Wiring:
                     _reflect(links, endpoint)
                 firewall.commit()
                 neighbours.put(self._container_id, plan.endpoints)
-            with _inside(netns_fd) as links:
+            with entered(netns_fd), Links() as links:
                 links.bring_up(1)
                 for number, endpoint in enumerate(plan.endpoints):
                     _furnish(links, endpoint, is_way_out=number == 0)
@@ -83,7 +83,7 @@ class Wiring:
                 self._join(links, firewall, endpoint, netns_fd)
                 firewall.commit()
                 neighbours.add(self._container_id, endpoint)
-            with _inside(netns_fd) as links:
+            with entered(netns_fd), Links() as links:
                 _furnish(links, endpoint, is_way_out=is_way_out)
         except NetlinkError as err:
             self.disconnect(endpoint)
@@ -98,7 +98,7 @@ class Wiring:
 
     def give_way_out(self, netns_fd: int, endpoint: Endpoint) -> None:
         """Let what is for no network of the container leave it by this one."""
-        with _inside(netns_fd) as links:
+        with entered(netns_fd), Links() as links:
             _route_out(links, endpoint)
 
     def detach(self, endpoints: Sequence[Endpoint]) -> None:
@@ -190,19 +190,17 @@ def _targets(endpoints: Sequence[Endpoint]) -> list[IPv4Address | IPv6Address]:
 
 
 @contextlib.contextmanager
-def _inside(netns_fd: int) -> Iterator[Links]:
-    """Work on the links of another network namespace: this process has one thread."""
+def entered(netns_fd: int) -> Iterator[None]:
+    """Be in another network namespace: this thread only, or a process that has one."""
     mine = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         syscalls.setns(netns_fd, syscalls.CLONE_NEWNET)
         try:
-            links = Links()
+            yield
         finally:
             syscalls.setns(mine, syscalls.CLONE_NEWNET)
     finally:
         os.close(mine)
-    with links:
-        yield links
 
 
 def _furnish(links: Links, endpoint: Endpoint, *, is_way_out: bool) -> None:

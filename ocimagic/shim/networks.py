@@ -7,19 +7,22 @@ is found by the next engine: who is not kept is not there.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidState
+from ocimagic.network.neighbours import Neighbours
 from ocimagic.network.plan import Endpoint, Port
 from ocimagic.network.reserve import reserve
-from ocimagic.network.wiring import Wiring
+from ocimagic.network.resolver import Resolver, open_sockets
+from ocimagic.network.wiring import Wiring, entered
 from ocimagic.spec.codec import Fields
 
 if TYPE_CHECKING:
     from ocimagic.network.plan import Plan
     from ocimagic.shim.monitor import Monitor
 
-_PORTS = "ports"
+_PORTS, _NAMES = "ports", "names"
 
 
 class Networks:
@@ -32,6 +35,7 @@ class Networks:
     def __init__(self, monitor: Monitor, plan: Plan | None) -> None:
         self._monitor = monitor
         self._plan = plan
+        self._resolver: Resolver | None = None
         if plan is not None:
             self._wiring = Wiring(monitor.task.container_id, plan.room, plan.table)
 
@@ -60,14 +64,42 @@ class Networks:
         self._monitor.save()
         with _Netns(pid) as netns_fd:
             self._wiring.attach(netns_fd, plan, ports)
+            self._answer_names(netns_fd)
+
+    def adopt(self) -> None:
+        """Go on with what an earlier shim made."""
+        if self._plan is not None and _NAMES in self._monitor.keeper.groups:
+            self._open_resolver(self._plan)
+
+    def _answer_names(self, netns_fd: int) -> None:
+        """Let the container find others by name, if one of its networks has names."""
+        plan, keeper = self._plan, self._monitor.keeper
+        if plan is None or self._resolver or not any(each.resolves for each in self._endpoints):
+            return
+        with entered(netns_fd):
+            fds = open_sockets()
+        keeper.keep({_NAMES: fds})
+        self._open_resolver(plan)
+
+    def _open_resolver(self, plan: Plan) -> None:
+        self._resolver = Resolver(
+            self._monitor.loop,
+            self._monitor.keeper.groups[_NAMES],
+            Neighbours(Path(plan.room)),
+            lambda: self._endpoints,
+            plan.servers,
+        )
 
     def detach(self) -> None:
         """Take away all that was made; again does nothing."""
         life = self._monitor.life
         if self._plan is None or not life.endpoints:
             return
+        if self._resolver is not None:
+            self._resolver.close()
+            self._resolver = None
         self._wiring.detach(self._endpoints)
-        self._monitor.keeper.drop(_PORTS)
+        self._monitor.keeper.drop(_PORTS, _NAMES)
         life.endpoints, life.ports = [], []
         self._monitor.save()
 
@@ -87,7 +119,8 @@ class Networks:
         with _Netns(pid) as netns_fd:
             is_way_out = all(each.internal for each in there)
             self._wiring.connect(netns_fd, endpoint, is_way_out=is_way_out)
-        self._monitor.life.endpoints.append(endpoint.to_json())
+            self._monitor.life.endpoints.append(endpoint.to_json())
+            self._answer_names(netns_fd)
         self._monitor.publish()
 
     def disconnect(self, pid: int, network_id: str) -> None:

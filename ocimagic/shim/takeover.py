@@ -80,6 +80,7 @@ class TakeOver:
             code, number = life.ending
             monitor.process.ending = Ending(int(code or 0), number)
         monitor.execs.take_over()
+        monitor.networks.adopt()
         if not life.is_recorded:
             monitor.publish()
         monitor.serve()

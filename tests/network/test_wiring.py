@@ -29,6 +29,7 @@ OUTSIDE, MACHINE = "192.0.2.2", "192.0.2.1"
 def endpoint(network, number, inside="eth0", **more):
     return Endpoint(
         network_id=f"net{network}",
+        network=f"network{network}",
         bridge=f"oci-{network}",
         gateways=(f"10.{network}.0.1/16", f"fd00:{network}::1/64"),
         link=f"v{network}-{number}",
