@@ -16,6 +16,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.hostfiles import machine_servers
+from ocimagic.engine.connected import places
 from ocimagic.engine.names import new_id
 from ocimagic.engine.register import STATE_NAME, read_json
 from ocimagic.errors import Conflict, HostLacks, InvalidOption, InvalidState, NetworkNotFound
@@ -31,11 +32,11 @@ from ocimagic.model.network import (
     check_network_name,
     check_subnet,
 )
-from ocimagic.network.plan import Endpoint, Plan, Port
+from ocimagic.network.plan import PROTOCOLS, Endpoint, Plan, Port
 from ocimagic.store.networks import NetworkRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
     from ocimagic.engine.record import Document
@@ -183,15 +184,7 @@ class Networks:
             table=self._table,
             endpoints=tuple(endpoints),
             servers=machine_servers(document.options),
-            ports=tuple(
-                Port(
-                    protocol=each.protocol,
-                    host_port=each.host_port,
-                    container_port=each.container_port,
-                    host_address=each.host_address,
-                )
-                for each in document.options.ports
-            ),
+            ports=_ports(document),
         )
 
     def endpoint(
@@ -275,7 +268,7 @@ class Networks:
                 document, options=replace(document.options, networks=(*there, choice))
             )
             if self._is_kept(record.container_id):
-                used = {str(each.get("inside")) for each in self._state(record.container_id)}
+                used = {each.inside for each in self._places(record)}
                 inside = next(f"eth{n}" for n in range(1000) if f"eth{n}" not in used)
                 endpoint = self.endpoint(record, document, choice, inside)
                 with containers.connect(record) as connection:
@@ -351,32 +344,15 @@ class Networks:
 
         return shim.is_kept(self._containers.directory(container_id))
 
-    def _state(self, container_id: str) -> list[Mapping[str, object]]:
-        state = read_json(self._containers.directory(container_id) / STATE_NAME) or {}
-        found = state.get("endpoints")
-        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-
-    def endpoints_of(self, record: ContainerRecord) -> tuple[NetworkEndpoint, ...]:
-        """Return the places of a container that runs."""
+    def _places(self, record: ContainerRecord) -> tuple[NetworkEndpoint, ...]:
+        """Return where a container is, if it runs."""
         if not self._is_kept(record.container_id):
             return ()
-        names = {each.network_id: each.name for each in self._store.all()}
-        return tuple(
-            NetworkEndpoint(
-                network=names.get(str(each["network_id"]), ""),
-                network_id=str(each["network_id"]),
-                container_id=record.container_id,
-                container=record.name,
-                addresses=_texts(each.get("addresses")),
-                gateways=_texts(each.get("gateways")),
-                mac=str(each.get("mac", "")),
-                names=_texts(each.get("names")),
-            )
-            for each in self._state(record.container_id)
-        )
+        state = read_json(self._containers.directory(record.container_id) / STATE_NAME)
+        return places(record, state or {})
 
     def _endpoints(self, network: NetworkRecord) -> tuple[NetworkEndpoint, ...]:
-        everybody = map(self.endpoints_of, self._containers.store.containers.all())
+        everybody = map(self._places, self._containers.store.containers.all())
         return tuple(
             each for some in everybody for each in some if each.network_id == network.network_id
         )
@@ -399,8 +375,23 @@ class Networks:
         )
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(map(str, value)) if isinstance(value, list) else ()
+def _ports(document: Document) -> tuple[Port, ...]:
+    """Return the ports to publish; those with the number 0 get one when the container starts."""
+    asked = [
+        Port(
+            protocol=each.protocol,
+            host_port=each.host_port,
+            container_port=each.container_port,
+            host_address=each.host_address,
+        )
+        for each in document.options.ports
+    ]
+    there = {(each.container_port, each.protocol) for each in asked}
+    for text in document.exposed_ports if document.options.publish_all else ():
+        number, _, protocol = text.partition("/")
+        if protocol in PROTOCOLS and (int(number), protocol) not in there:
+            asked.append(Port(protocol=protocol, host_port=0, container_port=int(number)))
+    return tuple(asked)
 
 
 def _options(record: NetworkRecord) -> NetworkOptions:

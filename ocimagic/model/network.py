@@ -110,6 +110,7 @@ class NetworkEndpoint:
         addresses: with the network's prefix; none while the container does not run.
         mac: "" while it does not run.
         names: what others may call it there.
+        inside: the link's name in the container.
     """
 
     network: str
@@ -120,6 +121,7 @@ class NetworkEndpoint:
     gateways: tuple[str, ...] = ()
     mac: str = ""
     names: tuple[str, ...] = ()
+    inside: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
