@@ -123,8 +123,8 @@ def prune(session: Session, conditions: tuple[str, ...], *, force: bool) -> Name
     ):
         return Names(())
     networks = session.engine().networks
-    kept = set(networks.all()) - set(keep_networks(networks.all(), conditions))
-    gone = networks.prune(lambda each: each.network_id in {one.network_id for one in kept})
+    wanted = {each.network_id for each in keep_networks(networks.all(), conditions)}
+    gone = networks.prune(lambda each: each.network_id not in wanted)
     return Names(("Deleted Networks:", *gone)) if gone else Names(())
 
 

@@ -64,6 +64,7 @@ class Engine:
         self.system = System(self._store, unpacker, self.images, self.containers, known)
         if launcher is not None:
             self._tidy(unpacker)
+            self._sweep_networks()
             self._start_again()
 
     def _tidy(self, unpacker: Unpacker) -> None:
@@ -71,6 +72,11 @@ class Engine:
         with suppress(OcimagicError), self._store.alone() as held:
             if held:
                 gc.tidy(self._store, unpacker.remove_trees)
+
+    def _sweep_networks(self) -> None:
+        """Take away what the networks of killed containers left in the kernel."""
+        with suppress(OcimagicError, OSError):  # not ours to change: an ordinary user
+            self.networks.sweep()
 
     def _start_again(self) -> None:
         """Start what a restart policy says and the end of the machine ended."""

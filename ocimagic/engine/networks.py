@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from ocimagic.engine.register import STATE_NAME, read_json
 from ocimagic.errors import Conflict, HostLacks, InvalidOption, InvalidState, NetworkNotFound
 from ocimagic.model.network import (
     BRIDGE,
+    HOST,
     PREDEFINED,
     NetworkChoice,
     NetworkEndpoint,
@@ -32,7 +34,9 @@ from ocimagic.model.network import (
     check_network_name,
     check_subnet,
 )
+from ocimagic.network.neighbours import is_used
 from ocimagic.network.plan import PROTOCOLS, Endpoint, Plan, Port
+from ocimagic.network.sweep import sweep
 from ocimagic.store.networks import NetworkRecord
 
 if TYPE_CHECKING:
@@ -50,7 +54,6 @@ _POOLS = (
     *(ip_network(f"172.{number}.0.0/16") for number in range(17, 32)),
     *(ip_network(f"192.168.{number}.0/20") for number in range(0, 256, 16)),
 )
-_ROOM = "networks"
 
 
 class Networks:
@@ -85,7 +88,7 @@ class Networks:
 
     def all(self) -> tuple[NetworkSummary, ...]:
         """Return all networks, those that are always there first."""
-        self._default()
+        self._predefine()
         return tuple(map(self._summary, self._store.all()))
 
     def inspect(self, name: str) -> NetworkSummary:
@@ -180,8 +183,9 @@ class Networks:
         ]
         endpoints.sort(key=lambda each: each.internal)  # the first gives the way out
         return Plan(
-            room=str(self._containers.store.home.run / _ROOM),
+            room=str(self._containers.store.home.run),
             table=self._table,
+            container=record.name,
             endpoints=tuple(endpoints),
             servers=machine_servers(document.options),
             ports=_ports(document),
@@ -216,18 +220,18 @@ class Networks:
         addresses = self._store.lease(network.network_id, record.container_id, choose)
         prefixes = [ip_network(each.subnet).prefixlen for each in options.subnets]
         mac = (b"\x02\x42" + ip_address(addresses[0]).packed[-4:]).hex(":")
-        tag = hashlib.sha256(f"{record.container_id} {network.network_id}".encode()).hexdigest()
         is_default = network.name == BRIDGE
         names = () if is_default else (record.name, *choice.aliases, record.container_id[:12])
         return Endpoint(
             network_id=network.network_id,
             network=network.name,
-            bridge=f"oci-{network.network_id[:11]}",
+            bridge=_bridge_of(network.network_id),
             gateways=tuple(
                 f"{each.gateway}/{prefix}"
                 for each, prefix in zip(options.subnets, prefixes, strict=True)
             ),
-            link=f"veth{tag[:10]}",
+            # Another one each time: the last one may be about to be removed.
+            link=_link_of(record.container_id, network.network_id) + os.urandom(2).hex(),
             inside=inside,
             mac=check_mac(choice.mac) if choice.mac else mac,
             addresses=tuple(
@@ -304,6 +308,25 @@ class Networks:
             document = replace(document, options=replace(document.options, networks=rest))
             containers.store.containers.rewrite(record.container_id, document.encode())
 
+    def sweep(self) -> list[str]:
+        """Take away what killed shims left in the kernel; return what that was."""
+        room = self._containers.store.home.run
+        if not is_used(room):
+            return []
+        networks = [each.network_id for each in self._store.all()]
+        alive = {
+            each.container_id
+            for each in self._containers.store.containers.all()
+            if self._is_kept(each.container_id)
+        }
+        return sweep(
+            str(room),
+            self._table,
+            bridges={_bridge_of(each) for each in networks},
+            links={_link_of(who, where) for who in alive for where in networks},
+            is_alive=alive.__contains__,
+        )
+
     # -- what there is ---------------------------------------------------------------
 
     @property
@@ -313,18 +336,17 @@ class Networks:
         return f"ocimagic-{hashlib.sha256(home.encode()).hexdigest()[:8]}"
 
     def _find(self, name: str) -> NetworkRecord:
-        if name == BRIDGE:
-            return self._default()
+        if name in PREDEFINED:
+            self._predefine()
         return self._store.find(name)
 
-    def _default(self) -> NetworkRecord:
-        """Return the network of containers that name none, made when it is first wanted."""
-        try:
-            return self._store.find(BRIDGE)
-        except NetworkNotFound:
-            with contextlib.suppress(Conflict):
-                return self._add(NetworkOptions(name=BRIDGE))
-            return self._store.find(BRIDGE)
+    def _predefine(self) -> None:
+        """Make the networks that are always there, when they are first looked at."""
+        there = {each.name for each in self._store.all()}
+        for name, driver in zip(PREDEFINED, (BRIDGE, HOST, "null"), strict=True):
+            if name not in there:
+                with contextlib.suppress(Conflict):  # another engine was first
+                    self._add(NetworkOptions(name=name, driver=driver))
 
     def _add(self, options: NetworkOptions) -> NetworkRecord:
         network_id = new_id()
@@ -333,7 +355,7 @@ class Networks:
             taken = [
                 ip_network(subnet.subnet) for each in there for subnet in _options(each).subnets
             ]
-            subnets = _subnets(options, network_id, taken)
+            subnets = _subnets(options, network_id, taken) if options.driver == BRIDGE else ()
             document = asdict(options) | {"subnets": [asdict(each) for each in subnets]}
             return NetworkRecord(network_id, options.name, time.time(), json.dumps(document))
 
@@ -373,6 +395,15 @@ class Networks:
             options=options.options,
             endpoints=self._endpoints(record),
         )
+
+
+def _bridge_of(network_id: str) -> str:
+    return f"oci-{network_id[:11]}"
+
+
+def _link_of(container_id: str, network_id: str) -> str:
+    """Return how the machine's name of a container's link begins: it tells who is gone."""
+    return f"veth{hashlib.sha256(f'{container_id} {network_id}'.encode()).hexdigest()[:7]}"
 
 
 def _ports(document: Document) -> tuple[Port, ...]:

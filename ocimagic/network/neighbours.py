@@ -17,10 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ocimagic.network.plan import Endpoint
+    from ocimagic.network.plan import Endpoint, Plan, Port
 
 _NAME = "neighbours.json"
-Places = dict[str, dict[str, dict[str, list[str]]]]  # network, container: names and addresses
+Line = dict[str, list[str]]  # of a container: called, names, addresses, ports
+Places = dict[str, dict[str, Line]]  # by network and container
+
+
+def is_used(room: Path) -> bool:
+    """Say whether any container is in a network, or was when its shim was killed."""
+    return (room / _NAME).exists()
 
 
 class Neighbours:
@@ -47,18 +53,28 @@ class Neighbours:
             self._seen = told.st_ino, told.st_mtime_ns
         return self._places
 
-    def put(self, container_id: str, endpoints: Sequence[Endpoint]) -> None:
+    def put(self, container_id: str, plan: Plan, ports: Sequence[Port]) -> None:
         """Write down where a container is, and nowhere else."""
         places = self._without(container_id)
-        for each in endpoints:
-            places.setdefault(each.network_id, {})[container_id] = _line(each)
+        for each in plan.endpoints:
+            line = _line(plan.container, each, ports)
+            places.setdefault(each.network_id, {})[container_id] = line
         self._write(places)
 
-    def add(self, container_id: str, endpoint: Endpoint) -> None:
+    def add(self, container_id: str, container: str, endpoint: Endpoint) -> None:
         """Write down one more place."""
         places = self._without(container_id, endpoint.network_id)
-        places.setdefault(endpoint.network_id, {})[container_id] = _line(endpoint)
+        line = _line(container, endpoint, ())
+        places.setdefault(endpoint.network_id, {})[container_id] = line
         self._write(places)
+
+    def holder_of(self, port: Port) -> str:
+        """Return the name of the container that a port of the machine leads to, or ""."""
+        for everybody in self.read().values():
+            for line in everybody.values():
+                if any(_clash(port, each) for each in line["ports"]):
+                    return line["called"][0]
+        return ""
 
     def drop(self, container_id: str, network_id: str | None = None) -> None:
         """Forget a container, in one network or all."""
@@ -84,6 +100,16 @@ class Neighbours:
             self._path.unlink(missing_ok=True)
 
 
-def _line(endpoint: Endpoint) -> dict[str, list[str]]:
-    addresses = [str(ip_interface(each).ip) for each in endpoint.addresses]
-    return {"names": list(endpoint.names), "addresses": addresses}
+def _line(container: str, endpoint: Endpoint, ports: Sequence[Port]) -> Line:
+    return {
+        "called": [container],
+        "names": list(endpoint.names),
+        "addresses": [str(ip_interface(each).ip) for each in endpoint.addresses],
+        "ports": [f"{each.protocol} {each.host_port} {each.host_address}" for each in ports],
+    }
+
+
+def _clash(port: Port, told: str) -> bool:
+    protocol, number, address = told.split(" ")
+    same_place = address == port.host_address or not address or not port.host_address
+    return (protocol, int(number)) == (port.protocol, port.host_port) and same_place

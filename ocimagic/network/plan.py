@@ -137,8 +137,9 @@ class Plan:
     """All networks of one container.
 
     Attributes:
-        room: directory that all shims of a data root share: the lock, and who is where.
+        room: the data root's run directory, for the lock and who is where.
         table: the data root's table of packet rules.
+        container: what the container is called.
         endpoints: the first one's network has the way out.
         ports: published ones.
         servers: addresses of the name servers that know the rest of the world.
@@ -146,6 +147,7 @@ class Plan:
 
     room: str
     table: str
+    container: str = ""
     endpoints: tuple[Endpoint, ...] = ()
     ports: tuple[Port, ...] = ()
     servers: tuple[str, ...] = ()
@@ -160,6 +162,7 @@ class Plan:
         return cls(
             room=fields.text("room"),
             table=fields.text("table"),
+            container=fields.text("container", ""),
             endpoints=tuple(map(Endpoint.parse, fields.children("endpoints"))),
             ports=tuple(map(Port.parse, fields.children("ports"))),
             servers=fields.texts("servers"),

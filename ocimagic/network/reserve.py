@@ -15,7 +15,7 @@ from ocimagic.network.plan import TCP
 from ocimagic.spec.record import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ocimagic.network.plan import Port
 
@@ -24,7 +24,9 @@ _FIRST, _LAST = 49153, 65535
 _TRIES = 100
 
 
-def reserve(ports: Sequence[Port]) -> tuple[list[Port], list[int]]:
+def reserve(
+    ports: Sequence[Port], holder: Callable[[Port], str] = lambda _: ""
+) -> tuple[list[Port], list[int]]:
     """Take ports; return them with their numbers, and the descriptors that hold them.
 
     A port is held by a socket that is bound and answers nobody: packets for it are sent on
@@ -32,6 +34,7 @@ def reserve(ports: Sequence[Port]) -> tuple[list[Port], list[int]]:
 
     Args:
         ports: those with the number 0 get a free one.
+        holder: says which container has a port, "" for none.
 
     Raises:
         PortTaken: somebody else has one; none is held then.
@@ -40,7 +43,7 @@ def reserve(ports: Sequence[Port]) -> tuple[list[Port], list[int]]:
     with contextlib.ExitStack() as held:
         sockets: list[socket.socket] = []
         for port in ports:
-            found, bound = _take(port) if port.host_port else _take_any(port)
+            found, bound = _take(port, holder) if port.host_port else _take_any(port)
             for each in bound:
                 held.enter_context(each)
             sockets += bound
@@ -55,16 +58,16 @@ def _take_any(port: Port) -> tuple[Port, list[socket.socket]]:
     for number in range(_TRIES):
         chosen = _FIRST + (start + number) % (_LAST - _FIRST + 1)
         with contextlib.suppress(PortTaken):
-            return _take(replace(port, host_port=chosen))
+            return _take(replace(port, host_port=chosen), lambda _: "")
     raise PortTaken("no port is free", why=f"{_TRIES} tries from {_FIRST + start} on")
 
 
-def _take(port: Port) -> tuple[Port, list[socket.socket]]:
+def _take(port: Port, holder: Callable[[Port], str]) -> tuple[Port, list[socket.socket]]:
     made: list[socket.socket] = []
     try:
         for family, address in _addresses(port):
             with contextlib.suppress(_NoFamilyError):
-                made.append(_bound(port, family, address))
+                made.append(_bound(port, family, address, holder))
     except BaseException:
         for each in made:
             each.close()
@@ -83,7 +86,7 @@ def _addresses(port: Port) -> list[tuple[int, str]]:
     return [(socket.AF_INET if version == 4 else socket.AF_INET6, port.host_address)]
 
 
-def _bound(port: Port, family: int, address: str) -> socket.socket:
+def _bound(port: Port, family: int, address: str, holder: Callable[[Port], str]) -> socket.socket:
     kind = socket.SOCK_STREAM if port.protocol == TCP else socket.SOCK_DGRAM
     try:
         made = socket.socket(family, kind | socket.SOCK_CLOEXEC)
@@ -97,14 +100,14 @@ def _bound(port: Port, family: int, address: str) -> socket.socket:
         made.close()
         if err.errno == errno.EADDRNOTAVAIL and not port.host_address:
             raise _NoFamilyError from err
-        raise _refused(port, err) from err
+        raise _refused(port, err, holder(port)) from err
     return made
 
 
-def _refused(port: Port, err: OSError) -> PortTaken:
+def _refused(port: Port, err: OSError, container: str) -> PortTaken:
     shown = f"{port.host_address or '0.0.0.0'}:{port.host_port}/{port.protocol}"  # noqa: S104
     if err.errno == errno.EADDRINUSE:
-        holder = holder_of(port)
+        holder = f"container {container}" if container else holder_of(port)
         return PortTaken(
             f"port {shown} is already allocated",
             why=f"{holder} has it" if holder else "another process has it",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ocimagic.linux.links import Link
     from ocimagic.network.plan import Endpoint, Plan, Port
 
-_LOCK = "lock"
+LOCK = "networks.lock"
 
 
 class Wiring:
@@ -34,12 +34,14 @@ class Wiring:
 
     Args:
         container_id: whose.
-        room: directory that all containers of a data root share.
+        container: what it is called.
+        room: the data root's run directory, for the lock and who is where.
         table: name of the data root's packet rules.
     """
 
-    def __init__(self, container_id: str, room: str, table: str) -> None:
+    def __init__(self, container_id: str, container: str, room: str, table: str) -> None:
         self._container_id = container_id
+        self._container = container
         self._room = Path(room)
         self._table = table
 
@@ -63,13 +65,14 @@ class Wiring:
                 for endpoint in plan.endpoints if ports else ():
                     _reflect(links, endpoint)
                 firewall.commit()
-                neighbours.put(self._container_id, plan.endpoints)
+                neighbours.put(self._container_id, plan, ports)
             with entered(netns_fd), Links() as links:
                 links.bring_up(1)
                 for number, endpoint in enumerate(plan.endpoints):
                     _furnish(links, endpoint, is_way_out=number == 0)
         except NetlinkError as err:
-            self.detach(plan.endpoints)
+            self.withdraw(plan.endpoints, published=bool(ports))
+            self.remove_links(plan.endpoints)
             raise StartFailed("cannot connect the container", why=err.strerror) from err
 
     def connect(self, netns_fd: int, endpoint: Endpoint, *, is_way_out: bool) -> None:
@@ -82,7 +85,7 @@ class Wiring:
             with self._alone() as (links, firewall, neighbours):
                 self._join(links, firewall, endpoint, netns_fd)
                 firewall.commit()
-                neighbours.add(self._container_id, endpoint)
+                neighbours.add(self._container_id, self._container, endpoint)
             with entered(netns_fd), Links() as links:
                 _furnish(links, endpoint, is_way_out=is_way_out)
         except NetlinkError as err:
@@ -101,14 +104,28 @@ class Wiring:
         with entered(netns_fd), Links() as links:
             _route_out(links, endpoint)
 
-    def detach(self, endpoints: Sequence[Endpoint]) -> None:
-        """Take a container out of its networks, with what was published; again does nothing."""
-        with self._alone() as (links, firewall, neighbours):
-            firewall.withdraw({str(address) for address in _targets(endpoints)})
+    def withdraw(self, endpoints: Sequence[Endpoint], *, published: bool) -> None:
+        """Let others have a container's addresses and ports; again does nothing.
+
+        Args:
+            endpoints: its places.
+            published: ports of the machine lead to it.
+        """
+        with self._alone() as (_, firewall, neighbours):
+            if published:
+                firewall.withdraw({str(address) for address in _targets(endpoints)})
+                firewall.commit()
+            neighbours.drop(self._container_id)
+
+    def remove_links(self, endpoints: Sequence[Endpoint]) -> None:
+        """Take away a container's links, and what only they needed; again does nothing.
+
+        The kernel takes its time for it, so it comes last: nothing depends on it any more.
+        """
+        with self._alone() as (links, firewall, _):
             for endpoint in endpoints:
                 self._leave(links, firewall, endpoint)
             firewall.commit()
-            neighbours.drop(self._container_id)
             if firewall.is_there and not firewall.bridges():
                 firewall.delete()
                 firewall.commit()
@@ -116,8 +133,7 @@ class Wiring:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[tuple[Links, Firewall, Neighbours]]:
         """Keep all others from changing anything meanwhile."""
-        self._room.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(self._room, _LOCK), Links() as links:
+        with locked(self._room, LOCK), Links() as links:
             yield links, Firewall(self._table), Neighbours(self._room)
 
     def _join(self, links: Links, firewall: Firewall, endpoint: Endpoint, netns_fd: int) -> None:

@@ -123,7 +123,7 @@ def container_table(
     no_trunc: bool = False,
     size: bool = False,
 ) -> Table:
-    """Lay out ``container ls`` as docker does; without PORTS, since there can be none yet."""
+    """Lay out ``container ls`` as docker does."""
     rows = [container_fields(each, now, no_trunc=no_trunc) for each in containers]
     columns = {
         "CONTAINER ID": "ID",
@@ -131,6 +131,7 @@ def container_table(
         "COMMAND": "Command",
         "CREATED": "RunningFor",
         "STATUS": "Status",
+        "PORTS": "Ports",
         "NAMES": "Names",
     }
     if size:

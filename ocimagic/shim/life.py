@@ -48,6 +48,7 @@ class Life:
         is_followed: the client that asked for the container is one of them.
         execs: by exec_id, see ``execs``.
         endpoints: its places in networks, see ``network.plan``.
+        leftover: places whose links are not removed yet.
         ports: of the machine that lead to it.
     """
 
@@ -78,6 +79,7 @@ class Life:
     health: dict[str, object] | None = None
     execs: dict[str, dict[str, object]] = field(default_factory=dict)
     endpoints: list[dict[str, object]] = field(default_factory=list)
+    leftover: list[dict[str, object]] = field(default_factory=list)
     ports: list[dict[str, object]] = field(default_factory=list)
 
     @classmethod

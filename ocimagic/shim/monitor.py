@@ -102,6 +102,7 @@ class Monitor:
                 process.hold(held=self.clients.is_waited_for(process.tape))
             self.execs.sweep()
         self.clients.flush_all()
+        self.networks.remove_links()
 
     # -- beginning -------------------------------------------------------------
 

@@ -37,7 +37,7 @@ class Networks:
         self._plan = plan
         self._resolver: Resolver | None = None
         if plan is not None:
-            self._wiring = Wiring(monitor.task.container_id, plan.room, plan.table)
+            self._wiring = Wiring(monitor.task.container_id, plan.container, plan.room, plan.table)
 
     @property
     def _endpoints(self) -> list[Endpoint]:
@@ -56,7 +56,8 @@ class Networks:
         life, plan = self._monitor.life, self._plan
         if _PORTS in self._monitor.keeper.groups:  # a killed shim had taken them
             self._monitor.keeper.drop(_PORTS)
-        ports, held = reserve(plan.ports)
+        self.remove_links()  # of the time before, if it is started again
+        ports, held = reserve(plan.ports, Neighbours(Path(plan.room)).holder_of)
         self._monitor.keeper.keep({_PORTS: {f"{fd}": fd for fd in held}})
         # Noted before it is done: a shim that takes over knows what to take away.
         life.endpoints = [each.to_json() for each in plan.endpoints]
@@ -91,17 +92,28 @@ class Networks:
         )
 
     def detach(self) -> None:
-        """Take away all that was made; again does nothing."""
+        """Give addresses, ports and names back, before anybody hears of the end; twice is once."""
         life = self._monitor.life
         if self._plan is None or not life.endpoints:
             return
         if self._resolver is not None:
             self._resolver.close()
             self._resolver = None
-        self._wiring.detach(self._endpoints)
+        endpoints = self._endpoints
+        self._wiring.withdraw(endpoints, published=bool(life.ports))
         self._monitor.keeper.drop(_PORTS, _NAMES)
+        life.leftover += life.endpoints
         life.endpoints, life.ports = [], []
         self._monitor.save()
+
+    def remove_links(self) -> None:
+        """Take away what is left of the container's networks in the kernel."""
+        life = self._monitor.life
+        if self._plan is not None and life.leftover:
+            told = Fields({"endpoints": life.leftover}, "life")
+            self._wiring.remove_links(list(map(Endpoint.parse, told.children("endpoints"))))
+            life.leftover = []
+            self._monitor.save()
 
     def connect(self, pid: int, document: dict[str, object]) -> None:
         """Connect a running container to one more network.

@@ -14,13 +14,13 @@ import pytest
 pytest.importorskip("ocimagic.linux.links", reason="needs Linux", exc_type=ImportError)
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from ownnet import alone, another, entered, told  # noqa: E402
+from ownnet import alone, another, entered, told
 
-from ocimagic.linux.links import Links  # noqa: E402
-from ocimagic.network.firewall import Firewall  # noqa: E402
-from ocimagic.network.neighbours import Neighbours  # noqa: E402
-from ocimagic.network.plan import Endpoint, Plan, Port  # noqa: E402
-from ocimagic.network.wiring import Wiring  # noqa: E402
+from ocimagic.linux.links import Links
+from ocimagic.network.firewall import Firewall
+from ocimagic.network.neighbours import Neighbours
+from ocimagic.network.plan import Endpoint, Plan, Port
+from ocimagic.network.wiring import Wiring
 
 TABLE = "ocimagic-test"
 OUTSIDE, MACHINE = "192.0.2.2", "192.0.2.1"
@@ -52,14 +52,15 @@ class Machine:
     def container(self, name, *endpoints, ports=()):
         netns = self.stack.enter_context(another())
         plan = Plan(room=str(self.room), table=TABLE, endpoints=endpoints, ports=ports)
-        wiring = Wiring(name, plan.room, plan.table)
+        wiring = Wiring(name, name, plan.room, plan.table)
         wiring.attach(netns, plan, ports)
         self.containers[name] = (wiring, endpoints)
         return netns
 
     def remove(self, name):
         wiring, endpoints = self.containers.pop(name)
-        wiring.detach(endpoints)
+        wiring.withdraw(endpoints, published=True)
+        wiring.remove_links(endpoints)
 
     def outside(self):
         """Return a network namespace that reaches the machine, and is reached by it."""
@@ -68,7 +69,9 @@ class Machine:
             links.add_bridge("lan0")
             lan = links.find("lan0").index
             links.add_address(lan, ipaddress.ip_interface(f"{MACHINE}/24"))
-            links.add_veth("lan1", master=lan, netns_fd=netns, inside="eth0", mac="02:42:c0:00:02:02")
+            links.add_veth(
+                "lan1", master=lan, netns_fd=netns, inside="eth0", mac="02:42:c0:00:02:02"
+            )
         with entered(netns), Links() as links:
             inside = links.find("eth0").index
             links.add_address(inside, ipaddress.ip_interface(f"{OUTSIDE}/24"))
