@@ -13,10 +13,11 @@ import os
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.hostfiles import machine_servers
+from ocimagic.engine.addresses import check_address, choose, subnets
 from ocimagic.engine.connected import places
 from ocimagic.engine.names import new_id
 from ocimagic.engine.register import STATE_NAME, read_json
@@ -32,15 +33,13 @@ from ocimagic.model.network import (
     Subnet,
     check_mac,
     check_network_name,
-    check_subnet,
 )
 from ocimagic.network.neighbours import is_used
 from ocimagic.network.plan import PROTOCOLS, Endpoint, Plan, Port
-from ocimagic.network.sweep import sweep
 from ocimagic.store.networks import NetworkRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
     from ocimagic.engine.record import Document
@@ -48,12 +47,6 @@ if TYPE_CHECKING:
     from ocimagic.store.containers import ContainerRecord
 
     Network = IPv4Network | IPv6Network
-
-# What docker takes subnets from, in its order.
-_POOLS = (
-    *(ip_network(f"172.{number}.0.0/16") for number in range(17, 32)),
-    *(ip_network(f"192.168.{number}.0/20") for number in range(0, 256, 16)),
-)
 
 
 class Networks:
@@ -168,7 +161,7 @@ class Networks:
                 check_mac(choice.mac)
             for asked, version in ((choice.ipv4, 4), (choice.ipv6, 6)):
                 if asked:
-                    _subnet_for(record, options, asked, version)
+                    check_address(record.name, options, asked, version)
 
     def plan(self, record: ContainerRecord, document: Document) -> Plan:
         """Decide where a container that starts is in its networks.
@@ -210,14 +203,14 @@ class Networks:
         options = _options(network)
         asked = {4: choice.ipv4, 6: choice.ipv6}
 
-        def choose(taken: dict[str, str]) -> list[str]:
+        def free(taken: dict[str, str]) -> list[str]:
             running = {address for address, who in taken.items() if self._is_kept(who)}
             return [
-                _choose(network, each, asked[ip_network(each.subnet).version], running)
+                choose(network.name, each, asked[ip_network(each.subnet).version], running)
                 for each in options.subnets
             ]
 
-        addresses = self._store.lease(network.network_id, record.container_id, choose)
+        addresses = self._store.lease(network.network_id, record.container_id, free)
         prefixes = [ip_network(each.subnet).prefixlen for each in options.subnets]
         mac = (b"\x02\x42" + ip_address(addresses[0]).packed[-4:]).hex(":")
         is_default = network.name == BRIDGE
@@ -310,6 +303,8 @@ class Networks:
 
     def sweep(self) -> list[str]:
         """Take away what killed shims left in the kernel; return what that was."""
+        from ocimagic.network.sweep import sweep  # for Linux only
+
         room = self._containers.store.home.run
         if not is_used(room):
             return []
@@ -355,8 +350,8 @@ class Networks:
             taken = [
                 ip_network(subnet.subnet) for each in there for subnet in _options(each).subnets
             ]
-            subnets = _subnets(options, network_id, taken) if options.driver == BRIDGE else ()
-            document = asdict(options) | {"subnets": [asdict(each) for each in subnets]}
+            found = subnets(options, network_id, taken) if options.driver == BRIDGE else ()
+            document = asdict(options) | {"subnets": [asdict(each) for each in found]}
             return NetworkRecord(network_id, options.name, time.time(), json.dumps(document))
 
         return self._store.add(make)
@@ -427,109 +422,5 @@ def _ports(document: Document) -> tuple[Port, ...]:
 
 def _options(record: NetworkRecord) -> NetworkOptions:
     content = json.loads(record.document)
-    subnets = tuple(Subnet(**each) for each in content.pop("subnets"))
-    return NetworkOptions(**content, subnets=subnets)
-
-
-def _subnets(
-    options: NetworkOptions, network_id: str, taken: Iterable[Network]
-) -> tuple[Subnet, ...]:
-    """Fill in what was not said of a network's subnets."""
-    taken = [*taken, *_routed()]
-    asked = list(options.subnets)
-    versions = {ip_network(check_subnet(each.subnet)).version for each in asked}
-    for each in asked:
-        mine = ip_network(each.subnet)
-        clash = [other for other in taken if other.version == mine.version and mine.overlaps(other)]
-        if clash:
-            raise Conflict(
-                f"subnet {mine} overlaps {clash[0]}",
-                why="another network has it, or the machine has a way there",
-                hint="leave --subnet out, and a free one is taken",
-            )
-    if 4 not in versions:
-        free = (
-            pool
-            for pool in _POOLS
-            if not any(pool.overlaps(each) for each in taken if each.version == 4)
-        )
-        chosen = next(free, None)
-        if chosen is None:
-            raise Conflict(
-                "no subnet is free", hint="%network_prune removes unused networks, or say --subnet"
-            )
-        asked.insert(0, Subnet(subnet=str(chosen)))
-    if options.ipv6 and 6 not in versions:
-        asked.append(Subnet(subnet=f"fd00:{network_id[:4]}:{network_id[4:8]}::/64"))
-    return tuple(_with_gateway(each) for each in asked)
-
-
-def _with_gateway(subnet: Subnet) -> Subnet:
-    network = ip_network(subnet.subnet)
-    gateway = ip_address(subnet.gateway) if subnet.gateway else network[1]
-    if gateway not in network:
-        raise InvalidOption(f"gateway {gateway} is not in subnet {network}")
-    if subnet.ip_range and not ip_network(check_subnet(subnet.ip_range)).subnet_of(network):  # type: ignore[arg-type]
-        raise InvalidOption(f"--ip-range {subnet.ip_range} is not in subnet {network}")
-    return Subnet(
-        subnet=str(network),
-        gateway=str(gateway),
-        ip_range=subnet.ip_range,
-        reserved=subnet.reserved,
-    )
-
-
-def _routed() -> list[Network]:
-    """Return where the machine has ways to, but for the way to everywhere else."""
-    from ocimagic.linux.links import Links
-
-    with Links() as links:
-        return [each.destination for each in links.routes() if each.destination.prefixlen]
-
-
-def _subnet_for(record: NetworkRecord, options: NetworkOptions, asked: str, version: int) -> None:
-    try:
-        address = ip_address(asked)
-    except ValueError as err:
-        raise InvalidOption(f"{asked!r} is no IP address") from err
-    option = "--ip" if version == 4 else "--ip6"
-    fitting = [each for each in options.subnets if ip_network(each.subnet).version == version]
-    if address.version != version or not any(
-        address in ip_network(each.subnet) for each in fitting
-    ):
-        ranges = ", ".join(each.subnet for each in fitting) or f"none of IPv{version}"
-        raise InvalidOption(
-            f"{option} {asked} is not in network {record.name}", why=f"its subnets: {ranges}"
-        )
-    if record.name == BRIDGE:
-        raise InvalidOption(
-            f"{option} {asked}: only networks that users make have addresses of choice",
-            hint="%network_create one, and use it",
-        )
-
-
-def _choose(record: NetworkRecord, subnet: Subnet, asked: str, taken: set[str]) -> str:
-    """Return a free address of a subnet.
-
-    Raises:
-        Conflict: the one that was asked for is another container's, or none is free.
-    """
-    kept = {subnet.gateway, *subnet.reserved.values(), *taken}
-    if asked:
-        address = str(ip_address(asked))
-        if address in kept:
-            raise Conflict(
-                f"address {address} of network {record.name} is already in use",
-                hint="choose another --ip, or leave it out",
-            )
-        return address
-    network = ip_network(subnet.ip_range or subnet.subnet)
-    for each in network.hosts():
-        if str(each) not in kept:
-            return str(each)
-    raise Conflict(f"no address of network {record.name} is free", why=f"{network} is used up")
-
-
-def shown_address(interface: str) -> str:
-    """Return an address without its prefix."""
-    return str(ip_interface(interface).ip)
+    found = tuple(Subnet(**each) for each in content.pop("subnets"))
+    return NetworkOptions(**content, subnets=found)

@@ -20,8 +20,9 @@ from ocimagic.bundle.directory import write_bundle
 from ocimagic.bundle.health import health_check
 from ocimagic.bundle.hostfiles import write_host_files
 from ocimagic.bundle.machine import find_place
+from ocimagic.engine.addresses import shown_address
 from ocimagic.engine.names import check_name, new_id, new_name
-from ocimagic.engine.networks import Networks, shown_address
+from ocimagic.engine.networks import Networks
 from ocimagic.engine.record import Document
 from ocimagic.engine.sharing import Donors, find_donors, network_name, sharing_launcher
 from ocimagic.engine.supervision import find_runtime, stop_signal, supervision
@@ -38,7 +39,7 @@ from ocimagic.model.event import Notice, OnEvent, Output
 from ocimagic.model.options import NetworkMode
 from ocimagic.model.result import ContainerSummary, RunResult
 from ocimagic.model.state import Verb
-from ocimagic.network.resolver import ADDRESS
+from ocimagic.network.plan import RESOLVER
 from ocimagic.shim import client as shim
 from ocimagic.store.containers import ContainerRecord
 from ocimagic.transfer.layer import layers_of
@@ -244,7 +245,7 @@ def _connected(
         own_network=True,
         options=document.options,
         addresses=addresses,
-        resolver=ADDRESS if any(each.resolves for each in plan.endpoints) else "",
+        resolver=RESOLVER if any(each.resolves for each in plan.endpoints) else "",
     )
     return plan.to_json()
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Interface = IPv4Interface | IPv6Interface
 
 TCP, UDP = "tcp", "udp"
+RESOLVER = "127.0.0.11"  # where a container asks for names, as with docker
 PROTOCOLS = {TCP: 6, UDP: 17}
 
 

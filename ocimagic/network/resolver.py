@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.linux import nftables as nft
 from ocimagic.network import names
-from ocimagic.network.plan import PROTOCOLS, TCP, UDP
+from ocimagic.network.plan import PROTOCOLS, RESOLVER, TCP, UDP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ocimagic.network.neighbours import Neighbours
     from ocimagic.network.plan import Endpoint
 
-ADDRESS = "127.0.0.11"
 _PORT = 53
 _PATIENCE_S = 3.0
 _MOST_PENDING = 1000
@@ -70,13 +69,13 @@ def open_sockets() -> dict[str, int]:
         for protocol, kind in ((UDP, socket.SOCK_DGRAM), (TCP, socket.SOCK_STREAM)):
             flags = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
             made[protocol] = opened.enter_context(socket.socket(socket.AF_INET, kind | flags))
-            made[protocol].bind((ADDRESS, 0))
+            made[protocol].bind((RESOLVER, 0))
         made[TCP].listen()
         table = nft.Table(_TABLE)
         table.make()
         table.chain("output", "nat", nft.OUTPUT, nft.DSTNAT)
         for protocol, each in made.items():
-            target = socket.inet_aton(ADDRESS)
+            target = socket.inet_aton(RESOLVER)
             table.rule(
                 "output",
                 nft.meta(nft.FAMILY),

@@ -351,8 +351,8 @@ def test_making_and_removing(shared, net):
             shared.networks.create(NetworkOptions(name=name))
         with pytest.raises(Conflict, match="pre-defined"):
             shared.networks.remove(name)
+    subnet = Subnet(subnet=net.subnets[0].subnet)
     with pytest.raises(Conflict, match="overlaps"):
-        subnet = Subnet(subnet=net.subnets[0].subnet)
         shared.networks.create(NetworkOptions(name="twin", subnets=(subnet,)))
     with pytest.raises(InvalidOption, match="no network driver 'overlay'"):
         shared.networks.create(NetworkOptions(name="far", driver="overlay"))

@@ -106,7 +106,7 @@ def test_refusals_say_what_is_wrong():
             made = bridge(kernel)
             with pytest.raises(OSError, match="File exists"):
                 kernel.add_bridge("oci-test")
-            with pytest.raises(OSError, match="not enabled|Network is unreachable|Nexthop"):
+            with pytest.raises(OSError, match=r"not enabled|Network is unreachable|Nexthop"):
                 kernel.add_default_route(made.index, ipaddress.ip_address("192.0.2.1"))
             with pytest.raises(OSError, match=r"netns|Bad file|Invalid"):
                 kernel.add_veth("x", master=made.index, netns_fd=999, inside="eth0", mac=MAC)
