@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile import instructions as ins
 from ocimagic.errors import NotBuiltYet
+from ocimagic.model.options import NetworkMode
 from ocimagic.spec.codec import MAX_CONFIG_BYTES
 
 if TYPE_CHECKING:
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
 
     from ocimagic.build.state import StageState
     from ocimagic.dockerfile.source import SourceRange
+    from ocimagic.errors import DockerfileError
     from ocimagic.model.options import BuildOptions
 
-INSECURE = "security.insecure"
+_INSECURE = "security.insecure"
+_HOST_NETWORK = "network.host"
 _FRAME = 6  # bytes of JSON around a text, at least
 
 
@@ -27,8 +30,8 @@ def refuse_unbuilt(instructions: Iterable[ins.Instruction], options: BuildOption
         DockerfileError: it asks for what was not allowed.
     """
     for instruction in instructions:
-        if isinstance(instruction, ins.Run) and instruction.security == "insecure":
-            _require(INSECURE, instruction, options)
+        if isinstance(instruction, ins.Run):
+            _check_rights(instruction, options)
         for what, at, hint in _lacking(instruction):
             raise NotBuiltYet(
                 f"{instruction.keyword} {what} is not built yet",
@@ -61,14 +64,27 @@ def refuse_too_large(state: StageState, text: str, source: SourceRange) -> None:
         )
 
 
-def _require(entitlement: str, run: ins.Run, options: BuildOptions) -> None:
-    if entitlement not in options.allow:
-        raise run.source.error(
-            f"granting entitlement {entitlement} is not allowed by this build",
-            at=f"--security={run.security}",
-            why="the command would have all capabilities of this machine's root",
-            hint=f"build with --allow {entitlement} if you trust it, or leave it out",
-        )
+def _check_rights(run: ins.Run, options: BuildOptions) -> None:
+    """Check what a RUN asks for against what was allowed.
+
+    Who builds with ``--network host`` has said yes to that network, as with buildx.
+    """
+    if run.security == "insecure" and _INSECURE not in options.allow:
+        why = "the command would have all capabilities of this machine's root"
+        raise _not_allowed(run, _INSECURE, "--security=", why)
+    granted = _HOST_NETWORK in options.allow or options.network is NetworkMode.HOST
+    if run.network == "host" and not granted:
+        why = "the command would reach all that listens on this machine, localhost included"
+        raise _not_allowed(run, _HOST_NETWORK, "--network=", why)
+
+
+def _not_allowed(run: ins.Run, entitlement: str, flag: str, why: str) -> DockerfileError:
+    return run.source.error(
+        f"granting entitlement {entitlement} is not allowed by this build",
+        at=flag,
+        why=why,
+        hint=f"build with --allow {entitlement} if you trust it, or leave it out",
+    )
 
 
 def _lacking(instruction: ins.Instruction) -> Iterator[tuple[str, str, str]]:
