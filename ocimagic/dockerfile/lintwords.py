@@ -49,7 +49,7 @@ def _exposed(dockerfile: Dockerfile) -> Iterator[tuple[SourceRange, str]]:
         if isinstance(each, ins.Expose):
             for text in each.ports:
                 try:
-                    words = expansion(text, scope.variables(), escape=dockerfile.escape).words
+                    words = expansion(text, scope.seen, escape=dockerfile.escape).words
                 except BadWord:
                     continue  # the build refuses it, with a better message
                 for word in words:
@@ -72,7 +72,7 @@ def ignored_copies(dockerfile: Dockerfile, rules: IgnoreRules) -> Iterator[Found
             continue
         for written in each.sources:
             try:
-                path = expansion(written, scope.variables(), escape=dockerfile.escape).text
+                path = expansion(written, scope.seen, escape=dockerfile.escape).text
             except BadWord:
                 continue
             if is_url(path) or is_git(path):
