@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile import instructions as ins
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _INSECURE = "security.insecure"
 _HOST_NETWORK = "network.host"
 _FRAME = 6  # bytes of JSON around a text, at least
+_LINE = 64
+_MOST_PER_CHARACTER = 1 + _FRAME  # ports of one digit, each in a frame of its own
 
 
 def refuse_unbuilt(instructions: Iterable[ins.Instruction], options: BuildOptions) -> None:
@@ -40,28 +43,42 @@ def refuse_unbuilt(instructions: Iterable[ins.Instruction], options: BuildOption
             )
 
 
-def refuse_too_large(state: StageState, text: str, source: SourceRange) -> None:
+def refuse_too_large(state: StageState, text: str, source: SourceRange) -> StageState:
     """Check that an image of a stage could be read again: its config has a limit.
+
+    A config is measured only where it may have become too large since it last was.
 
     Args:
         state: behind an instruction, its history line to come.
-        text: that line.
+        text: that line, or what of an instruction goes into the config without one.
         source: of the instruction.
+
+    Returns:
+        the state, which knows how much may come without another measuring.
 
     Raises:
         DockerfileError: it could not.
     """
-    config = state.config
-    many = (config.exposed_ports, config.volumes, config.on_build, config.cmd or ())
-    size = len(text) + sum(len(entry.created_by) + _FRAME for entry in state.made)
-    size += sum(map(len, config.env)) + sum(len(each) + _FRAME for part in many for each in part)
-    size += sum(len(name) + len(value) for name, value in config.labels.items())
-    if size > MAX_CONFIG_BYTES:
+    most = _MOST_PER_CHARACTER * (len(text) + len(source.logical)) + _LINE
+    if most <= state.room:
+        return replace(state, room=state.room - most)
+    room = MAX_CONFIG_BYTES - _size(state, text)
+    if room < 0:
         raise source.error(
             f"the image's config becomes larger than {MAX_CONFIG_BYTES} bytes",
             why="it holds all of ENV, LABEL, EXPOSE and the like, and a line of history for each",
             hint="what is large goes into a file, and COPY takes it",
         )
+    return replace(state, room=room)
+
+
+def _size(state: StageState, text: str) -> int:
+    """Return about how many bytes a config has, with one more line of history."""
+    config = state.config
+    many = (config.exposed_ports, config.volumes, config.on_build, config.cmd or ())
+    size = len(text) + sum(len(entry.created_by) + _FRAME for entry in state.made)
+    size += sum(map(len, config.env)) + sum(len(each) + _FRAME for part in many for each in part)
+    return size + sum(len(name) + len(value) for name, value in config.labels.items())
 
 
 def _check_rights(run: ins.Run, options: BuildOptions) -> None:

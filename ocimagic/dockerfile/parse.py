@@ -126,14 +126,13 @@ def parse(text: str) -> Dockerfile:
             hint="the least is FROM and an image",
         )
     global_args: list[Arg] = []
-    stages: list[Stage] = []
+    starts: list[tuple[From, list[Instruction]]] = []
     for line in lexed.lines:
         instruction = interpret(line, escape=lexed.directives.escape)
         if isinstance(instruction, From):
-            stages.append(Stage(index=len(stages), start=instruction))
-        elif stages:
-            last = stages[-1]
-            stages[-1] = replace(last, instructions=(*last.instructions, instruction))
+            starts.append((instruction, []))
+        elif starts:
+            starts[-1][1].append(instruction)
         elif isinstance(instruction, Arg):
             global_args.append(instruction)
         else:
@@ -143,7 +142,7 @@ def parse(text: str) -> Dockerfile:
                 why=f"{instruction.keyword} comes before the first FROM; only ARG may",
                 hint="start with FROM and an image",
             )
-    if not stages:
+    if not starts:
         raise lexed.lines[-1].source.error(
             "dockerfile contains no stages to build",
             why="there is no FROM",
@@ -152,7 +151,10 @@ def parse(text: str) -> Dockerfile:
     return Dockerfile(
         directives=lexed.directives,
         global_args=tuple(global_args),
-        stages=tuple(stages),
+        stages=tuple(
+            Stage(index=index, start=start, instructions=tuple(lines))
+            for index, (start, lines) in enumerate(starts)
+        ),
         empty_continuations=lexed.empty_continuations,
     )
 

@@ -33,6 +33,20 @@ MOST_IN_INSTRUCTION = 8 << 20
 T = TypeVar("T", bound=ins.Instruction)
 
 
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """What became of an instruction.
+
+    Attributes:
+        size: characters that its words have now.
+        unset: names it uses that neither ARG nor ENV defines.
+    """
+
+    instruction: ins.Instruction
+    size: int
+    unset: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """What one instruction sees; `after` gives the scope of the next.
@@ -107,26 +121,18 @@ class Scope:
         Raises:
             DockerfileError: for a bad substitution, or a value that does not fit.
         """
-        return self.expanded_and_size(instruction)[0]
+        return _Expander(scope=self, source=instruction.source).instruction(instruction)
 
-    def expanded_and_size(self, instruction: T) -> tuple[T, int]:
-        """Return what `expanded` does, and how many characters its words have now.
-
-        Raises:
-            DockerfileError: as `expanded` does.
-        """
-        expander = _Expander(scope=self, source=instruction.source)
-        return expander.instruction(instruction), expander.size
-
-    def undefined(self, instruction: ins.Instruction) -> tuple[str, ...]:
-        """Return the names an instruction uses that neither ARG nor ENV defines, for lint.
+    def looked_at(self, instruction: ins.Instruction) -> Expanded:
+        """Return what `expanded` does, with what lint wants to know of it.
 
         Raises:
             DockerfileError: as `expanded` does.
         """
         expander = _Expander(scope=self, source=instruction.source)
-        expander.instruction(instruction)
-        return tuple(name for name in dict.fromkeys(expander.unset) if name not in self.args)
+        expanded = expander.instruction(instruction)
+        unset = tuple(name for name in dict.fromkeys(expander.unset) if name not in self.args)
+        return Expanded(expanded, expander.size, unset)
 
     def after(self, instruction: ins.Instruction) -> Scope:
         """Return the scope behind an instruction, which must be an expanded one."""

@@ -18,17 +18,19 @@ class Variables(Mapping[str, str]):
     __slots__ = ("_new", "_old")
     __hash__: ClassVar[None]  # type: ignore[assignment]  # equal ones may be in another order
 
-    def __init__(self, items: Mapping[str, str] | None = None) -> None:
-        self._old: dict[str, str] = dict(items or {})
-        self._new: dict[str, str] = {}
+    def __init__(
+        self, old: Mapping[str, str] | None = None, new: Mapping[str, str] | None = None
+    ) -> None:
+        """Take most names and, where they are apart, the newest; neither is changed any more."""
+        self._old = old or {}
+        self._new = new or {}
 
     def with_added(self, added: Mapping[str, str]) -> Variables:
         """Return these with more names, or with other values for some."""
-        after = Variables.__new__(Variables)
-        after._old, after._new = self._old, {**self._new, **added}
-        if len(after._new) > _MOST_NEW:
-            after._old, after._new = {**after._old, **after._new}, {}
-        return after
+        new = {**self._new, **added}
+        return (
+            Variables(self._old, new) if len(new) <= _MOST_NEW else Variables({**self._old, **new})
+        )
 
     def __getitem__(self, name: str) -> str:
         """Return the value of a name."""

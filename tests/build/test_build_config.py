@@ -92,9 +92,10 @@ def test_args(place):
     assert "R=2,2-y,n" in place.config(given).env
 
 
-def test_env_wins_over_arg(place):
-    result = place.build("FROM scratch\nENV A=env\nARG A=arg\nENV R=$A\n", build_args={"A": "g"})
-    assert "R=env" in place.config(result).env
+def test_the_later_of_arg_and_env_counts(place):
+    text = "FROM scratch\nENV A=env\nARG A=arg\nENV R=$A\nENV A=last\nENV S=$A\n"
+    env = place.config(place.build(text, build_args={"A": "g"})).env
+    assert env[1:] == ("A=last", "R=g", "S=last")
 
 
 def test_unused_build_arg_is_said(place):

@@ -165,4 +165,4 @@ def test_errors(line: str, what: str, column: int | None) -> None:
 def test_undefined_names() -> None:
     scope, _ = walk("FROM a\nARG A\nENV B=1")
     instruction = parse("FROM a\nENV C=$A$B$X${Y:-1}").stages[0].instructions[0]
-    assert scope.undefined(instruction) == ("X",)
+    assert scope.looked_at(instruction).unset == ("X",)
