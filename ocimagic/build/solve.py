@@ -22,9 +22,9 @@ from ocimagic.build.bench import Bench, check
 from ocimagic.build.cache import CacheLost, StepCache, UsedSteps, now
 from ocimagic.build.cache_export import export_cache, is_inline
 from ocimagic.build.cache_import import OtherCaches, other_caches
+from ocimagic.build.checking import lint_warnings, parsed, told_warnings
 from ocimagic.build.commit import commit
 from ocimagic.build.content import HashCache
-from ocimagic.build.context import ignore_rules
 from ocimagic.build.definition import is_read, read_definition
 from ocimagic.build.foreign import check_foreign
 from ocimagic.build.ground import lay_ground
@@ -34,10 +34,7 @@ from ocimagic.build.output import check_outputs, write_output
 from ocimagic.build.places import Places
 from ocimagic.build.stage import StageRun
 from ocimagic.build.together import Stop, run_together
-from ocimagic.dockerfile.lint import CHECK_ARG, CheckOptions, lint
-from ocimagic.dockerfile.parse import parse
-from ocimagic.dockerfile.places import is_fetched
-from ocimagic.errors import BuildFailed, InvalidOption, InvalidReference
+from ocimagic.errors import InvalidOption, InvalidReference
 from ocimagic.home.disk import storage_errors
 from ocimagic.model.built import BuildChecked, BuildResult, BuildStep, BuildWarning, BuiltPlatform
 from ocimagic.model.event import Event, Notice, OnEvent, ignore
@@ -51,7 +48,6 @@ if TYPE_CHECKING:
     from ocimagic.build.jobs import Job
     from ocimagic.build.remote import Fetched
     from ocimagic.build.state import StageState
-    from ocimagic.dockerfile.lint import LintWarning
     from ocimagic.dockerfile.parse import Dockerfile
     from ocimagic.model.options import BuildOptions
     from ocimagic.registry.client import RegistryClient
@@ -141,8 +137,8 @@ class Builder:
         with self._store.in_use(), self._written(options.files) as beside:
             order = self._read(_Order(options, on_event, beside), stdin, cancelled)
             options = order.options
-            dockerfile = parse(options.dockerfile or "")
-            warnings = _warnings(dockerfile, options, on_event)
+            dockerfile = parsed(options, on_event)
+            warnings = told_warnings(dockerfile, options, on_event)
             caches = other_caches(self._store, self._registry, options, on_event, cancelled)
             order = replace(order, caches=caches)
             while True:
@@ -198,7 +194,8 @@ class Builder:
         Args:
             options: as for ``build``.
             stdin: as for ``build``.
-            on_event: hears of a context that is fetched for its Dockerfile.
+            on_event: hears of a context that is fetched for its Dockerfile, and of what was found
+                above a mistake.
             cancelled: set it to stop.
 
         Raises:
@@ -210,7 +207,7 @@ class Builder:
         return BuildChecked(
             warnings=tuple(
                 BuildWarning(rule=each.rule, message=each.message, line=each.line, url=each.url)
-                for each in _found(parse(options.dockerfile or ""), options)
+                for each in lint_warnings(parsed(options, on_event), options)
             )
         )
 
@@ -315,37 +312,6 @@ def _platform(built: Built) -> BuiltPlatform:
         digest=built.manifest.digest,
         size_bytes=built.size_bytes,
     )
-
-
-def _found(dockerfile: Dockerfile, options: BuildOptions) -> tuple[LintWarning, ...]:
-    directory = options.context if options.context and not is_fetched(options.context) else None
-    ignore = ignore_rules(directory, options.dockerfile_name) if directory else None
-    return lint(dockerfile, options=_check_options(dockerfile, options), ignore=ignore)
-
-
-def _check_options(dockerfile: Dockerfile, options: BuildOptions) -> CheckOptions:
-    said = options.build_args.get(CHECK_ARG)
-    return CheckOptions.parse(dockerfile.directives.check if said is None else said)
-
-
-def _warnings(dockerfile: Dockerfile, options: BuildOptions, on_event: OnEvent) -> tuple[str, ...]:
-    """Check the Dockerfile and tell what was found.
-
-    Raises:
-        BuildFailed: it says ``# check=error=true`` and something was found.
-    """
-    found = _found(dockerfile, options)
-    for each in found:
-        on_event(Notice(f"{each.rule}: {each.message}", each.line))
-    if found and _check_options(dockerfile, options).error:
-        rules = ", ".join(dict.fromkeys(each.rule for each in found))
-        raise BuildFailed(
-            f"lint violation found for rules: {rules}",
-            why="the Dockerfile says check=error=true",
-            where=f"Dockerfile line {found[0].line}: {found[0].message}",
-            hint="correct it, or silence the rule: # check=skip=RULE",
-        )
-    return tuple(f"{each.rule}: {each.message} (line {each.line})" for each in found)
 
 
 @dataclass(slots=True)
