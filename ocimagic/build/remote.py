@@ -109,10 +109,12 @@ class Fetched:
     Attributes:
         layers: its files.
         file: the name of the one file there is, where it is no archive and no repository.
+        modified_ns: when the server says that it was changed; 0 where nobody says.
     """
 
     layers: tuple[Layer, ...]
     file: str = ""
+    modified_ns: int = 0
 
 
 def fetched(bench: Bench, asked: Asked) -> Fetched:
@@ -206,7 +208,8 @@ def _of_url(bench: Bench, file: FetchedFile, asked: Asked) -> Fetched:
         if is_file:
             _refuse_binary(spooled, asked)
     key, make = (as_file, written) if is_file else (as_tar, unpacked)
-    return Fetched((kept(bench, key, make),), file=_FILE_NAME if is_file else "")
+    layers = (kept(bench, key, make),)
+    return Fetched(layers, _FILE_NAME if is_file else "", file.modified_ns)
 
 
 def _checked_out(bench: Bench, files: GitFiles) -> LayerRecord:

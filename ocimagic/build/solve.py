@@ -26,6 +26,13 @@ from ocimagic.build.checking import lint_warnings, parsed, told_warnings
 from ocimagic.build.commit import commit
 from ocimagic.build.content import HashCache
 from ocimagic.build.definition import is_read, read_definition
+from ocimagic.build.epoch import (
+    OF_CONTEXT,
+    context_epoch,
+    given_epoch,
+    said_epoch,
+    with_epoch,
+)
 from ocimagic.build.foreign import check_foreign
 from ocimagic.build.ground import lay_ground
 from ocimagic.build.jobs import jobs_of
@@ -34,7 +41,7 @@ from ocimagic.build.output import check_outputs, write_output
 from ocimagic.build.places import Places
 from ocimagic.build.stage import StageRun
 from ocimagic.build.together import Stop, run_together
-from ocimagic.errors import InvalidOption, InvalidReference
+from ocimagic.errors import InvalidReference
 from ocimagic.home.disk import storage_errors
 from ocimagic.model.built import BuildChecked, BuildResult, BuildStep, BuildWarning, BuiltPlatform
 from ocimagic.model.event import Event, Notice, OnEvent, ignore
@@ -56,8 +63,6 @@ if TYPE_CHECKING:
     from ocimagic.transfer.unpack import Unpacker
 
 _HASHES = "hashes.sqlite"
-SOURCE_DATE_EPOCH = "SOURCE_DATE_EPOCH"
-_MOST_DIGITS = 11  # what a tar can say
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +135,15 @@ class Builder:
             OcimagicError: a base that cannot be pulled, a full disk.
         """
         began = time.monotonic()
-        options = _dated(options)
+        options = given_epoch(options)
         tags = [_tag(text) for text in options.tags]
         check_outputs(options.outputs, len({each.normalized for each in options.platforms}))
         on_event = _in_turn(on_event)
         with self._store.in_use(), self._written(options.files) as beside:
             order = self._read(_Order(options, on_event, beside), stdin, cancelled)
+            dockerfile = parsed(order.options, on_event)
+            order, dockerfile = self._timed(order, dockerfile, cancelled)
             options = order.options
-            dockerfile = parsed(options, on_event)
             warnings = told_warnings(dockerfile, options, on_event)
             caches = other_caches(self._store, self._registry, options, on_event, cancelled)
             order = replace(order, caches=caches)
@@ -221,6 +227,22 @@ class Builder:
             options, fetched = read_definition(bench, stdin)
         return replace(order, options=options, fetched=fetched)
 
+    def _timed(
+        self, order: _Order, dockerfile: Dockerfile, cancelled: threading.Event | None
+    ) -> tuple[_Order, Dockerfile]:
+        """Return order and Dockerfile with the time that either of them says, if any."""
+        options, fetched = order.options, order.fetched
+        said = said_epoch(options, dockerfile)
+        if said == OF_CONTEXT and options.timestamp is not None:
+            said = str(options.timestamp)
+        elif said == OF_CONTEXT:
+            with self._bench(order, Stop(cancelled)) as bench:
+                said, fetched = context_epoch(bench), bench.places.fetched
+        elif not said:
+            return order, dockerfile
+        options, dockerfile = with_epoch(options, dockerfile, said)
+        return replace(order, options=options, fetched=fetched), dockerfile
+
     @contextlib.contextmanager
     def _written(self, files: Mapping[str, bytes]) -> Iterator[str]:
         """Write files that are in no directory into one; yields it, "" for no files."""
@@ -269,22 +291,6 @@ class Builder:
                 cache.settle()
                 # Nobody can enter a step whose layers stayed where they were.
                 self._store.steps.forget(caches.left_out())
-
-
-def _dated(options: BuildOptions) -> BuildOptions:
-    """Take the time from the build argument that other builders know, if it is not said.
-
-    Raises:
-        InvalidOption: it is no number of seconds.
-    """
-    said = options.build_args.get(SOURCE_DATE_EPOCH)
-    if options.timestamp is not None or not said:
-        return options
-    if not said.isascii() or not said.isdigit() or len(said) > _MOST_DIGITS:
-        raise InvalidOption(
-            f"{SOURCE_DATE_EPOCH}={said!r} is not a time", hint="write seconds since 1970"
-        )
-    return replace(options, timestamp=int(said))
 
 
 def _in_turn(on_event: OnEvent) -> OnEvent:
