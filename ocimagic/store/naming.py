@@ -54,6 +54,23 @@ class Part:
     platform: Platform | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An index to publish with what is here of it.
+
+    Attributes:
+        index: its digest.
+        manifests: that it names and that are here, each with its platform.
+        run: the one of them that the names stand for.
+        names: that it gets.
+    """
+
+    index: Digest
+    manifests: Sequence[tuple[Manifest, Platform | None]]
+    run: Manifest
+    names: Sequence[Reference]
+
+
 class Naming:
     """The rows of images and of their names in one data root."""
 
@@ -79,41 +96,23 @@ class Naming:
     def add_all(
         self,
         images: Sequence[tuple[Manifest, Sequence[tuple[Reference, Digest]]]],
+        wholes: Sequence[Whole] = (),
         *,
         durable: bool = True,
     ) -> None:
-        """Publish several images, all of them or none; see ``add``."""
+        """Publish several images, and indexes with their parts, all or none; see ``add``."""
         now = time.time()
         with self._database.transaction(durable=durable) as cursor:
             for manifest, names in images:
                 _publish(cursor, manifest, now)
                 for reference, target in names:
                     _point(cursor, Name(reference, target, manifest.digest), now)
+            for whole in wholes:
+                _publish_whole(cursor, whole, now)
 
-    def add_index(
-        self,
-        index: Digest,
-        manifests: Sequence[tuple[Manifest, Platform | None]],
-        run: Manifest,
-        names: Sequence[Reference],
-    ) -> None:
-        """Publish images as the parts of an index, all of them or none; see ``add``.
-
-        Args:
-            index: its digest.
-            manifests: that it names, each with its platform.
-            run: the one of them that the names stand for.
-            names: that it gets.
-        """
-        now = time.time()
-        parts = [Part(manifest.digest, platform) for manifest, platform in manifests]
-        with self._database.transaction(durable=True) as cursor:
-            for manifest, _ in manifests:
-                _publish(cursor, manifest, now)
-            for reference in names:
-                _point(cursor, Name(reference, index, run.digest), now)
-                cursor.execute("DELETE FROM parts WHERE reference = ?", (_key(reference),))
-                _join(cursor, reference, parts)
+    def add_index(self, whole: Whole) -> None:
+        """Publish images as the parts of an index, all of them or none; see ``add``."""
+        self.add_all((), [whole])
 
     def tag(self, source: Name, run: Manifest, reference: Reference) -> None:
         """Give what a name points at another name, with all parts.
@@ -210,6 +209,15 @@ def _publish(cursor: Cursor, manifest: Manifest, now: float) -> None:
         "INSERT INTO images VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET added = excluded.added",
         (manifest.digest, manifest.config.digest, now),
     )
+
+
+def _publish_whole(cursor: Cursor, whole: Whole, now: float) -> None:
+    for manifest, _ in whole.manifests:
+        _publish(cursor, manifest, now)
+    for reference in whole.names:
+        _point(cursor, Name(reference, whole.index, whole.run.digest), now)
+        cursor.execute("DELETE FROM parts WHERE reference = ?", (_key(reference),))
+        _join(cursor, reference, [Part(each.digest, its) for each, its in whole.manifests])
 
 
 def _point(cursor: Cursor, name: Name, now: float) -> None:

@@ -14,6 +14,7 @@ from ocimagic.layers.compress import Compression
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.spec.manifest import Index
 from ocimagic.spec.reference import Reference
+from ocimagic.store.naming import Whole
 from ocimagic.transfer.copy import Courier, call_off
 from ocimagic.transfer.push import push
 
@@ -145,7 +146,7 @@ def push_index(
     digest = known.manifest if known else None
     run = next((each for each in images if each.manifest.digest == digest), images[0])
     pairs = [(image.manifest, part.platform) for image, part in zip(images, parts, strict=True)]
-    store.images.add_index(index.digest, pairs, run.manifest, [reference])
+    store.images.add_index(Whole(index.digest, pairs, run.manifest, [reference]))
     store.layout.publish()
     return PushedIndex(
         index,
