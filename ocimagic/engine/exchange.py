@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ocimagic.spec.digest import Digest
     from ocimagic.spec.platform import Platform
     from ocimagic.store.images import StoredImage
-    from ocimagic.store.naming import Part
+    from ocimagic.store.nameless import Part
     from ocimagic.store.store import Store
     from ocimagic.transfer.unpack import Unpacker
 

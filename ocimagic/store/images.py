@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ocimagic.spec.descriptor import Descriptor
     from ocimagic.spec.platform import Platform
     from ocimagic.store.blobs import BlobStore
+    from ocimagic.store.nameless import Part
     from ocimagic.store.results import StepResult, StepResults
 
 _NO_NAME = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]+")
@@ -127,13 +128,20 @@ class Images(Naming):
         image = self.find(text)
         name = self.name_of(image, text)
         known = {image.manifest.digest: image.config.platform}
-        for part in self.parts(name.reference) if name else ():
+        for part in self.parts(name.reference) if name else self.siblings(image):
             known[part.manifest] = part.platform or self.documents(part.manifest)[1].platform
         for platform in candidates(wanted):
             for manifest, own in known.items():
                 if own.canonical == platform:
                     return image if manifest == image.manifest.digest else self.load(manifest)
         return None
+
+    def siblings(self, image: StoredImage) -> Sequence[Part]:
+        """Return the images of the index without a name that an image is a part of."""
+        for each in self.nameless():
+            if image.manifest.digest in (part.manifest for part in each.parts):
+                return each.parts
+        return ()
 
     def name_of(self, image: StoredImage, text: str) -> Name | None:
         """Return the name under which ``find`` found an image: of an ID, its first one."""

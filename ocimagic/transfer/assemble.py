@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ocimagic.registry.client import RegistryClient
     from ocimagic.store.images import StoredImage
     from ocimagic.store.lists import ListEntry
-    from ocimagic.store.naming import Part
+    from ocimagic.store.nameless import Part
     from ocimagic.store.store import Store
 
 
