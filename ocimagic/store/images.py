@@ -155,13 +155,30 @@ class Images(Naming):
 
     def whole_index(self, reference: Reference) -> Index | None:
         """Return the index that a name points at, if all that it names is here."""
-        here, name = set(self._manifests(reference)), self.name(reference)
-        if not here or name is None or not self._blobs.has(name.target):
-            return None
-        index = parse_manifest(self._blobs.read(name.target, max_bytes=MAX_MANIFEST_BYTES))
-        if isinstance(index, Index) and {each.digest for each in index.manifests} <= here:
+        here, index = set(self._manifests(reference)), self._index(reference)
+        if here and index and {each.digest for each in index.manifests} <= here:
             return index
         return None
+
+    def missing(self, reference: Reference) -> list[Platform]:
+        """Return the platforms of the index that a name points at whose manifests are not here.
+
+        Of one that was compressed on its way to a registry, the image here has another manifest.
+        """
+        here, index = set(self._manifests(reference)), self._index(reference)
+        return [
+            each.platform
+            for each in (index.manifests if index else ())
+            if each.platform and not each.is_attestation and each.digest not in here
+        ]
+
+    def _index(self, reference: Reference) -> Index | None:
+        """Return the index that a name points at, if it does and it was kept."""
+        name = self.name(reference)
+        if name is None or not self._blobs.has(name.target):
+            return None
+        index = parse_manifest(self._blobs.read(name.target, max_bytes=MAX_MANIFEST_BYTES))
+        return index if isinstance(index, Index) else None
 
     def _manifests(self, reference: Reference) -> list[Digest]:
         return [each.manifest for each in self.parts(reference)]

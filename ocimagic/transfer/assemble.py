@@ -16,7 +16,7 @@ from ocimagic.spec.manifest import Index
 from ocimagic.spec.reference import Reference
 from ocimagic.store.naming import Whole
 from ocimagic.transfer.copy import Courier, call_off
-from ocimagic.transfer.push import push
+from ocimagic.transfer.push import Pushed, push
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,6 +95,33 @@ class PushedIndex:
     there: int
     mounted: int
     sent_bytes: int
+
+
+def push_part(
+    store: Store,
+    client: RegistryClient,
+    image: StoredImage,
+    reference: Reference,
+    *,
+    compression: Compression,
+    on_event: OnEvent = ignore,
+    cancelled: threading.Event | None = None,
+) -> Pushed:
+    """Bring one image of a name to a registry, under its tag; the name here stays what it is.
+
+    Raises:
+        Unauthorized, RateLimited, RegistryError, BlobNotFound: what the registry said.
+        Cancelled: ``cancelled`` was set.
+    """
+    stop = cancelled or threading.Event()
+    place = replace(reference, tag=None)
+    done = push(
+        store, client, image, place, compression=compression, on_event=on_event, cancelled=stop
+    )
+    with call_off(stop, reference):
+        uploader = client.until(stop).uploader(reference)
+        uploader.put_manifest(done.raw, done.manifest.media_type, tag=reference.tag)
+    return done
 
 
 def push_index(
