@@ -134,7 +134,9 @@ def _argv(state: StageState, command: ins.Command) -> tuple[str, ...]:
 def _environment(state: StageState, added: Mapping[str, str]) -> tuple[str, ...]:
     """Return ENV with more names; one that is there keeps its place."""
     env, known = list(state.config.env), state.scope.env
-    if len(env) != len(known):  # somebody's base says a name twice
+    old = [f"{name}={known[name]}" for name in added if name in known]
+    if len(env) != len(known) or any(entry not in env for entry in old):
+        # Somebody's base says a name twice, or one without a value.
         return tuple(f"{name}={value}" for name, value in {**known, **added}.items())
     for name, value in added.items():
         if name in known:

@@ -5,7 +5,10 @@ import time
 import pytest
 from conftest import make_base, need_containers
 
+from ocimagic.engine.commit import with_changes
 from ocimagic.errors import StepFailed
+from ocimagic.spec.config import ContainerConfig
+from ocimagic.spec.platform import Platform
 
 MANY = 8000
 
@@ -38,11 +41,6 @@ def test_values_that_are_set_again_keep_their_places(fresh):
     assert env[1:] == ("A=a999", *last)
 
 
-def test_a_name_that_a_base_says_twice(fresh, tmp_path):
-    fresh.build("FROM scratch\nENV A=1\nENV B=2\n", "once")
-    assert fresh.config(fresh.build("FROM once\nENV A=3 C=4\n")).env[1:] == ("A=3", "B=2", "C=4")
-
-
 def test_what_stands_before_a_command_has_an_image(fresh, tmp_path):
     need_containers(fresh.engine)
     make_base(fresh, tmp_path / "base-context")
@@ -56,3 +54,11 @@ def test_what_stands_before_a_command_has_an_image(fresh, tmp_path):
     result = fresh.build(f"FROM base\n{lines}RUN echo $V599 > /f\n")
     assert [step.image_id is None for step in result.steps].count(True) > 300
     assert result.steps[-2].image_id == caught.value.image_id
+
+
+@pytest.mark.parametrize("env", [("A=1", "B=2", "A=3"), ("A", "B=2"), ("B=2", "A=")])
+def test_an_environment_of_somebody_else(env):
+    config = ContainerConfig(env=env)
+    after = with_changes(config, Platform(), ["ENV A=x C=y"]).env
+    wanted = {**config.environment(), "A": "x", "C": "y"}
+    assert after == tuple(f"{name}={value}" for name, value in wanted.items())
