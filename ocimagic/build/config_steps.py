@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ocimagic.spec.config import ContainerConfig
 
 
+_FEW = 8  # so many are looked for one by one, in what may be long
+
+
 def applied(state: StageState, instruction: ins.Instruction) -> StageState:
     """Return the state behind an expanded instruction, without its history line.
 
@@ -147,7 +150,8 @@ def _environment(state: StageState, added: Mapping[str, str]) -> tuple[str, ...]
 
 
 def _joined(before: tuple[str, ...], added: tuple[str, ...]) -> tuple[str, ...]:
-    return (*before, *(word for word in dict.fromkeys(added) if word not in before))
+    known = before if len(added) < _FEW else set(before)
+    return (*before, *(word for word in dict.fromkeys(added) if word not in known))
 
 
 def _healthcheck(instruction: ins.Healthcheck) -> dict[str, object]:
