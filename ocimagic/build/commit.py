@@ -18,6 +18,7 @@ from ocimagic.spec import mediatype
 from ocimagic.spec.annotation import CACHE
 from ocimagic.spec.manifest import Index, Manifest
 from ocimagic.spec.platform import Platform, candidates, host_platform
+from ocimagic.store.naming import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,7 @@ def commit(
         store.blobs.put(index.raw)
         store.syncing.blobs()
         pairs = [(each.manifest, each.platform) for each in images]
-        store.images.add_index(index.digest, pairs, made.run.manifest, tags)
+        store.images.add_index(Whole(index.digest, pairs, made.run.manifest, tags))
         _tell(store)
     return made
 

@@ -1,19 +1,27 @@
 """Instructions that change nothing but the image's config: pure functions.
 
+There may be tens of thousands of them, so each costs little, however large the config is by then.
+
 Source: Dockerfile reference; facts/build.md section 1.2.
 """
 
 from __future__ import annotations
 
 import posixpath
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+from ocimagic.build.cache import cache_key
 from ocimagic.dockerfile import instructions as ins
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ocimagic.build.state import StageState
     from ocimagic.spec.config import ContainerConfig
+
+
+_FEW = 8  # so many are looked for one by one, in what may be long
 
 
 def applied(state: StageState, instruction: ins.Instruction) -> StageState:
@@ -26,7 +34,36 @@ def applied(state: StageState, instruction: ins.Instruction) -> StageState:
     config = _configured(state, instruction)
     author = instruction.name if isinstance(instruction, ins.Maintainer) else state.author
     own_cmd = state.has_own_cmd or isinstance(instruction, ins.Cmd)
-    return replace(state, scope=scope, config=config, author=author, has_own_cmd=own_cmd)
+    return replace(
+        state,
+        scope=scope,
+        config=config,
+        config_key=_named(state, config, instruction),
+        author=author,
+        has_own_cmd=own_cmd,
+    )
+
+
+def _named(state: StageState, config: ContainerConfig, instruction: ins.Instruction) -> str:
+    """Name a config by the one before and what is new in it."""
+    before = state.config
+    if config is before:
+        return state.config_key
+    match instruction:
+        case ins.Env(pairs=pairs) | ins.Label(pairs=pairs):
+            new: object = [[pair.key, pair.value] for pair in pairs]
+        case ins.Expose(ports=words) | ins.Volume(paths=words):
+            new = words
+        case ins.OnBuild(trigger=trigger):
+            new = trigger
+        case _:
+            new = {
+                each.name: getattr(config, each.name)
+                for each in fields(config)
+                if getattr(config, each.name) != getattr(before, each.name)
+            }
+    key = cache_key("config line", before=state.config_key, line=instruction.keyword, new=new)
+    return str(key)  # without what it was made of
 
 
 def _configured(state: StageState, instruction: ins.Instruction) -> ContainerConfig:
@@ -34,8 +71,7 @@ def _configured(state: StageState, instruction: ins.Instruction) -> ContainerCon
     match instruction:
         case ins.Env(pairs=pairs):
             added = {pair.key: pair.value for pair in pairs}
-            env = config.environment() | added  # a name keeps its first place
-            return replace(config, env=tuple(f"{key}={value}" for key, value in env.items()))
+            return replace(config, env=_environment(state, added))
         case ins.Label(pairs=pairs):
             labels = {**config.labels, **{pair.key: pair.value for pair in pairs}}
             return replace(config, labels=labels)
@@ -98,8 +134,24 @@ def _argv(state: StageState, command: ins.Command) -> tuple[str, ...]:
     return command.argv if isinstance(command, ins.ExecForm) else (*state.shell, command.text)
 
 
+def _environment(state: StageState, added: Mapping[str, str]) -> tuple[str, ...]:
+    """Return ENV with more names; one that is there keeps its place."""
+    env, known = list(state.config.env), state.scope.env
+    old = [f"{name}={known[name]}" for name in added if name in known]
+    if len(env) != len(known) or any(entry not in env for entry in old):
+        # Somebody's base says a name twice, or one without a value.
+        return tuple(f"{name}={value}" for name, value in {**known, **added}.items())
+    for name, value in added.items():
+        if name in known:
+            env[env.index(f"{name}={known[name]}")] = f"{name}={value}"
+        else:
+            env.append(f"{name}={value}")
+    return tuple(env)
+
+
 def _joined(before: tuple[str, ...], added: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*before, *added)))
+    known = before if len(added) < _FEW else set(before)
+    return (*before, *(word for word in dict.fromkeys(added) if word not in known))
 
 
 def _healthcheck(instruction: ins.Healthcheck) -> dict[str, object]:

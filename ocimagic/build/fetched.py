@@ -96,6 +96,11 @@ class FetchedFile:
         """Whether it is unpacked if it is an archive; a remote one only when asked for."""
         return self.add.unpack is True
 
+    @property
+    def modified_ns(self) -> int:
+        """When the server says that it was changed; 0 where it does not, or was not asked."""
+        return self._mtime_ns
+
     def key(self) -> list[object]:
         """Return its name and digest; it is fetched now if the digest is not known.
 

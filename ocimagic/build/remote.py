@@ -5,15 +5,18 @@ then on as a stage is.  So it is fetched once for all builds that want the same;
 archive meets the same guards as ADD has for it; and owners are the archive's, as with BuildKit.
 ``.dockerignore`` counts for none of them: docker has it for local directories only.
 
-Source: docker buildx build, "PATH | URL | -"; BuildKit, frontend/dockerui/context.go.
+Source: docker buildx build, "PATH | URL | -"; BuildKit, frontend/dockerui/context.go and
+namedcontext.go.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ocimagic.build import archive
 from ocimagic.build.cache import cache_key
@@ -28,6 +31,7 @@ from ocimagic.dockerfile.places import is_repository, repository
 from ocimagic.dockerfile.source import SourceRange
 from ocimagic.errors import BuildFailed, DockerfileError, LayerRefused, OcimagicError
 from ocimagic.layers.mergedtree import MergedTree
+from ocimagic.model.event import Notice
 from ocimagic.registry.origin import shown_url
 
 if TYPE_CHECKING:
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
     from ocimagic.transfer.layer import Layer
 
 _FILE_NAME = "context"  # BuildKit's, for what is at a URL and no archive
+_ARCHIVE = re.compile(r"\.(tar(\.\w+)?|t[gbx]z2?|tzst)$")
+_UNPACK = "docker unpacks no archive that has a name; ADD --unpack=true URL / in a stage does"
 _KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 _YES = ("1", "t", "true")
 MAX_DOCKERFILE_BYTES = 4 << 20
@@ -109,14 +115,19 @@ class Fetched:
     Attributes:
         layers: its files.
         file: the name of the one file there is, where it is no archive and no repository.
+        modified_ns: when the server says that it was changed; 0 where nobody says.
     """
 
     layers: tuple[Layer, ...]
     file: str = ""
+    modified_ns: int = 0
 
 
 def fetched(bench: Bench, asked: Asked) -> Fetched:
     """Return the files of a repository or of what is at a URL, fetched unless they are here.
+
+    As in BuildKit, an archive is unpacked where it is the build's own context; under a name it
+    is one file, as anything at a URL.
 
     Raises:
         BuildFailed: there is no such thing, or it cannot be fetched or used.
@@ -186,10 +197,12 @@ def dockerfile_text(chunks: Iterable[bytes], size: int, where: str) -> str:
 
 
 def _of_url(bench: Bench, file: FetchedFile, asked: Asked) -> Fetched:
-    """Unpack an archive; anything else is a Dockerfile, and the one file of its context."""
-    content = file.key()
+    """Unpack an archive; anything else is the one file of its context, and its Dockerfile."""
+    content, has_name = file.key(), bool(asked.option)
+    # What is one file under a name may be an archive all the same.
     as_tar, as_file = (
-        cache_key("context", content=content, form=form, **bench.dated) for form in ("tar", "file")
+        cache_key("context", content=content, form=form, **bench.dated)
+        for form in ("tar", "named" if has_name else "file")
     )
     spooled = file.tree()
 
@@ -199,14 +212,18 @@ def _of_url(bench: Bench, file: FetchedFile, asked: Asked) -> Fetched:
     def written() -> LayerRecord:
         return write_layer(bench, spooled, [(_FILE_NAME, file.selected()[0].file)])
 
-    is_file = bench.cache.find(as_file) is not None
+    if has_name and _ARCHIVE.search(urlsplit(asked.text).path):
+        text = f"{asked.where} is one file called {_FILE_NAME}: {_UNPACK}"
+        bench.on_event(Notice(text))
+    is_file = has_name or bench.cache.find(as_file) is not None
     if not is_file and bench.cache.find(as_tar) is None:
         file.selected()
         is_file = not archive.is_archive(spooled.chunks())
         if is_file:
             _refuse_binary(spooled, asked)
     key, make = (as_file, written) if is_file else (as_tar, unpacked)
-    return Fetched((kept(bench, key, make),), file=_FILE_NAME if is_file else "")
+    layers = (kept(bench, key, make),)
+    return Fetched(layers, _FILE_NAME if is_file else "", file.modified_ns)
 
 
 def _checked_out(bench: Bench, files: GitFiles) -> LayerRecord:

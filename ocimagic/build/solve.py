@@ -22,10 +22,17 @@ from ocimagic.build.bench import Bench, check
 from ocimagic.build.cache import CacheLost, StepCache, UsedSteps, now
 from ocimagic.build.cache_export import export_cache, is_inline
 from ocimagic.build.cache_import import OtherCaches, other_caches
+from ocimagic.build.checking import lint_warnings, parsed, told_warnings
 from ocimagic.build.commit import commit
 from ocimagic.build.content import HashCache
-from ocimagic.build.context import ignore_rules
 from ocimagic.build.definition import is_read, read_definition
+from ocimagic.build.epoch import (
+    OF_CONTEXT,
+    context_epoch,
+    given_epoch,
+    said_epoch,
+    with_epoch,
+)
 from ocimagic.build.foreign import check_foreign
 from ocimagic.build.ground import lay_ground
 from ocimagic.build.jobs import jobs_of
@@ -34,10 +41,7 @@ from ocimagic.build.output import check_outputs, write_output
 from ocimagic.build.places import Places
 from ocimagic.build.stage import StageRun
 from ocimagic.build.together import Stop, run_together
-from ocimagic.dockerfile.lint import CHECK_ARG, CheckOptions, lint
-from ocimagic.dockerfile.parse import parse
-from ocimagic.dockerfile.places import is_fetched
-from ocimagic.errors import BuildFailed, InvalidOption, InvalidReference
+from ocimagic.errors import InvalidReference
 from ocimagic.home.disk import storage_errors
 from ocimagic.model.built import BuildChecked, BuildResult, BuildStep, BuildWarning, BuiltPlatform
 from ocimagic.model.event import Event, Notice, OnEvent, ignore
@@ -51,7 +55,6 @@ if TYPE_CHECKING:
     from ocimagic.build.jobs import Job
     from ocimagic.build.remote import Fetched
     from ocimagic.build.state import StageState
-    from ocimagic.dockerfile.lint import LintWarning
     from ocimagic.dockerfile.parse import Dockerfile
     from ocimagic.model.options import BuildOptions
     from ocimagic.registry.client import RegistryClient
@@ -60,8 +63,6 @@ if TYPE_CHECKING:
     from ocimagic.transfer.unpack import Unpacker
 
 _HASHES = "hashes.sqlite"
-SOURCE_DATE_EPOCH = "SOURCE_DATE_EPOCH"
-_MOST_DIGITS = 11  # what a tar can say
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +135,16 @@ class Builder:
             OcimagicError: a base that cannot be pulled, a full disk.
         """
         began = time.monotonic()
-        options = _dated(options)
+        options = given_epoch(options)
         tags = [_tag(text) for text in options.tags]
         check_outputs(options.outputs, len({each.normalized for each in options.platforms}))
         on_event = _in_turn(on_event)
         with self._store.in_use(), self._written(options.files) as beside:
             order = self._read(_Order(options, on_event, beside), stdin, cancelled)
+            dockerfile = parsed(order.options, on_event)
+            order, dockerfile = self._timed(order, dockerfile, cancelled)
             options = order.options
-            dockerfile = parse(options.dockerfile or "")
-            warnings = _warnings(dockerfile, options, on_event)
+            warnings = told_warnings(dockerfile, options, on_event)
             caches = other_caches(self._store, self._registry, options, on_event, cancelled)
             order = replace(order, caches=caches)
             while True:
@@ -198,7 +200,8 @@ class Builder:
         Args:
             options: as for ``build``.
             stdin: as for ``build``.
-            on_event: hears of a context that is fetched for its Dockerfile.
+            on_event: hears of a context that is fetched for its Dockerfile, and of what was found
+                above a mistake.
             cancelled: set it to stop.
 
         Raises:
@@ -210,7 +213,7 @@ class Builder:
         return BuildChecked(
             warnings=tuple(
                 BuildWarning(rule=each.rule, message=each.message, line=each.line, url=each.url)
-                for each in _found(parse(options.dockerfile or ""), options)
+                for each in lint_warnings(parsed(options, on_event), options)
             )
         )
 
@@ -223,6 +226,22 @@ class Builder:
         with self._bench(order, Stop(cancelled)) as bench:
             options, fetched = read_definition(bench, stdin)
         return replace(order, options=options, fetched=fetched)
+
+    def _timed(
+        self, order: _Order, dockerfile: Dockerfile, cancelled: threading.Event | None
+    ) -> tuple[_Order, Dockerfile]:
+        """Return order and Dockerfile with the time that either of them says, if any."""
+        options, fetched = order.options, order.fetched
+        said = said_epoch(options, dockerfile)
+        if said == OF_CONTEXT and options.timestamp is not None:
+            said = str(options.timestamp)
+        elif said == OF_CONTEXT:
+            with self._bench(order, Stop(cancelled)) as bench:
+                said, fetched = context_epoch(bench), bench.places.fetched
+        elif not said:
+            return order, dockerfile
+        options, dockerfile = with_epoch(options, dockerfile, said)
+        return replace(order, options=options, fetched=fetched), dockerfile
 
     @contextlib.contextmanager
     def _written(self, files: Mapping[str, bytes]) -> Iterator[str]:
@@ -274,22 +293,6 @@ class Builder:
                 self._store.steps.forget(caches.left_out())
 
 
-def _dated(options: BuildOptions) -> BuildOptions:
-    """Take the time from the build argument that other builders know, if it is not said.
-
-    Raises:
-        InvalidOption: it is no number of seconds.
-    """
-    said = options.build_args.get(SOURCE_DATE_EPOCH)
-    if options.timestamp is not None or not said:
-        return options
-    if not said.isascii() or not said.isdigit() or len(said) > _MOST_DIGITS:
-        raise InvalidOption(
-            f"{SOURCE_DATE_EPOCH}={said!r} is not a time", hint="write seconds since 1970"
-        )
-    return replace(options, timestamp=int(said))
-
-
 def _in_turn(on_event: OnEvent) -> OnEvent:
     """Let a listener hear of one event at a time, whichever stage it is of."""
     lock = threading.Lock()
@@ -315,37 +318,6 @@ def _platform(built: Built) -> BuiltPlatform:
         digest=built.manifest.digest,
         size_bytes=built.size_bytes,
     )
-
-
-def _found(dockerfile: Dockerfile, options: BuildOptions) -> tuple[LintWarning, ...]:
-    directory = options.context if options.context and not is_fetched(options.context) else None
-    ignore = ignore_rules(directory, options.dockerfile_name) if directory else None
-    return lint(dockerfile, options=_check_options(dockerfile, options), ignore=ignore)
-
-
-def _check_options(dockerfile: Dockerfile, options: BuildOptions) -> CheckOptions:
-    said = options.build_args.get(CHECK_ARG)
-    return CheckOptions.parse(dockerfile.directives.check if said is None else said)
-
-
-def _warnings(dockerfile: Dockerfile, options: BuildOptions, on_event: OnEvent) -> tuple[str, ...]:
-    """Check the Dockerfile and tell what was found.
-
-    Raises:
-        BuildFailed: it says ``# check=error=true`` and something was found.
-    """
-    found = _found(dockerfile, options)
-    for each in found:
-        on_event(Notice(f"{each.rule}: {each.message}", each.line))
-    if found and _check_options(dockerfile, options).error:
-        rules = ", ".join(dict.fromkeys(each.rule for each in found))
-        raise BuildFailed(
-            f"lint violation found for rules: {rules}",
-            why="the Dockerfile says check=error=true",
-            where=f"Dockerfile line {found[0].line}: {found[0].message}",
-            hint="correct it, or silence the rule: # check=skip=RULE",
-        )
-    return tuple(f"{each.rule}: {each.message} (line {each.line})" for each in found)
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from ocimagic.build.cache import Made, Slot, cache_key
@@ -30,6 +31,8 @@ from ocimagic.model.event import StepDone, StepStarted
 from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig, HistoryEntry
 from ocimagic.spec.platform import Platform, host_platform
 from ocimagic.transfer.layer import layers_of
+
+_MOST_IMAGED = 256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,13 +73,14 @@ class StageRun:
         started = self._begin(self.stage.source)
         state, cached = self._from()
         self._end(started, state, cached=cached, made=None)
-        for instruction in self.stage.instructions:
+        imaged, instructions = state, self.stage.instructions
+        for instruction, following in zip_longest(instructions, instructions[1:]):
             started = self._begin(instruction.source)
             expanded = state.scope.expanded(instruction)
             refuse_unbuilt([expanded], self.bench.options)
             after = applied(state, expanded)
             text = created_by(state, expanded)
-            refuse_too_large(after, text, instruction.source)
+            after = refuse_too_large(after, text, instruction.source)
             try:
                 made, cached = self._perform(state, after, expanded)
             except StepFailed as err:
@@ -87,7 +91,10 @@ class StageRun:
                 after = after.with_layer(layer, made.created, text)
             elif not isinstance(instruction, ins.OnBuild):
                 after = after.with_line(text)
-            state = with_image(self.bench, state, after) if after.layers else after
+            if not after.layers or _passed_over(after, instruction, following):
+                state = replace(after, image_id=None)
+            else:
+                state = imaged = with_image(self.bench, imaged, after)
             self._end(started, state, cached=cached, made=made)
         return state
 
@@ -100,7 +107,15 @@ class StageRun:
                 config = replace(parent.config, on_build=())
                 scope = Scope.of_stage(planned, env=config.env, parent=parent.scope)
                 begun = Begun(len(parent.layers), len(parent.made), parent.image_id)
-                state = replace(parent, config=config, scope=scope, has_own_cmd=False, begun=begun)
+                key = str(cache_key("config from", before=parent.config_key))
+                state = replace(
+                    parent,
+                    config=config,
+                    config_key=key,
+                    scope=scope,
+                    has_own_cmd=False,
+                    begun=begun,
+                )
                 return state, True
             case ImageBase() as asked:
                 base = self.bases.image(asked, self.stage.source)
@@ -115,6 +130,7 @@ class StageRun:
         target = self.bench.platform or host_platform()
         return StageState(
             config=config,
+            config_key=_key_of(config),
             scope=Scope.of_stage(self.planned, env=config.env),
             platform=Platform.parse(platform) if platform else target,
             origin=Origin(),
@@ -136,6 +152,7 @@ class StageRun:
         layers = tuple(layers_of(image))
         return StageState(
             config=config,
+            config_key=_key_of(config),
             scope=Scope.of_stage(self.planned, env=config.env),
             platform=image.config.platform,
             origin=base.origin,
@@ -192,7 +209,7 @@ class StageRun:
         key = cache_key(
             "config",
             below=after.chain_id,
-            config=after.config.to_json(),
+            config=[after.config_key],
             text=created_by(before, instruction),
         )
         needs = [layer.diff_id for layer in after.layers]
@@ -262,12 +279,30 @@ class StageRun:
         return json.dumps([options.tags[:1], options.context, options.dockerfile_name])
 
 
+def _passed_over(
+    after: StageState, instruction: ins.Instruction, following: ins.Instruction | None
+) -> bool:
+    """Say whether a line gets no image of its own: one of very many that only change the config.
+
+    Each image holds all lines before it.  What stands before a command has one always.
+    """
+    within = following is not None and not any(
+        isinstance(each, (ins.Run, ins.Copy, ins.Add, ins.Workdir))
+        for each in (instruction, following)
+    )
+    return within and len(after.made) > _MOST_IMAGED
+
+
 def _show_ground(state: StageState, failure: StepFailed) -> None:
     """Say how to enter what a step was to work on, so that one can try it by hand."""
     if state.image_id is not None:
         failure.image_id = state.image_id
         hint = f"{failure.hint}; " if failure.hint else ""
         failure.hint = f"{hint}look inside: %container_run -it --rm {state.image_id.short} sh"
+
+
+def _key_of(config: ContainerConfig) -> str:
+    return str(cache_key("config", base=config.to_json()))
 
 
 def _with_path(config: ContainerConfig) -> ContainerConfig:

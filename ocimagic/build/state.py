@@ -61,6 +61,8 @@ class StageState:
     """A stage between two instructions; each instruction makes a new one.
 
     Attributes:
+        config_key: names the config, by the base's and all lines since.
+        room: bytes by which the config may grow before it has to be measured again.
         layers: bottom first, those of the base included.
         made: history of what the build added; ``created`` is None where no layer was made, or
             nobody knows when.
@@ -73,6 +75,8 @@ class StageState:
     scope: Scope
     platform: Platform
     origin: Origin
+    config_key: str = ""
+    room: int = 0
     author: str = ""
     layers: tuple[Layer, ...] = ()
     made: tuple[HistoryEntry, ...] = ()

@@ -33,8 +33,8 @@ _MAX_SECRET_BYTES = 500 << 10  # docker's limit
 _SECRET_WORDS = "write --secret id=ID,src=FILE or --secret id=ID,env=VARIABLE"  # noqa: S105
 _DEFAULT = "Dockerfile"
 _PLACES = (
-    "write --build-context NAME=PLACE; a place is a directory, the URL of a repository or an "
-    f"archive, {IMAGE}IMAGE or {LAYOUT}DIRECTORY[:TAG][@DIGEST]"
+    "write --build-context NAME=PLACE; a place is a directory, the URL of a repository or a "
+    f"file, {IMAGE}IMAGE or {LAYOUT}DIRECTORY[:TAG][@DIGEST]"
 )
 
 

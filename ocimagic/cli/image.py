@@ -75,6 +75,9 @@ def pull(
     usage="[OPTIONS] NAME[:TAG]",
 )
 @click.option("-a", "--all-tags", is_flag=True, help="Push all tags of the repository")
+@click.option(
+    "--platform", "platform_name", metavar="OS/ARCH", help="Push the image of one platform only"
+)
 @click.option("-q", "--quiet", is_flag=True, help="Show only the name at the end")
 @click.option(
     "--compression",
@@ -85,12 +88,19 @@ def pull(
 @click.argument("name")
 @click.pass_obj
 def push(
-    session: Session, name: str, compression: str, *, all_tags: bool, quiet: bool
+    session: Session,
+    name: str,
+    compression: str,
+    platform_name: str | None,
+    *,
+    all_tags: bool,
+    quiet: bool,
 ) -> PushResult | tuple[PushResult, ...] | Names:
     """Upload an image to a registry."""
     done = session.engine().images.push(
         name,
         all_tags=all_tags,
+        platform=platform(platform_name),
         compression=compression,
         on_event=ignore if quiet else session.on_event,
         cancelled=session.cancelled,

@@ -65,7 +65,7 @@ def save(
 )
 @click.option("-q", "--quiet", is_flag=True, help="Do not show how far it is")
 @click.option(
-    "--platform", "platform_name", metavar="OS/ARCH", help="Choose among the images' platforms"
+    "--platform", "platform_name", metavar="OS/ARCH", help="Load one platform only; all by default"
 )
 @click.pass_obj
 def load(session: Session, path: str | None, platform_name: str | None, *, quiet: bool) -> Loaded:

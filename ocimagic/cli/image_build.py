@@ -78,7 +78,10 @@ if TYPE_CHECKING:
 )
 @click.option("--ssh", multiple=True, metavar="default|ID[=SOCKET]", help="Let RUN use an agent")
 @click.option(
-    "--allow", multiple=True, metavar="security.insecure", help="Let RUN ask for what is not safe"
+    "--allow",
+    multiple=True,
+    metavar="security.insecure|network.host",
+    help="Let RUN ask for what is not safe",
 )
 @click.option(
     "--add-host",

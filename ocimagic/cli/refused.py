@@ -49,7 +49,6 @@ PULL = (
 )
 
 PUSH = (
-    *_group("all platforms of a name that are here are pushed together", "--platform"),
     *_group(
         "content trust was given up by docker too", "--disable-content-trust", takes_value=_SWITCH
     ),

@@ -42,6 +42,7 @@ CHECK_ARG = "BUILDKIT_DOCKERFILE_CHECK"
 
 _OURS = frozenset({"SingleQuotedJSON", "UnsupportedSyntax"})
 _EXPERIMENTAL = frozenset({"InvalidDefinitionDescription"})
+_OF_THE_WHOLE = frozenset({"ConsistentInstructionCasing"})
 _TRUE = frozenset({"1", "t", "true"})
 _RESERVED = frozenset({"scratch", "context"})
 _KEBAB = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -116,6 +117,7 @@ def lint(
     *,
     options: CheckOptions | None = None,
     ignore: IgnoreRules | None = None,
+    is_whole: bool = True,
 ) -> tuple[LintWarning, ...]:
     """Check a Dockerfile, all its stages, and return the warnings from top to bottom.
 
@@ -123,13 +125,14 @@ def lint(
         dockerfile: what to check.
         options: in place of those that it has itself.
         ignore: the rules of the build context's .dockerignore.
+        is_whole: False for what is above a mistake: no rule is applied then that counts lines.
     """
     options = options or CheckOptions.parse(dockerfile.directives.check)
     warnings: list[LintWarning] = []
     rules = dict(RULES)
     rules["CopyIgnoredFile"] = partial(ignored_copies, rules=ignore or IgnoreRules())
     for rule, check in rules.items():
-        if options.skips(rule):
+        if options.skips(rule) or (rule in _OF_THE_WHOLE and not is_whole):
             continue
         for where, message in check(dockerfile):
             if isinstance(where, int):

@@ -8,11 +8,12 @@ first FROM or further down, or it is nearly the same as a name that is defined.
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile.instructions import Arg, Env
 from ocimagic.dockerfile.plan import PROXY_ARGS, PlatformArgs
-from ocimagic.dockerfile.scope import Scope
+from ocimagic.dockerfile.scope import Expanded, Scope
 from ocimagic.dockerfile.substitute import BadWord
 from ocimagic.dockerfile.words import expansion
 from ocimagic.errors import DockerfileError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _AUTOMATIC = frozenset(PlatformArgs().args()) | {"TARGETSTAGE"}
 _MOST_EXPANDED = 64 << 20
+_MOST_COMPARED = 200_000  # names
 _USUAL = frozenset({"PATH", "HOME", "USER", "PWD", "LANG", "LC_ALL", "TERM", "HOSTNAME", "SHELL"})
 
 
@@ -50,17 +52,29 @@ def undefined_args_in_from(dockerfile: Dockerfile) -> Iterator[tuple[SourceRange
 
 def undefined_variables(dockerfile: Dockerfile) -> Iterator[tuple[SourceRange, str]]:
     """Find names in a stage that neither ARG nor ENV defines there."""
-    for stage, scope, instruction in in_scope(dockerfile):
-        try:
-            unset = scope.undefined(instruction)
-        except DockerfileError:
-            continue  # it needs a value that only the build knows, ${X:?} for one
-        for name in unset:
-            yield from _judged(dockerfile, stage, scope, instruction, name)
+    judge = _Judge(dockerfile)
+    for seen in in_scope(dockerfile):
+        for name in seen.unset:
+            yield from judge.of(seen, name)
 
 
-def in_scope(dockerfile: Dockerfile) -> Iterator[tuple[Stage, Scope, Instruction]]:
-    """Walk through all instructions, each with what it sees: its file's values, no base's.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An instruction with what it sees: its file's values, no base's.
+
+    Attributes:
+        unset: names it uses in vain; none where it needs a value that only the build knows,
+            ``${X:?}`` for one.
+    """
+
+    stage: Stage
+    scope: Scope
+    instruction: Instruction
+    unset: tuple[str, ...]
+
+
+def in_scope(dockerfile: Dockerfile) -> Iterator[Seen]:
+    """Walk through all instructions.
 
     A file whose variables grow without end is left where it becomes too much: the build says so.
     """
@@ -70,31 +84,52 @@ def in_scope(dockerfile: Dockerfile) -> Iterator[tuple[Stage, Scope, Instruction
         base = dockerfile.base(stage)
         scope = scopes[base.index] if base else Scope(escape=dockerfile.escape)
         for instruction in stage.instructions:
-            yield stage, scope, instruction
             try:
-                expanded, size = scope.expanded_and_size(instruction)
-                scope, left = scope.after(expanded), left - size
+                found = scope.looked_at(instruction)
             except DockerfileError:
-                scope = scope.after(instruction)
+                found = Expanded(instruction, 0, ())
+            yield Seen(stage, scope, instruction, found.unset)
+            scope, left = scope.after(found.instruction), left - found.size
             if left < 0:
                 return
         scopes[stage.index] = scope
 
 
-def _judged(
-    dockerfile: Dockerfile, stage: Stage, scope: Scope, instruction: Instruction, name: str
-) -> Iterator[tuple[SourceRange, str]]:
-    root = (stage, *dockerfile.bases(stage))[-1]
-    if name in _USUAL or not name.isidentifier():
-        return
-    message = f"Usage of undefined variable '${name}'"
-    if name in _names(dockerfile.global_args) | _AUTOMATIC:
-        # Declared for FROM only: the beginner's classic.
-        yield instruction.source, f"{message} (write ARG {name} after FROM to see its value)"
-    elif near := _near(name, {"PATH", *scope.env, *scope.args} - {name}):
-        yield instruction.source, f"{message} (did you mean ${near}?)"
-    elif root.start.base == "scratch" or name in _declared_in(stage):
-        yield instruction.source, message
+class _Judge:
+    """Says of undefined names which are worth a word."""
+
+    def __init__(self, dockerfile: Dockerfile) -> None:
+        self._dockerfile = dockerfile
+        self._global = _names(dockerfile.global_args) | _AUTOMATIC
+        self._declared: dict[int, frozenset[str]] = {}
+        self._left = _MOST_COMPARED
+
+    def of(self, seen: Seen, name: str) -> Iterator[tuple[SourceRange, str]]:
+        if name in _USUAL or not name.isidentifier():
+            return
+        message = f"Usage of undefined variable '${name}'"
+        source = seen.instruction.source
+        if name in self._global:
+            # Declared for FROM only: the beginner's classic.
+            yield source, f"{message} (write ARG {name} after FROM to see its value)"
+        elif near := self._near(seen.scope, name):
+            yield source, f"{message} (did you mean ${near}?)"
+        elif self._root(seen.stage).start.base == "scratch" or name in self._names_of(seen.stage):
+            yield source, message
+
+    def _near(self, scope: Scope, name: str) -> str | None:
+        """Find a name that is meant perhaps; in a file with very many, only for the first."""
+        known = {"PATH", *scope.seen, *scope.args} - {name} if self._left > 0 else {"PATH"}
+        self._left -= len(known)
+        return _near(name, known)
+
+    def _root(self, stage: Stage) -> Stage:
+        return (stage, *self._dockerfile.bases(stage))[-1]
+
+    def _names_of(self, stage: Stage) -> frozenset[str]:
+        if stage.index not in self._declared:
+            self._declared[stage.index] = _declared_in(stage)
+        return self._declared[stage.index]
 
 
 def _declared_in(stage: Stage) -> frozenset[str]:

@@ -45,11 +45,14 @@ def exposed_mapping(dockerfile: Dockerfile) -> Iterator[Found]:
 
 
 def _exposed(dockerfile: Dockerfile) -> Iterator[tuple[SourceRange, str]]:
-    for _, scope, each in in_scope(dockerfile):
+    if not _has(dockerfile, ins.Expose):
+        return
+    for seen in in_scope(dockerfile):
+        each = seen.instruction
         if isinstance(each, ins.Expose):
             for text in each.ports:
                 try:
-                    words = expansion(text, scope.variables(), escape=dockerfile.escape).words
+                    words = expansion(text, seen.scope.seen, escape=dockerfile.escape).words
                 except BadWord:
                     continue  # the build refuses it, with a better message
                 for word in words:
@@ -65,14 +68,15 @@ def ignored_copies(dockerfile: Dockerfile, rules: IgnoreRules) -> Iterator[Found
     """
     if not rules.rules or any(rule.brings_back for rule in rules.rules):
         return
-    for _, scope, each in in_scope(dockerfile):
+    for seen in in_scope(dockerfile):
+        each = seen.instruction
         if not isinstance(each, (ins.Copy, ins.Add)):
             continue
         if isinstance(each, ins.Copy) and each.from_stage is not None:
             continue
         for written in each.sources:
             try:
-                path = expansion(written, scope.variables(), escape=dockerfile.escape).text
+                path = expansion(written, seen.scope.seen, escape=dockerfile.escape).text
             except BadWord:
                 continue
             if is_url(path) or is_git(path):
@@ -83,6 +87,10 @@ def ignored_copies(dockerfile: Dockerfile, rules: IgnoreRules) -> Iterator[Found
                     "that is excluded by .dockerignore"
                 )
                 yield each.source, message
+
+
+def _has(dockerfile: Dockerfile, kind: type[ins.Instruction]) -> bool:
+    return any(isinstance(each, kind) for stage in dockerfile.stages for each in stage.instructions)
 
 
 def definition_description(dockerfile: Dockerfile) -> Iterator[Found]:

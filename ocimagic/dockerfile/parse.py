@@ -17,6 +17,8 @@ from ocimagic.errors import DockerfileError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from ocimagic.dockerfile.lex import Lexed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -45,7 +47,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dockerfile:
-    """A parsed Dockerfile; it has at least one stage.
+    """A parsed Dockerfile; it has at least one stage if there is no mistake in it.
 
     Args:
         directives: the ``# key=value`` lines at the top.
@@ -112,7 +114,54 @@ def parse(text: str) -> Dockerfile:
     Raises:
         DockerfileError: with line, and where it can be known column, of the first mistake.
     """
-    lexed = lex(text)
+    dockerfile, mistake = parse_as_far(text)
+    if mistake is not None:
+        raise mistake
+    return dockerfile
+
+
+def parse_as_far(text: str) -> tuple[Dockerfile, DockerfileError | None]:
+    """Parse a Dockerfile up to its first mistake.
+
+    Returns:
+        what is above the mistake, which may be nothing, and the mistake as `parse` raises it;
+        or the whole file and None.
+    """
+    lines = _Lines()
+    try:
+        _read(text, lines)
+    except DockerfileError as mistake:
+        return lines.dockerfile(), mistake
+    return lines.dockerfile(), None
+
+
+@dataclass(slots=True)
+class _Lines:
+    """What is read of a Dockerfile so far."""
+
+    lexed: Lexed | None = None
+    global_args: list[Arg] = field(default_factory=list)
+    stages: list[tuple[From, list[Instruction]]] = field(default_factory=list)
+
+    def dockerfile(self) -> Dockerfile:
+        return Dockerfile(
+            directives=self.lexed.directives if self.lexed else Directives(),
+            global_args=tuple(self.global_args),
+            stages=tuple(
+                Stage(index=index, start=start, instructions=tuple(instructions))
+                for index, (start, instructions) in enumerate(self.stages)
+            ),
+            empty_continuations=self.lexed.empty_continuations if self.lexed else (),
+        )
+
+
+def _read(text: str, lines: _Lines) -> None:
+    """Read a Dockerfile line by line.
+
+    Raises:
+        DockerfileError: as `parse` does.
+    """
+    lexed = lines.lexed = lex(text)
     if not text.removeprefix("\ufeff").strip():
         raise DockerfileError(
             "the Dockerfile cannot be empty", line=1, hint="the least is FROM and an image"
@@ -125,17 +174,14 @@ def parse(text: str) -> Dockerfile:
             why="there are only comments",
             hint="the least is FROM and an image",
         )
-    global_args: list[Arg] = []
-    stages: list[Stage] = []
     for line in lexed.lines:
         instruction = interpret(line, escape=lexed.directives.escape)
         if isinstance(instruction, From):
-            stages.append(Stage(index=len(stages), start=instruction))
-        elif stages:
-            last = stages[-1]
-            stages[-1] = replace(last, instructions=(*last.instructions, instruction))
+            lines.stages.append((instruction, []))
+        elif lines.stages:
+            lines.stages[-1][1].append(instruction)
         elif isinstance(instruction, Arg):
-            global_args.append(instruction)
+            lines.global_args.append(instruction)
         else:
             raise instruction.source.error(
                 "no build stage in current context",
@@ -143,18 +189,12 @@ def parse(text: str) -> Dockerfile:
                 why=f"{instruction.keyword} comes before the first FROM; only ARG may",
                 hint="start with FROM and an image",
             )
-    if not stages:
+    if not lines.stages:
         raise lexed.lines[-1].source.error(
             "dockerfile contains no stages to build",
             why="there is no FROM",
             hint="add FROM and an image",
         )
-    return Dockerfile(
-        directives=lexed.directives,
-        global_args=tuple(global_args),
-        stages=tuple(stages),
-        empty_continuations=lexed.empty_continuations,
-    )
 
 
 def parse_triggers(triggers: Iterable[str]) -> tuple[Instruction, ...]:

@@ -122,7 +122,7 @@ def plan(
     given = build_args or {}
     last = _target(dockerfile.stages, target)
     automatic = (platform or PlatformArgs()).args() | {"TARGETSTAGE": last.name or "default"}
-    values = _global_args(dockerfile, automatic, given)
+    values = global_values(dockerfile, automatic, given)
     resolver = Resolver(dockerfile=dockerfile, values=values, contexts=contexts or {})
     return Plan(
         stages=resolver.needed_by(last),
@@ -149,9 +149,14 @@ def _target(stages: Sequence[Stage], target: str | None) -> Stage:
     )
 
 
-def _global_args(
+def global_values(
     dockerfile: Dockerfile, automatic: Mapping[str, str], given: Mapping[str, str]
 ) -> dict[str, str]:
+    """Return the values of the ARGs above the first FROM, and of the automatic ones.
+
+    Raises:
+        DockerfileError: for a bad substitution, or values that are far too long.
+    """
     values = {name: given.get(name, value) for name, value in automatic.items()}
     size = 0
     for arg in dockerfile.global_args:

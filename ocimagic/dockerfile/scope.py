@@ -1,9 +1,12 @@
 """The variables of one stage, from line to line.
 
 ARG gives names that last while the stage is built; ENV gives names that stay in the image.
-Where both have a name, ENV's value counts, whichever came first.
+Where both give a name a value the later line counts, for RUN and for what is expanded, and
+FROM counts as a line that says all of its image's ENV.  The reference says that ENV always
+wins; BuildKit never did so, and an image must be the same whoever builds it.
 
-Source: Dockerfile reference, "Environment replacement" and "ARG"; facts/build.md 1.1, 1.2.
+Source: Dockerfile reference, "Environment replacement" and "ARG"; BuildKit's behaviour as
+``tests/dockerfiles/arg-*`` has it; facts/build.md 1.1, 1.2.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from ocimagic.dockerfile import instructions as ins
 from ocimagic.dockerfile.plan import PROXY_ARGS
 from ocimagic.dockerfile.substitute import BadWord
 from ocimagic.dockerfile.values import check_add, check_copy, check_signal, exposed_ports
+from ocimagic.dockerfile.variables import Variables
 from ocimagic.dockerfile.words import expansion
 
 if TYPE_CHECKING:
@@ -29,6 +33,20 @@ MOST_IN_INSTRUCTION = 8 << 20
 T = TypeVar("T", bound=ins.Instruction)
 
 
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """What became of an instruction.
+
+    Attributes:
+        size: characters that its words have now.
+        unset: names it uses that neither ARG nor ENV defines.
+    """
+
+    instruction: ins.Instruction
+    size: int
+    unset: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """What one instruction sees; `after` gives the scope of the next.
@@ -36,16 +54,24 @@ class Scope:
     Args:
         env: ENV of the base and of this stage, in the order of first definition.
         args: names declared by ARG; None if they have no value.
+        seen: the values that expansion sees, of both.
         global_args: values that ``ARG NAME`` brings in.
         build_args: values that go before any other.
         escape: the escape character.
     """
 
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Variables = field(default_factory=Variables)
     args: Mapping[str, str | None] = field(default_factory=dict)
+    seen: Variables = field(default_factory=Variables)
     global_args: Mapping[str, str] = field(default_factory=dict)
     build_args: Mapping[str, str] = field(default_factory=dict)
     escape: str = "\\"
+
+    @classmethod
+    def of_env(cls, env: Iterable[str], *, escape: str = "\\") -> Scope:
+        """Return the scope on a config's ``Env``, each ``NAME=value``, with nothing else."""
+        named = Variables(dict(each.partition("=")[::2] for each in env))
+        return cls(env=named, seen=named, escape=escape)
 
     @classmethod
     def of_stage(cls, plan: Plan, *, env: Iterable[str], parent: Scope | None = None) -> Scope:
@@ -54,41 +80,36 @@ class Scope:
         Args:
             plan: for its arguments.
             env: the base config's ``Env``, each ``NAME=value``.
-            parent: the last scope of the stage this one stands on, whose ARGs go on.
+            parent: the last scope of the stage this one stands on: its values go on, and are
+                no ARGs of this stage.
         """
-        return cls(
-            env={name: value for name, _, value in (each.partition("=") for each in env)},
-            args=parent.args if parent else {},
+        own = cls.of_env(env, escape=plan.escape)
+        return replace(
+            own,
+            seen=parent.seen.with_added(own.env) if parent else own.seen,
             global_args=plan.global_args,
             build_args=plan.build_args,
-            escape=plan.escape,
         )
 
-    def variables(self) -> dict[str, str]:
-        """Return the values that expansion sees."""
-        args = {name: value for name, value in self.args.items() if value is not None}
-        return args | dict(self.env)
-
     def run_env(self) -> dict[str, str]:
-        """Return the environment of a RUN: ENV over ARG, and proxies without ARG.
+        """Return the environment of a RUN: ENV, ARG, and proxies without ARG.
 
         A proxy has its name in capitals and in small letters: programs look for one of them.
         """
         proxies = {k: v for k, v in self.build_args.items() if k in PROXY_ARGS}
         other = {k.swapcase(): v for k, v in proxies.items()}
-        return other | proxies | self.variables()
+        return {**other, **proxies, **self.seen}
 
     def cached_env(self) -> dict[str, str]:
         """Return the part of `run_env` that belongs in a cache key: no undeclared proxies."""
-        return self.variables()
+        return dict(self.seen)
 
     def run_args(self) -> tuple[tuple[str, str], ...]:
         """Return the declared ARGs with what RUN sees for them, in order of declaration.
 
         History texts show them as ``|N NAME=value``; one without a value shows as "".
         """
-        seen = self.variables()
-        return tuple((name, seen.get(name, "")) for name in self.args)
+        return tuple((name, self.seen.get(name, "")) for name in self.args)
 
     def expanded(self, instruction: T) -> T:
         """Return a copy with variables expanded where docker expands them.
@@ -100,35 +121,31 @@ class Scope:
         Raises:
             DockerfileError: for a bad substitution, or a value that does not fit.
         """
-        return self.expanded_and_size(instruction)[0]
+        return _Expander(scope=self, source=instruction.source).instruction(instruction)
 
-    def expanded_and_size(self, instruction: T) -> tuple[T, int]:
-        """Return what `expanded` does, and how many characters its words have now.
-
-        Raises:
-            DockerfileError: as `expanded` does.
-        """
-        expander = _Expander(scope=self, source=instruction.source)
-        return expander.instruction(instruction), expander.size
-
-    def undefined(self, instruction: ins.Instruction) -> tuple[str, ...]:
-        """Return the names an instruction uses that neither ARG nor ENV defines, for lint.
+    def looked_at(self, instruction: ins.Instruction) -> Expanded:
+        """Return what `expanded` does, with what lint wants to know of it.
 
         Raises:
             DockerfileError: as `expanded` does.
         """
         expander = _Expander(scope=self, source=instruction.source)
-        expander.instruction(instruction)
-        return tuple(name for name in dict.fromkeys(expander.unset) if name not in self.args)
+        expanded = expander.instruction(instruction)
+        unset = tuple(name for name in dict.fromkeys(expander.unset) if name not in self.args)
+        return Expanded(expanded, expander.size, unset)
 
     def after(self, instruction: ins.Instruction) -> Scope:
         """Return the scope behind an instruction, which must be an expanded one."""
         if isinstance(instruction, ins.Env):
             added = {pair.key: pair.value for pair in instruction.pairs}
-            return replace(self, env={**self.env, **added})  # a name keeps its first place
+            env, seen = self.env.with_added(added), self.seen.with_added(added)
+            return replace(self, env=env, seen=seen)
         if isinstance(instruction, ins.Arg):
             declared = {each.name: self._arg_value(each) for each in instruction.args}
-            return replace(self, args={**self.args, **declared})
+            given = {name: value for name, value in declared.items() if value is not None}
+            # Without a value now, a name keeps the one it had.
+            args = {**self.args, **{name: self.args.get(name) for name in declared}, **given}
+            return replace(self, args=args, seen=self.seen.with_added(given))
         return self
 
     def _arg_value(self, declared: ins.Declared) -> str | None:
@@ -136,8 +153,7 @@ class Scope:
             return self.build_args[declared.name]
         if declared.default is not None:
             return declared.default
-        # Said again without a value, an ARG keeps the one it had.
-        return self.global_args.get(declared.name, self.args.get(declared.name))
+        return self.global_args.get(declared.name)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -148,10 +164,6 @@ class _Expander:
     source: SourceRange
     unset: list[str] = field(default_factory=list)
     size: int = 0
-    variables: Mapping[str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.variables = self.scope.variables()  # once, not for each word
 
     def instruction(self, given: T) -> T:
         # One line per kind; the casts say that a copy has the type of its original.
@@ -192,7 +204,7 @@ class _Expander:
     def _words(self, text: str, *, quotes: bool = True) -> tuple[str, tuple[str, ...]]:
         scope = self.scope
         try:
-            found = expansion(text, self.variables, escape=scope.escape, quotes=quotes)
+            found = expansion(text, scope.seen, escape=scope.escape, quotes=quotes)
         except BadWord as err:
             raise self.source.error(err.what, at=err.fragment, why=err.why, hint=err.hint) from None
         self.unset.extend(found.unset)

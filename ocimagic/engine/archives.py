@@ -112,7 +112,8 @@ class Archives(Exchange):
 
         Args:
             source: read once, from beginning to end; or the directory of an OCI layout.
-            platform: chosen where an image has several; None is this machine's.
+            platform: chosen where an image has several; None takes all that are there, and the
+                name stands for this machine's.
             on_event: hears how far the layers are.
             cancelled: set it to stop.
 
@@ -121,11 +122,10 @@ class Archives(Exchange):
             DigestMismatch, SizeMismatch: something in it is not what it is said to be.
         """
         loader = Loader(self._store, self._unpacker, on_event, checker("load", cancelled))
-        wanted = platform or host_platform()
         if isinstance(source, str | os.PathLike) and (Path(source) / LAYOUT).is_file():
-            kept = loader.load_directory(Path(source), wanted)
+            kept = loader.load_directory(Path(source), platform)
         else:
-            kept = loader.load(pieces_of(source), wanted)
+            kept = loader.load(pieces_of(source), platform)
         return Loaded(images=tuple(loaded_image(each) for each in kept))
 
     def import_(

@@ -104,7 +104,7 @@ def with_changes(
     Raises:
         InvalidOption: a line that is no instruction, or not one for this.
     """
-    scope = Scope(env=config.environment())
+    scope = Scope.of_env(config.env)
     state = StageState(
         config=config, scope=scope, platform=platform, origin=Origin(), has_own_cmd=True
     )

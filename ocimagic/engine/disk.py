@@ -129,12 +129,17 @@ class Disk:
         """
         kept = {each.image_id for each in self._images.list() if keep(each)}
         wholes = self._store.images.wholes()
-        wanted: set[str] = set()  # names, and manifests of what has none
+        alone: dict[Digest, set[str]] = {}
+        for each in self._store.images.nameless():
+            for part in each.parts:
+                alone.setdefault(part.manifest, set()).add(each.index)
+        wanted: set[str] = set()  # names, and digests of what has none
         images: list[tuple[StoredImage, set[str]]] = []
         for image in self._store.images.all():
             names = {str(name.reference) for name in image.names}
             names |= set(wholes.get(image.manifest.digest, ()))
-            images.append((image, names or {image.manifest.digest}))
+            called = names or alone.get(image.manifest.digest) or {str(image.manifest.digest)}
+            images.append((image, called))
             if (
                 (names and not all)
                 or image.image_id in kept

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ocimagic.spec.digest import Digest
     from ocimagic.spec.platform import Platform
     from ocimagic.store.images import StoredImage
-    from ocimagic.store.naming import Part
+    from ocimagic.store.nameless import Part
     from ocimagic.store.store import Store
     from ocimagic.transfer.unpack import Unpacker
 
@@ -203,6 +203,7 @@ class Exchange:
         name: str,
         *,
         all_tags: bool = False,
+        platform: Platform | None = None,
         compression: str = "gzip",
         on_event: OnEvent = ignore,
         cancelled: threading.Event | None = None,
@@ -211,8 +212,10 @@ class Exchange:
 
         Args:
             name: a reference; its tag is what the image gets there.  Of a name for several
-                platforms all that are here go, and the index that names them.
+                platforms all that are here go, and the index that names them; ``on_event``
+                hears of those that are missing.
             all_tags: push every tag that the repository has here; ``name`` has none then.
+            platform: push the image for this one alone, under the name.
             compression: ``gzip`` or ``zstd``, for layers that were built here.
             on_event: is told how far it is.
             cancelled: stops it when set.
@@ -223,6 +226,7 @@ class Exchange:
         Raises:
             InvalidReference: not a name, or one with a digest.
             ImageNotFound: nothing here has that name, or the registry has no such repository.
+            PlatformNotFound: the name has nothing here for the platform.
             Unauthorized, RateLimited, RegistryError: what the registry said.
         """
         reference = Reference.parse(name)
@@ -232,7 +236,7 @@ class Exchange:
             )
         wanted = self._tags(reference) if all_tags else [reference.tagged()]
         kind = Compression(compression)
-        return tuple(self._push(each, kind, on_event, cancelled) for each in wanted)
+        return tuple(self._push(each, platform, kind, on_event, cancelled) for each in wanted)
 
     def _tags(self, reference: Reference) -> list[Reference]:
         found = [
@@ -250,10 +254,12 @@ class Exchange:
     def _push(
         self,
         reference: Reference,
+        platform: Platform | None,
         compression: Compression,
         on_event: OnEvent,
         cancelled: threading.Event | None,
     ) -> PushResult:
+        from ocimagic.transfer.assemble import push_part
         from ocimagic.transfer.push import push
 
         began = time.monotonic()
@@ -265,9 +271,14 @@ class Exchange:
                 why=f"nothing here is called {reference.familiar}",
                 hint=f"give it that name first: %image_tag IMAGE {reference.familiar}",
             ) from err
-        if len(parts := self._store.images.parts(reference)) > 1:
-            return self._push_index(reference, parts, compression, on_event, cancelled)
-        done = push(
+        if platform is not None:
+            image = self._for_platform(reference, platform)
+        else:
+            self._tell_missing(reference, image, on_event)
+            if len(parts := self._store.images.parts(reference)) > 1:
+                return self._push_index(reference, parts, compression, on_event, cancelled)
+        send = push if platform is None else push_part
+        done = send(
             self._store,
             self.registry_client(),
             image,
@@ -286,6 +297,43 @@ class Exchange:
             sent_bytes=done.sent_bytes,
             seconds=time.monotonic() - began,
         )
+
+    def _for_platform(self, reference: Reference, platform: Platform) -> StoredImage:
+        images = self._store.images
+        if found := images.of_platform(str(reference), platform):
+            return found
+        here = {str(each) for each in self._platforms(reference)}
+        raise PlatformNotFound(
+            f"nothing here of {reference.familiar} is for {platform}",
+            why=f"here is {', '.join(sorted(here))}",
+            hint=f"%image_pull --platform {platform} {reference.familiar}",
+        )
+
+    def _platforms(self, reference: Reference) -> list[Platform]:
+        """Return what the images are for that a name has here."""
+        images, name = self._store.images, self._store.images.name(reference)
+        known = {part.manifest: part.platform for part in images.parts(reference)}
+        if name and not known:
+            known = {name.manifest: None}
+        return [its or images.documents(each)[1].platform for each, its in known.items()]
+
+    def _tell_missing(self, reference: Reference, image: StoredImage, on_event: OnEvent) -> None:
+        """Say which platforms of an index are not here, and so are not pushed."""
+        missing = self._store.images.missing(reference)
+        if not missing:
+            return
+        here = {each.canonical for each in self._platforms(reference)} | {
+            image.config.platform.canonical
+        }
+        left = [str(each) for each in missing if each.canonical not in here]
+        if left:
+            name = reference.familiar
+            on_event(
+                Notice(
+                    f"{name} is pushed without {', '.join(left)}: its index names them, and they "
+                    f"are not here; %image_pull --platform brings one, and --platform pushes one"
+                )
+            )
 
     def _push_index(
         self,

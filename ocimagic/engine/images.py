@@ -23,6 +23,7 @@ from ocimagic.spec.annotation import BASE_DIGEST, BASE_NAME
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.reference import Reference
 from ocimagic.store.images import unnamed
+from ocimagic.store.naming import Whole
 
 if TYPE_CHECKING:
     import threading
@@ -74,14 +75,17 @@ class Images(Making, Remote, Comparing, Removal):
         if all:
             images += [unnamed(each) for each in self._store.results.all()]
             images.sort(key=lambda image: image.added, reverse=True)
-        parts = self._store.images.wholes()
+        parts = set(self._store.images.wholes())
+        alone = {each.run: each.index for each in self._store.images.nameless()}
+        parts |= {part.manifest for each in self._store.images.nameless() for part in each.parts}
         uses = Counter(diff_id for image in images for diff_id in set(image.config.diff_ids))
         known = self._store.images.layer_sizes()
         rows = [
             row
             for image in images
-            if image.names or image.manifest.digest not in parts  # its name shows another one
-            for row in self._rows(image, uses, known)
+            # Of several platforms one is shown: what their name stands for.
+            if image.names or image.manifest.digest not in parts or image.manifest.digest in alone
+            for row in self._rows(image, alone.get(image.manifest.digest), uses, known)
         ]
         if name is None:
             return tuple(rows)
@@ -94,13 +98,17 @@ class Images(Making, Remote, Comparing, Removal):
         )
 
     def _rows(
-        self, image: StoredImage, uses: Mapping[Digest, int], known: Mapping[str, int]
+        self,
+        image: StoredImage,
+        index: Digest | None,
+        uses: Mapping[Digest, int],
+        known: Mapping[str, int],
     ) -> Sequence[ImageSummary]:
         sizes = {each: known.get(each, 0) for each in image.config.diff_ids}
         shared = sum(size for diff_id, size in sizes.items() if uses[diff_id] > 1)
         names = [(n.reference.familiar_name, n.reference.tag, n.target) for n in image.names]
         if not names:
-            names = [("<none>", None, image.manifest.digest)]
+            names = [("<none>", None, index or image.manifest.digest)]
         return [
             ImageSummary(
                 repository=repository,
@@ -259,8 +267,12 @@ class Images(Making, Remote, Comparing, Removal):
             images = self._store.images
             image = images.find(source)
             name = images.name_of(image, source)
+            alone = [each for each in images.nameless() if each.run == image.manifest.digest]
             if name and name.manifest == image.manifest.digest:
                 images.tag(name, image.manifest, reference)
+            elif alone:
+                parts = [(images.load(p.manifest).manifest, p.platform) for p in alone[0].parts]
+                images.add_index(Whole(alone[0].index, parts, image.manifest, [reference]))
             else:  # without a name, or one part of an index that was meant by its digest
                 images.add(image.manifest, [(reference, image.manifest.digest)])
             self._store.layout.publish()

@@ -47,6 +47,8 @@ class Removal(Exchange):
                 reference = None if by_id else Reference.parse(name)
                 gone = self._names_to_go(image, reference, force=force)
                 parts = {each.manifest for name in gone for each in self._store.images.parts(name)}
+                if not image.names:
+                    parts |= {each.manifest for each in self._store.images.siblings(image)}
                 known = [image, *map(self._store.images.load, parts - {image.manifest.digest})]
                 lost = self._store.images.untag(image.manifest.digest, gone)
                 deleted += [each for each in known if each.manifest.digest in lost]
@@ -84,12 +86,22 @@ class Removal(Exchange):
                 f"image {image.image_id.short} is the {image.config.platform} part of {name}",
                 hint=f"%image_rm {name} removes all its platforms",
             )
+        for each in self._store.images.nameless():
+            others = {part.manifest for part in each.parts} - {each.run}
+            if not image.names and image.manifest.digest in others:
+                run = self._store.images.load(each.run).image_id.short
+                raise ImageInUse(
+                    f"image {image.image_id.short} is the {image.config.platform} part of an index "
+                    "without a name",
+                    hint=f"%image_rm {run} removes all its platforms",
+                )
         if len(gone) == len(image.names):
             self._refuse_used(image, force=force)
         return gone
 
     def _refuse_used(self, image: StoredImage, *, force: bool) -> None:
         parts = [self._store.images.parts(name.reference) for name in image.names]
+        parts += [] if image.names else [list(self._store.images.siblings(image))]
         manifests = {image.manifest.digest, *(each.manifest for found in parts for each in found)}
         for user in [user for each in manifests for user in self.containers.users_of(each)]:
             running = user.status in ALIVE

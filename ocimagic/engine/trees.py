@@ -31,11 +31,16 @@ def trees(store: Store, used: Iterable[Digest]) -> tuple[ImageTree, ...]:
     sizes = store.images.layer_sizes()
     here = {image.manifest.digest: image for image in images}
     in_use = set(used)
-    parts = store.images.wholes()
+    parts = set(store.images.wholes())
+    alone = store.images.nameless()
+    parts |= {part.manifest for each in alone for part in each.parts}
+    shown = {each.run: each.index for each in alone}
     grouped: dict[Digest, list[StoredImage]] = {}
     for image in images:
         targets = {name.target: None for name in image.names}
-        if not targets and image.manifest.digest not in parts:
+        if not targets and image.manifest.digest in shown:
+            targets = {shown[image.manifest.digest]: None}
+        elif not targets and image.manifest.digest not in parts:
             targets = {image.manifest.digest: None}
         for target in targets:
             grouped.setdefault(target, []).append(image)

@@ -76,7 +76,8 @@ class CellScreen:
             case Refreshed(value):
                 self._live.show(value)
             case Notice() if not self._is_build:
-                self._streams.write("stderr", f"note: {event.text}\n".encode())
+                at = f"line {event.line}: " if event.line else ""
+                self._streams.write("stderr", f"note: {at}{event.text}\n".encode())
             case _:
                 self._progress.show(event)
 

@@ -85,6 +85,7 @@ class ImagesAPI(Protocol):
         name: str,
         *,
         all_tags: bool = False,
+        platform: Platform | None = None,
         compression: str = "gzip",
         on_event: OnEvent = ignore,
         cancelled: threading.Event | None = None,

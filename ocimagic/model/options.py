@@ -266,7 +266,8 @@ class BuildOptions:
         extra_hosts: names with their addresses, for RUN.
         shm_size_bytes: of /dev/shm for RUN, 0 for the default.
         ulimits: for RUN.
-        allow: what RUN may ask for that is not safe: ``security.insecure``.
+        network: of RUN that does not say; ``HOST`` also allows ``RUN --network=host``.
+        allow: what RUN may ask for that is not safe: ``security.insecure``, ``network.host``.
         outputs: where else the result goes.
         cache_from: caches of other machines, asked in their order for what is not here.
         cache_to: where the steps of this build go, for others.

@@ -78,6 +78,9 @@ def overlay_options(rootfs: Rootfs) -> str:
     ]
     # Whatever the machine's defaults are, the upper directory must say in plain whiteouts
     # what changed: diff reads it.
+    # Not index=on, which would keep names of one lower file together when they are copied up:
+    # in a user namespace the kernel turns it off (6.18: to decode file handles takes
+    # CAP_DAC_READ_SEARCH of the machine), and for root docker has it off, too.
     words += ["userxattr"] if rootfs.userxattr else ["redirect_dir=off", "metacopy=off"]
     words += ["volatile"] if rootfs.volatile else []
     return ",".join(words)

@@ -4,6 +4,8 @@
 
     names       reference → target (digest the name pointed at) and manifest (for our platform)
     parts       (reference, manifest) → platform  which images are here of the index under a name
+    nameless    target (of an index without a name) → manifest (for our platform); its parts are in
+                nameless_parts
     images      manifest → image_id            every image here, named or not
     blobs       digest → size                  a blob somebody verified; its file is in blobs/
     layers      (diff_id, digest) → sizes      what a layer blob holds when unpacked
@@ -74,6 +76,13 @@ CREATE TABLE parts (reference TEXT NOT NULL REFERENCES names ON DELETE CASCADE,
 CREATE INDEX parts_by_manifest ON parts (manifest);
 """
 _SINCE_VERSION_5 = """
+CREATE TABLE nameless (target TEXT PRIMARY KEY, manifest TEXT NOT NULL);
+CREATE TABLE nameless_parts (target TEXT NOT NULL REFERENCES nameless ON DELETE CASCADE,
+                             manifest TEXT NOT NULL, platform TEXT,
+                             PRIMARY KEY (target, manifest));
+CREATE INDEX nameless_by_manifest ON nameless_parts (manifest);
+"""
+_SINCE_VERSION_6 = """
 CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created REAL NOT NULL,
                        document TEXT NOT NULL);
 CREATE TABLE leases (network TEXT NOT NULL REFERENCES networks ON DELETE CASCADE,
@@ -94,6 +103,7 @@ class ImageDatabase(Database):
         _SINCE_VERSION_3,
         _SINCE_VERSION_4,
         _SINCE_VERSION_5,
+        _SINCE_VERSION_6,
     )
     if_newer = (
         "this data root was written by a newer ocimagic",

@@ -78,7 +78,7 @@ def _needed(store: Store) -> tuple[set[Digest], set[str]]:
         blobs |= {image.manifest.as_oci().digest, image.manifest.config.digest}
         blobs |= {layer.digest for layer in image.manifest.layers}
         keys |= {*image.config.diff_ids, *image.chain_ids, *map(copied_key, image.chain_ids)}
-    targets = store.database.rows("SELECT target FROM names")
+    targets = store.database.rows("SELECT target FROM names UNION SELECT target FROM nameless")
     blobs |= {Digest(str(row[0])) for row in targets}
     used = "SELECT diff_id FROM steps_use UNION SELECT diff_id FROM results_use"
     for (diff_id,) in store.database.rows(used):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ocimagic.spec.descriptor import Descriptor
     from ocimagic.spec.platform import Platform
     from ocimagic.store.blobs import BlobStore
+    from ocimagic.store.nameless import Part
     from ocimagic.store.results import StepResult, StepResults
 
 _NO_NAME = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]+")
@@ -127,13 +128,20 @@ class Images(Naming):
         image = self.find(text)
         name = self.name_of(image, text)
         known = {image.manifest.digest: image.config.platform}
-        for part in self.parts(name.reference) if name else ():
+        for part in self.parts(name.reference) if name else self.siblings(image):
             known[part.manifest] = part.platform or self.documents(part.manifest)[1].platform
         for platform in candidates(wanted):
             for manifest, own in known.items():
                 if own.canonical == platform:
                     return image if manifest == image.manifest.digest else self.load(manifest)
         return None
+
+    def siblings(self, image: StoredImage) -> Sequence[Part]:
+        """Return the images of the index without a name that an image is a part of."""
+        for each in self.nameless():
+            if image.manifest.digest in (part.manifest for part in each.parts):
+                return each.parts
+        return ()
 
     def name_of(self, image: StoredImage, text: str) -> Name | None:
         """Return the name under which ``find`` found an image: of an ID, its first one."""
@@ -147,13 +155,30 @@ class Images(Naming):
 
     def whole_index(self, reference: Reference) -> Index | None:
         """Return the index that a name points at, if all that it names is here."""
-        here, name = set(self._manifests(reference)), self.name(reference)
-        if not here or name is None or not self._blobs.has(name.target):
-            return None
-        index = parse_manifest(self._blobs.read(name.target, max_bytes=MAX_MANIFEST_BYTES))
-        if isinstance(index, Index) and {each.digest for each in index.manifests} <= here:
+        here, index = set(self._manifests(reference)), self._index(reference)
+        if here and index and {each.digest for each in index.manifests} <= here:
             return index
         return None
+
+    def missing(self, reference: Reference) -> list[Platform]:
+        """Return the platforms of the index that a name points at whose manifests are not here.
+
+        Of one that was compressed on its way to a registry, the image here has another manifest.
+        """
+        here, index = set(self._manifests(reference)), self._index(reference)
+        return [
+            each.platform
+            for each in (index.manifests if index else ())
+            if each.platform and not each.is_attestation and each.digest not in here
+        ]
+
+    def _index(self, reference: Reference) -> Index | None:
+        """Return the index that a name points at, if it does and it was kept."""
+        name = self.name(reference)
+        if name is None or not self._blobs.has(name.target):
+            return None
+        index = parse_manifest(self._blobs.read(name.target, max_bytes=MAX_MANIFEST_BYTES))
+        return index if isinstance(index, Index) else None
 
     def _manifests(self, reference: Reference) -> list[Digest]:
         return [each.manifest for each in self.parts(reference)]

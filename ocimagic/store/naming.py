@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.spec.digest import Digest
-from ocimagic.spec.platform import Platform
 from ocimagic.spec.reference import Reference
+from ocimagic.store import nameless
+from ocimagic.store.nameless import Nameless, Part, as_nameless, as_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
     from ocimagic.home.database import Database
     from ocimagic.spec.manifest import Manifest
+    from ocimagic.spec.platform import Platform
     from ocimagic.store.images import StoredImage
 
 _PARTS = "SELECT manifest, platform FROM parts WHERE reference = ? ORDER BY rowid"
-_NAMELESS = (
+_LEFT = (
     "manifest NOT IN (SELECT manifest FROM names) AND manifest NOT IN (SELECT manifest FROM parts)"
+    " AND manifest NOT IN (SELECT manifest FROM nameless_parts)"
 )
 
 
@@ -43,15 +46,20 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """An image that is here of the index under a name.
+class Whole:
+    """An index to publish with what is here of it.
 
     Attributes:
-        platform: that it was built for, None where only its config says.
+        index: its digest.
+        manifests: that it names and that are here, each with its platform.
+        run: the one of them that the names stand for.
+        names: that it gets; without any it is kept as one thing that has none.
     """
 
-    manifest: Digest
-    platform: Platform | None = None
+    index: Digest
+    manifests: Sequence[tuple[Manifest, Platform | None]]
+    run: Manifest
+    names: Sequence[Reference]
 
 
 class Naming:
@@ -79,41 +87,23 @@ class Naming:
     def add_all(
         self,
         images: Sequence[tuple[Manifest, Sequence[tuple[Reference, Digest]]]],
+        wholes: Sequence[Whole] = (),
         *,
         durable: bool = True,
     ) -> None:
-        """Publish several images, all of them or none; see ``add``."""
+        """Publish several images, and indexes with their parts, all or none; see ``add``."""
         now = time.time()
         with self._database.transaction(durable=durable) as cursor:
             for manifest, names in images:
                 _publish(cursor, manifest, now)
                 for reference, target in names:
                     _point(cursor, Name(reference, target, manifest.digest), now)
+            for whole in wholes:
+                _publish_whole(cursor, whole, now)
 
-    def add_index(
-        self,
-        index: Digest,
-        manifests: Sequence[tuple[Manifest, Platform | None]],
-        run: Manifest,
-        names: Sequence[Reference],
-    ) -> None:
-        """Publish images as the parts of an index, all of them or none; see ``add``.
-
-        Args:
-            index: its digest.
-            manifests: that it names, each with its platform.
-            run: the one of them that the names stand for.
-            names: that it gets.
-        """
-        now = time.time()
-        parts = [Part(manifest.digest, platform) for manifest, platform in manifests]
-        with self._database.transaction(durable=True) as cursor:
-            for manifest, _ in manifests:
-                _publish(cursor, manifest, now)
-            for reference in names:
-                _point(cursor, Name(reference, index, run.digest), now)
-                cursor.execute("DELETE FROM parts WHERE reference = ?", (_key(reference),))
-                _join(cursor, reference, parts)
+    def add_index(self, whole: Whole) -> None:
+        """Publish images as the parts of an index, all of them or none; see ``add``."""
+        self.add_all((), [whole])
 
     def tag(self, source: Name, run: Manifest, reference: Reference) -> None:
         """Give what a name points at another name, with all parts.
@@ -153,7 +143,7 @@ class Naming:
 
     def parts(self, reference: Reference) -> list[Part]:
         """Return what is here of the index under a name, in its order; nothing for one image."""
-        return [_part(row) for row in self._database.rows(_PARTS, _key(reference))]
+        return [as_part(*row) for row in self._database.rows(_PARTS, _key(reference))]
 
     def wholes(self) -> Mapping[Digest, Sequence[str]]:
         """Return under which names an image is a part, full and sorted, by its manifest."""
@@ -164,19 +154,26 @@ class Naming:
             found.setdefault(Digest(str(manifest)), []).append(str(reference))
         return found
 
+    def nameless(self) -> list[Nameless]:
+        """Return the indexes that are here and have no name."""
+        return as_nameless(self._database.rows(nameless.ROWS))
+
     # -- taking away -----------------------------------------------------------
 
     def untag(self, manifest: Digest, references: Sequence[Reference]) -> list[Digest]:
         """Take names of an image away, and forget it if it has none left; all at once.
 
-        Its siblings under these names go with it.  A name that another image has got meanwhile
-        stays.  Blobs and snapshots go with the next sweep.
+        Its siblings under these names go with it, or those of the index without a name that it
+        stands for.  A name that another image has got meanwhile stays.  Blobs and snapshots go
+        with the next sweep.
 
         Returns:
             Manifests of what is forgotten.
         """
         with self._database.transaction(durable=True) as cursor:
             doomed = {manifest: None}
+            if not references:
+                doomed |= dict.fromkeys(nameless.drop(cursor, manifest))
             for each in references:
                 doomed |= {part.manifest: None for part in _parts(cursor, each)}
                 cursor.execute(
@@ -196,6 +193,7 @@ class Naming:
                     "DELETE FROM names WHERE reference = ? AND manifest = ?",
                     [(str(each.reference), image.manifest.digest) for each in image.names],
                 )
+                nameless.drop(cursor, image.manifest.digest)
             return [image for image in images if _forget(cursor, image.manifest.digest)]
 
 
@@ -212,8 +210,24 @@ def _publish(cursor: Cursor, manifest: Manifest, now: float) -> None:
     )
 
 
-def _point(cursor: Cursor, name: Name, now: float) -> None:
-    """Let a name point at something; what it pointed at stays a part if both are of one index."""
+def _publish_whole(cursor: Cursor, whole: Whole, now: float) -> None:
+    parts = [Part(each.digest, its) for each, its in whole.manifests]
+    for manifest, _ in whole.manifests:
+        _publish(cursor, manifest, now)
+    if not whole.names:
+        nameless.keep(cursor, whole.index, whole.run.digest, parts)
+    for reference in whole.names:
+        _point(cursor, Name(reference, whole.index, whole.run.digest), now, parts)
+        cursor.execute("DELETE FROM parts WHERE reference = ?", (_key(reference),))
+        _join(cursor, reference, parts)
+
+
+def _point(cursor: Cursor, name: Name, now: float, parts: Sequence[Part] = ()) -> None:
+    """Let a name point at something.
+
+    What it pointed at stays a part if both are of one index; another index that has lost its
+    last name stays whole, unless all of it is in the new one.
+    """
     key = _key(name.reference)
     row = cursor.execute("SELECT target, manifest FROM names WHERE reference = ?", (key,))
     before = row.fetchone() or (None, None)
@@ -222,7 +236,11 @@ def _point(cursor: Cursor, name: Name, now: float) -> None:
         "target = excluded.target, manifest = excluded.manifest, updated = excluded.updated",
         (key, name.target, name.manifest, now),
     )
+    nameless.named(cursor, name.target)
     if before[0] != name.target:
+        lost = _parts(cursor, name.reference)
+        if not {each.manifest for each in lost} <= {each.manifest for each in parts}:
+            nameless.keep(cursor, Digest(before[0]), Digest(before[1]), lost)
         cursor.execute("DELETE FROM parts WHERE reference = ?", (key,))
     elif before[1] != name.manifest:
         _join(cursor, name.reference, [Part(Digest(before[1])), Part(name.manifest)])
@@ -239,17 +257,12 @@ def _join(cursor: Cursor, reference: Reference, parts: Iterable[Part]) -> None:
 
 
 def _parts(cursor: Cursor, reference: Reference) -> list[Part]:
-    return [_part(row) for row in cursor.execute(_PARTS, (_key(reference),)).fetchall()]
-
-
-def _part(row: tuple[object, ...]) -> Part:
-    manifest, platform = row
-    return Part(Digest(str(manifest)), Platform.parse(str(platform)) if platform else None)
+    return [as_part(*row) for row in cursor.execute(_PARTS, (_key(reference),)).fetchall()]
 
 
 def _forget(cursor: Cursor, manifest: Digest) -> bool:
     """Forget an image that no name leads to any more; say whether it was there."""
-    cursor.execute(f"DELETE FROM images WHERE manifest = ? AND {_NAMELESS}", (manifest,))  # noqa: S608  a constant
+    cursor.execute(f"DELETE FROM images WHERE manifest = ? AND {_LEFT}", (manifest,))  # noqa: S608  a constant
     return cursor.rowcount > 0
 
 

@@ -13,7 +13,13 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import ArchiveRefused, DigestMismatch, ImageNotFound, SizeMismatch
+from ocimagic.errors import (
+    ArchiveRefused,
+    DigestMismatch,
+    ImageNotFound,
+    NotAnImage,
+    SizeMismatch,
+)
 from ocimagic.layers.compress import Compression
 from ocimagic.spec import mediatype
 from ocimagic.spec.codec import (
@@ -25,12 +31,13 @@ from ocimagic.spec.codec import (
 from ocimagic.spec.config import ImageConfig
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.manifest import MAX_LAYERS, Index, Manifest, parse_manifest
+from ocimagic.spec.platform import host_platform
 from ocimagic.spec.reference import Reference
 from ocimagic.store.layout import CONTAINERD_NAME, REF_NAME
 from ocimagic.transfer.spool import COPY_HINT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ocimagic.spec.codec import Fields
     from ocimagic.spec.digest import Digest
@@ -66,6 +73,90 @@ class ArchivedImage:
     target: Digest | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ArchivedIndex:
+    """An image of an archive for several platforms, as far as they are in it.
+
+    Attributes:
+        index: as it is written; it may name what is not in the archive.
+        parts: the images that are, in the index's order; at least one.
+        names: that the index has.
+    """
+
+    index: Index
+    parts: tuple[tuple[ArchivedImage, Platform | None], ...]
+    names: tuple[Reference, ...]
+
+
+def contents_of(spool: Spool) -> tuple[list[ArchivedImage], list[ArchivedIndex]]:
+    """List all that an archive holds: images, and what is for several platforms.
+
+    Raises:
+        What ``images_of`` raises, PlatformNotFound where entries of one name are for others.
+    """
+    if not _is_layout(spool):
+        return images_of(spool, host_platform()), []
+    images: list[ArchivedImage] = []
+    found: dict[Digest, ArchivedIndex] = {}
+    for entry, names in _entries(spool, host_platform()):
+        index = _plain_index(spool, entry)
+        if index is None:
+            images.append(_layout_image(spool, entry, names, host_platform()))
+            continue
+        known = found.get(index.digest)
+        parts = known.parts if known else _parts(spool, index, names)
+        so_far = known.names if known else ()
+        found[index.digest] = ArchivedIndex(index, parts, (*so_far, *names))
+    owners = [(name, each.manifest.digest) for each in images for name in each.names]
+    owners += [(name, each.index.digest) for each in found.values() for name in each.names]
+    _refuse_two_of_a_name(owners)
+    return (_merged(images) if images or not found else []), list(found.values())
+
+
+def _plain_index(spool: Spool, entry: Descriptor) -> Index | None:
+    """Return what an entry points at if it is an index of nothing but manifests."""
+    raw = _blob(spool, entry, "manifest").read("manifest", MAX_MANIFEST_BYTES)
+    document = parse_manifest(raw, content_type=entry.media_type)
+    if not isinstance(document, Index):
+        return None
+    deeper = any(each.media_type in mediatype.INDEXES for each in document.manifests)
+    return None if deeper else document
+
+
+def _parts(
+    spool: Spool, index: Index, names: tuple[Reference, ...]
+) -> tuple[tuple[ArchivedImage, Platform | None], ...]:
+    """Return the images of an index that are in the archive whole.
+
+    Raises:
+        ArchiveRefused: none is; says what is missing of the first.
+    """
+    entries = [entry for entry in index.manifests if not entry.is_attestation]
+    whole = [entry for entry in entries if _is_there(spool, entry)]
+    found, refused = [], None
+    for entry in whole or entries[:1]:  # docker leaves out what it has not
+        try:
+            image = _layout_image(spool, entry, names, host_platform())
+        except NotAnImage as err:
+            refused = refused or err
+        else:
+            found.append((replace(image, names=()), entry.platform))
+    if not found:
+        raise refused or ArchiveRefused(INDEX, "an index in it names no image")
+    return tuple(found)
+
+
+def _is_there(spool: Spool, entry: Descriptor) -> bool:
+    """Say whether an archive has all that an image needs."""
+    if not spool.has_blob(entry.digest):
+        return False
+    raw = _blob(spool, entry, "manifest").read("manifest", MAX_MANIFEST_BYTES)
+    manifest = parse_manifest(raw, content_type=entry.media_type)
+    if not isinstance(manifest, Manifest):
+        return True
+    return all(spool.has_blob(each.digest) for each in (manifest.config, *manifest.layers))
+
+
 def images_of(spool: Spool, platform: Platform) -> list[ArchivedImage]:
     """List what an archive holds for a platform, each image once with all its names.
 
@@ -75,8 +166,9 @@ def images_of(spool: Spool, platform: Platform) -> list[ArchivedImage]:
         PlatformNotFound: an image is not made for this platform.
         DigestMismatch, SizeMismatch: a file is not what a document says.
     """
-    if INDEX in spool and (LAYOUT in spool or MANIFEST not in spool):
-        return _merged(_from_layout(spool, platform))
+    if _is_layout(spool):
+        entries = _entries(spool, platform)
+        return _merged(_layout_image(spool, entry, names, platform) for entry, names in entries)
     if MANIFEST in spool:
         return _merged(_from_docker(spool))
     if REPOSITORIES in spool:
@@ -90,18 +182,27 @@ def images_of(spool: Spool, platform: Platform) -> list[ArchivedImage]:
     )
 
 
+def _is_layout(spool: Spool) -> bool:
+    return INDEX in spool and (LAYOUT in spool or MANIFEST not in spool)
+
+
+def _refuse_two_of_a_name(owners: Iterable[tuple[Reference, Digest]]) -> None:
+    known: dict[Reference, Digest] = {}
+    for name, digest in owners:
+        if known.setdefault(name, digest) != digest:
+            raise ArchiveRefused("", f"two images have the name {name.familiar}")
+
+
 def _merged(images: Iterable[ArchivedImage]) -> list[ArchivedImage]:
     """Join what is one image under several names, and refuse a name that means two."""
     found: dict[Digest, ArchivedImage] = {}
-    owners: dict[Reference, Digest] = {}
     for image in images:
-        digest = image.manifest.digest
-        for name in image.names:
-            if owners.setdefault(name, digest) != digest:
-                raise ArchiveRefused("", f"two images have the name {name.familiar}")
-        known = found.setdefault(digest, image)
+        known = found.setdefault(image.manifest.digest, image)
         names = tuple(dict.fromkeys((*known.names, *image.names)))
-        found[digest] = replace(known, names=names)
+        found[image.manifest.digest] = replace(known, names=names)
+    _refuse_two_of_a_name(
+        (name, each.manifest.digest) for each in found.values() for name in each.names
+    )
     if not found:
         raise ArchiveRefused("", "it holds no image")
     return list(found.values())
@@ -110,7 +211,10 @@ def _merged(images: Iterable[ArchivedImage]) -> list[ArchivedImage]:
 # -- OCI layouts -------------------------------------------------------------------
 
 
-def _from_layout(spool: Spool, platform: Platform) -> Iterable[ArchivedImage]:
+def _entries(
+    spool: Spool, platform: Platform
+) -> Iterator[tuple[Descriptor, tuple[Reference, ...]]]:
+    """Yield what a layout's index names; of several entries of one name those for a platform."""
     if LAYOUT in spool:
         decode(spool.file(LAYOUT).read(LAYOUT, MAX_MANIFEST_BYTES), what=LAYOUT)
     index = parse_manifest(spool.file(INDEX).read(INDEX, MAX_MANIFEST_BYTES))
@@ -123,7 +227,7 @@ def _from_layout(spool: Spool, platform: Platform) -> Iterable[ArchivedImage]:
     for name, entries in groups.items():
         names = _parsed_names([name] if name else [])
         for entry in _fitting(index, entries, platform):
-            yield _layout_image(spool, entry, names, platform)
+            yield entry, names
 
 
 def layout_entry(spool: Spool, tag: str, digest: Digest | None, platform: Platform) -> Descriptor:

@@ -14,8 +14,9 @@ from ocimagic.layers.compress import Compression
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.spec.manifest import Index
 from ocimagic.spec.reference import Reference
+from ocimagic.store.naming import Whole
 from ocimagic.transfer.copy import Courier, call_off
-from ocimagic.transfer.push import push
+from ocimagic.transfer.push import Pushed, push
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ocimagic.registry.client import RegistryClient
     from ocimagic.store.images import StoredImage
     from ocimagic.store.lists import ListEntry
-    from ocimagic.store.naming import Part
+    from ocimagic.store.nameless import Part
     from ocimagic.store.store import Store
 
 
@@ -96,6 +97,33 @@ class PushedIndex:
     sent_bytes: int
 
 
+def push_part(
+    store: Store,
+    client: RegistryClient,
+    image: StoredImage,
+    reference: Reference,
+    *,
+    compression: Compression,
+    on_event: OnEvent = ignore,
+    cancelled: threading.Event | None = None,
+) -> Pushed:
+    """Bring one image of a name to a registry, under its tag; the name here stays what it is.
+
+    Raises:
+        Unauthorized, RateLimited, RegistryError, BlobNotFound: what the registry said.
+        Cancelled: ``cancelled`` was set.
+    """
+    stop = cancelled or threading.Event()
+    place = replace(reference, tag=None)
+    done = push(
+        store, client, image, place, compression=compression, on_event=on_event, cancelled=stop
+    )
+    with call_off(stop, reference):
+        uploader = client.until(stop).uploader(reference)
+        uploader.put_manifest(done.raw, done.manifest.media_type, tag=reference.tag)
+    return done
+
+
 def push_index(
     store: Store,
     client: RegistryClient,
@@ -145,7 +173,7 @@ def push_index(
     digest = known.manifest if known else None
     run = next((each for each in images if each.manifest.digest == digest), images[0])
     pairs = [(image.manifest, part.platform) for image, part in zip(images, parts, strict=True)]
-    store.images.add_index(index.digest, pairs, run.manifest, [reference])
+    store.images.add_index(Whole(index.digest, pairs, run.manifest, [reference]))
     store.layout.publish()
     return PushedIndex(
         index,

@@ -19,10 +19,14 @@ from ocimagic.spec import mediatype
 from ocimagic.spec.config import HistoryEntry, ImageConfig
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.manifest import Manifest
+from ocimagic.spec.platform import candidates, host_platform
 from ocimagic.store.images import StoredImage
+from ocimagic.store.naming import Whole
 from ocimagic.transfer.archive import (
     INDEX,
     ArchivedImage,
+    ArchivedIndex,
+    contents_of,
     images_of,
     layer_descriptor,
     layout_config,
@@ -97,16 +101,17 @@ class Loader:
     def load(
         self,
         chunks: Iterable[bytes],
-        platform: Platform,
+        platform: Platform | None,
         wanted: Mapping[Digest, Sequence[Reference]] | None = None,
     ) -> list[Kept]:
-        """Load all images of an archive that are for a platform, or none.
+        """Load all images of an archive, or none.
 
         Args:
             chunks: a docker or OCI archive, compressed or not.
-            platform: chosen where an image has several.
+            platform: chosen where an image has several; None takes all that are there.
             wanted: the images it has to hold and no others, by image ID or by the digest of
-                their manifest or index, each with the names it gets instead of the archive's.
+                their manifest or index, each with the names it gets instead of the archive's;
+                with a platform.
 
         Raises:
             ArchiveRefused, InvalidDocument: it is malformed, incomplete or hostile.
@@ -115,10 +120,12 @@ class Loader:
         """
         with self._store.in_use(), Spool(self._store, self._check) as spool:
             spool.read_tar(_plain(chunks))
+            if platform is None:
+                return self._keep(*contents_of(spool))
             found = images_of(spool, platform)
             return self._keep(found if wanted is None else _renamed(found, wanted))
 
-    def load_directory(self, directory: Path, platform: Platform) -> list[Kept]:
+    def load_directory(self, directory: Path, platform: Platform | None) -> list[Kept]:
         """Load all images of an OCI layout in a directory, or none; it stays as it is.
 
         Raises:
@@ -126,6 +133,8 @@ class Loader:
         """
         with self._store.in_use(), Spool(self._store, self._check) as spool:
             spool.read_directory(directory)
+            if platform is None:
+                return self._keep(*contents_of(spool))
             return self._keep(images_of(spool, platform))
 
     def load_layout(
@@ -171,32 +180,58 @@ class Loader:
             [kept] = self._keep([_root_image(root, layer)])
             return kept
 
-    def _keep(self, images: Sequence[ArchivedImage]) -> list[Kept]:
-        stored = [
-            self._known(image) or StoredImage(image.manifest, image.config, (), 0.0)
-            for image in images
-        ]
+    def _keep(
+        self, images: Sequence[ArchivedImage], indexes: Sequence[ArchivedIndex] = ()
+    ) -> list[Kept]:
+        parts = [image for each in indexes for image, _ in each.parts]
+        stored = [self._known(image) or _stored(image) for image in images]
         pairs = list(zip(images, stored, strict=True))
-        self._take_in([image for image, kept in pairs if kept.manifest.raw == image.manifest.raw])
+        new = [image for image, kept in pairs if kept.manifest.raw == image.manifest.raw]
+        self._take_in([*new, *parts], [name for each in indexes for name in each.names])
+        for each in indexes:
+            self._store.blobs.put(each.index.raw, each.index.digest)
+        stored_parts = [_stored(image) for image in parts]
         if self._unpacker.launcher is not None:
-            for each in stored:
+            for one in (*stored, *stored_parts):
                 # What leans on lower layers can be unpacked only now.
-                self._unpacker.ensure(layers_of(each))
-        return self.publish([(each, image.names) for image, each in pairs])
+                self._unpacker.ensure(layers_of(one))
+        return self.publish([(each, image.names) for image, each in pairs], indexes)
 
-    def publish(self, images: Sequence[tuple[StoredImage, Sequence[Reference]]]) -> list[Kept]:
-        """Give images that are here their names, all of them or none."""
+    def publish(
+        self,
+        images: Sequence[tuple[StoredImage, Sequence[Reference]]],
+        indexes: Sequence[ArchivedIndex] = (),
+    ) -> list[Kept]:
+        """Give images that are here their names, all of them or none.
+
+        Returns:
+            the images; of each index the one that its names stand for.
+        """
+        runs = [_run_of(each) for each in indexes]
         kept = [Kept(each, tuple(names), self._replaced(names, each)) for each, names in images]
+        of_indexes = [
+            Kept(run, each.names, self._replaced(each.names, run))
+            for run, each in zip(runs, indexes, strict=True)
+        ]
         self._store.syncing.blobs()
         self._store.images.add_all(
             [
                 (each.image.manifest, [(name, each.image.manifest.digest) for name in each.names])
                 for each in kept
-            ]
+            ],
+            [
+                Whole(
+                    each.index.digest,
+                    [(image.manifest, platform) for image, platform in each.parts],
+                    run.manifest,
+                    each.names,
+                )
+                for run, each in zip(runs, indexes, strict=True)
+            ],
         )
         self._store.layout.publish()
         self._store.syncing.soon()
-        return kept
+        return [*kept, *of_indexes]
 
     def _known(self, image: ArchivedImage) -> StoredImage | None:
         """Return an image of this ID that is here and whole, in whatever form it came."""
@@ -208,14 +243,17 @@ class Loader:
                 return known
         return None
 
-    def _take_in(self, images: Sequence[ArchivedImage]) -> None:
+    def _take_in(
+        self, images: Sequence[ArchivedImage], names_of_indexes: Sequence[Reference]
+    ) -> None:
         """Unpack the layers that are not here, and keep all of it or nothing."""
         wanted: dict[Digest, tuple[Layer, SpooledFile]] = {}
         for image in images:
-            layers = layers_of(StoredImage(image.manifest, image.config, (), 0.0))
+            layers = layers_of(_stored(image))
             for layer, file in zip(layers, image.layers, strict=True):
                 wanted.setdefault(layer.blob.digest, (layer, file))
         names = [name.familiar for image in images for name in image.names]
+        names += [name.familiar for name in names_of_indexes]
         what = ", ".join(names) or "an image without a name"
         sizes = tuple((layer.blob.digest, layer.blob.size) for layer, _ in wanted.values())
         self._on_event(TransferStarted(what, None, sizes, "loading"))
@@ -268,6 +306,23 @@ class Loader:
     def _tell(self, layer: Layer, phase: LayerPhase, done: int) -> None:
         size = layer.blob.size
         self._on_event(LayerProgress(layer.blob.digest, phase, done, size))
+
+
+def _stored(image: ArchivedImage) -> StoredImage:
+    return StoredImage(image.manifest, image.config, (), 0.0)
+
+
+def _run_of(index: ArchivedIndex) -> StoredImage:
+    """Choose what runs best on this machine, or the first."""
+    own = [
+        ((platform or image.config.platform).canonical, _stored(image))
+        for image, platform in index.parts
+    ]
+    for wanted in candidates(host_platform()):
+        for platform, image in own:
+            if platform == wanted:
+                return image
+    return own[0][1]
 
 
 def _renamed(

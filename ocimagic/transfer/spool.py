@@ -181,6 +181,14 @@ class Spool:
             at = self._links[at]
         raise ArchiveRefused(name, "it is named in the archive and not there")
 
+    def has_blob(self, digest: Digest) -> bool:
+        """Say whether an OCI layout has a blob."""
+        try:
+            self.blob(digest)
+        except ArchiveRefused:
+            return False
+        return True
+
     def blob(self, digest: Digest) -> SpooledFile:
         """Return a blob of an OCI layout.
 

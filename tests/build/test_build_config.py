@@ -2,7 +2,15 @@
 
 import pytest
 
-from ocimagic.errors import DockerfileError, InvalidOption, InvalidReference, NotBuiltYet
+from ocimagic.errors import (
+    DockerfileError,
+    InvalidOption,
+    InvalidReference,
+    NotBuiltYet,
+    OcimagicError,
+)
+from ocimagic.model.event import Notice
+from ocimagic.model.options import BuildOptions
 from ocimagic.spec.config import DEFAULT_PATH
 
 PATH = f"PATH={DEFAULT_PATH}"
@@ -92,9 +100,10 @@ def test_args(place):
     assert "R=2,2-y,n" in place.config(given).env
 
 
-def test_env_wins_over_arg(place):
-    result = place.build("FROM scratch\nENV A=env\nARG A=arg\nENV R=$A\n", build_args={"A": "g"})
-    assert "R=env" in place.config(result).env
+def test_the_later_of_arg_and_env_counts(place):
+    text = "FROM scratch\nENV A=env\nARG A=arg\nENV R=$A\nENV A=last\nENV S=$A\n"
+    env = place.config(place.build(text, build_args={"A": "g"})).env
+    assert env[1:] == ("A=last", "R=g", "S=last")
 
 
 def test_unused_build_arg_is_said(place):
@@ -198,6 +207,40 @@ def test_not_built_yet_says_so_before_anything_runs(place, text):
 def test_bad_tag(place):
     with pytest.raises(InvalidReference):
         place.build("FROM scratch\n", "Upper")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("ENV X", [2, 3]),  # not understood
+        ("NOTHING", [2, 3]),
+        ("COPY nothing /", [2, 3]),  # not there
+        ("LABEL a=${A:?}", [2, 3]),
+        ("FROM scratch as y\nCOPY --from=z", [2, 3, 4]),
+    ],
+)
+def test_what_looks_odd_is_told_before_a_mistake(place, wrong, told):
+    text = f"# no directive\nFROM scratch as x\nMAINTAINER me\n{wrong}\nMAINTAINER not reached\n"
+    with pytest.raises(OcimagicError):
+        place.build(text)
+    lines = [event.line for event in place.of(Notice)]
+    assert [line for line in lines if line <= 4] == told
+    assert place.events.index(place.of(Notice)[0]) == 0
+
+
+def test_a_check_tells_what_is_above_a_mistake(place):
+    told = []
+    options = BuildOptions(dockerfile="FROM scratch as x\nenv A=1\nenv B=2\nENV X\n")
+    with pytest.raises(DockerfileError, match="must have two arguments"):
+        place.engine.images.check(options, on_event=told.append)
+    # Which case the most lines are in nobody knows yet.
+    assert [each.text.partition(":")[0] for each in told] == ["FromAsCasing"]
+
+
+def test_a_mistake_comes_before_one_of_the_dockerignore(place):
+    place.write(".dockerignore", "[a\n")
+    with pytest.raises(DockerfileError, match="must have two arguments"):
+        place.build("FROM scratch as x\nENV X\n")
 
 
 def test_lint_warnings(place):

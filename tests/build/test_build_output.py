@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ocimagic.errors import BuildFailed, DockerfileError, InvalidOption, StepFailed
-from ocimagic.model.options import BuildOptions, BuildOutput
+from ocimagic.model.options import BuildOptions, BuildOutput, NetworkMode
 
 TEXT = "FROM scratch\nCOPY --chown=7:8 src /app\nCOPY src/a /b\n"
 
@@ -91,6 +91,31 @@ def test_hosts_and_shared_memory_for_run(runs):
     runs.build(text, extra_hosts=(("db", "10.1.2.3"),), shm_size_bytes=1 << 20)
     assert "10.1.2.3\tdb\n" in runs.output()
     assert "size=1024k" in runs.output()
+
+
+def test_the_machines_network_must_be_allowed(runs):
+    text = f"FROM base\nARG A={time.time_ns()}\nRUN  --network=HOST ls /sys/class/net\n"
+    with pytest.raises(
+        DockerfileError, match=r"entitlement network\.host is not allowed"
+    ) as caught:
+        runs.build(text, allow=("security.insecure",))
+    assert (caught.value.line, caught.value.column) == (3, 6)
+    assert "--allow network.host" in caught.value.hint
+    runs.build(text, allow=("network.host",))
+    assert "lo" in runs.output().split()
+
+
+def test_who_builds_in_the_machines_network_has_allowed_it(runs):
+    text = f"FROM base\nARG A={time.time_ns()}\nRUN --network=host ls /sys/class/net\n"
+    runs.build(text, network=NetworkMode.HOST)
+    assert "lo" in runs.output().split()
+
+
+def test_a_stage_that_is_not_needed_asks_for_nothing(runs):
+    unsafe = "FROM base AS unsafe\nRUN --network=host true\n"
+    runs.build(f"{unsafe}FROM base\n")
+    with pytest.raises(DockerfileError, match="line 2, column 5"):
+        runs.build(f"{unsafe}FROM unsafe\n")
 
 
 def test_an_unsafe_run_must_be_allowed(runs):

@@ -77,12 +77,13 @@ def test_a_name_stands_for_what_a_stage_comes_to(place, directory):
 def test_a_stage_that_stands_on_files(runs, directory, web):
     runs.build("FROM base\nRUN true\n")
     text = (
-        "FROM scratch AS bin\nCOPY --from=base / /\nFROM src\nCOPY --from=bin / /\nRUN cat f >/g\n"
+        "FROM scratch AS bin\nCOPY --from=base / /\nFROM src\nCOPY --from=bin / /\n"
+        "RUN cat f context 2>/dev/null >/g || true\n"
     )
-    for place_of, content in ((directory, "of a directory"), (f"{web.url}/c.tgz", "of the web")):
+    for place_of, content in ((directory, "of a directory"), (f"{web.url}/file", "one file")):
         result = runs.build(text, contexts={"src": place_of})
         assert runs.text(result, "g") == content
-    again = runs.build(text, contexts={"src": f"{web.url}/c.tgz"})
+    again = runs.build(text, contexts={"src": f"{web.url}/file"})
     assert again.image_id == result.image_id
     lines = runs.engine.images.history(str(result.image_id))
     assert "FROM src" in [each.created_by for each in lines]
@@ -103,20 +104,40 @@ def test_the_empty_image(place):
 # -- places that are fetched -----------------------------------------------------------
 
 
-def test_an_archive(runs, web):
+def test_an_archive_stays_one(runs, web):
+    """As in BuildKit, which unpacks the build's own context only."""
     address = f"{web.url}/c.tgz"
     text = (
-        "FROM base\nCOPY --from=src . /c/\nRUN --mount=from=src,source=sub,target=/m cat /m/f >/g\n"
+        "FROM base\nCOPY --from=src context /c.tar\n"
+        "RUN --mount=from=src,target=/m cat /m/* | wc -c >/g\n"
     )
     result = runs.build(text, contexts={"src": address})
-    assert runs.text(result, "c/f") == "of the web"
-    assert runs.text(result, "g") == "below"
+    raw = web.pages["/c.tgz"].body
+    assert runs.files(result).read("c.tar", max_bytes=1 << 20) == raw
+    assert runs.text(result, "g").strip() == str(len(raw))
+    [notice] = [text for text in runs.notices() if "src" in text]
+    assert "is one file called context" in notice
+    assert "ADD --unpack=true" in notice
     web.gets()
     assert all(step.cached for step in runs.build(text, contexts={"src": address}).steps)
     assert web.gets() == []
     web.pages["/c.tgz"] = Page(tarred({"f": "of the web", "sub/f": "changed"}))
     steps = runs.build(text, contexts={"src": address}).steps
     assert [step.cached for step in steps] == [True, False, False]
+
+
+def test_the_same_archive_is_unpacked_where_it_is_the_context(place, web):
+    address = f"{web.url}/c.tgz"
+    text = "FROM scratch\nCOPY f /f\nCOPY --from=src . /n/\n"
+    for _ in range(2):
+        result = place.build(text, context=address, contexts={"src": address})
+        assert set(place.listing(result)) == {"f", "n", "n/context"}
+
+
+def test_a_local_archive_is_no_context(place, directory):
+    (directory_file := place.context / "a.tar").write_bytes(tarred({"f": "f"}))
+    with pytest.raises(BuildFailed):
+        place.build(COPY, contexts={"src": str(directory_file)})
 
 
 def test_one_file(place, web):
@@ -135,13 +156,14 @@ def test_what_is_not_there(place, web):
         place.build(COPY, contexts={"src": f"{web.url}/none"})
     assert err.value.where == f"--build-context src {web.url}/none"
     with pytest.raises(DockerfileError) as err:
-        place.build(COPY.replace(" f ", " ssub/f "), contexts={"src": f"{web.url}/c.tgz"})
+        place.build(COPY.replace(" f ", " contexd "), contexts={"src": f"{web.url}/c.tgz"})
     assert "no such file in src" in said(err)
-    assert "did you mean sub?" in said(err)
+    assert "did you mean context?" in said(err)
 
 
 def test_two_stages_share_what_is_fetched(fresh, web):
-    text = "FROM scratch AS a\nCOPY --from=src f /a\nFROM scratch AS b\nCOPY --from=src f /b\n"
+    text = "FROM scratch AS a\nCOPY --from=src context /a\n"
+    text += "FROM scratch AS b\nCOPY --from=src context /b\n"
     text += "FROM scratch\nCOPY --from=a / /\nCOPY --from=b / /\n"
     fresh.build(text, contexts={"src": f"{web.url}/c.tgz"})
     assert web.gets() == ["/c.tgz"]

@@ -39,8 +39,17 @@ class FakeImages(FakeRemote):
         self.calls.append(("pull_all", name, platform))
         return tuple(samples.pull_result(reference=f"{name}:{tag}") for tag in "12")
 
-    def push(self, name, *, all_tags=False, compression="gzip", on_event=ignore, cancelled=None):
-        self.calls.append(("push", name, all_tags, compression))
+    def push(
+        self,
+        name,
+        *,
+        all_tags=False,
+        platform=None,
+        compression="gzip",
+        on_event=ignore,
+        cancelled=None,
+    ):
+        self.calls.append(("push", name, all_tags, compression, *([platform] if platform else [])))
         return (samples.push_result(reference=name),)
 
     def waste(self, name):

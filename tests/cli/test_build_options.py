@@ -185,6 +185,11 @@ def test_outputs(session, tmp_path):
     ]
 
 
+def test_what_may_be_allowed(session):
+    given = asked(["--allow", "network.host", "--allow", "security.insecure", "-"], session)
+    assert given.allow == ("network.host", "security.insecure")
+
+
 @pytest.mark.parametrize(
     "line",
     [

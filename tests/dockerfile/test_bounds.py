@@ -126,6 +126,33 @@ def test_thousands_of_stages():
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "ENV V{n}=v{n}",
+        "ENV V0=v{n}",
+        "ENV V{n}=$V{n}x",  # a name that is nearly another one
+        "LABEL l{n}=$A",
+        "ARG A{n}=a{n}",
+        "EXPOSE {n}",
+    ],
+)
+def test_tens_of_thousands_of_lines(line):
+    lines = "".join(line.format(n=n + 1) + "\n" for n in range(20000))
+    scope = every_instruction(f"FROM scratch\nENV A=a\n{lines}")
+    assert scope.seen["A"] == "a"
+
+
+def test_names_that_come_one_by_one_keep_their_places():
+    lines = "".join(f"ENV V{n}={n}\n" for n in range(1000))
+    scope = every_instruction(f"FROM scratch\n{lines}ENV V3=x V999=y V1000=z V4=\n")
+    assert list(scope.env) == [f"V{n}" for n in range(1001)]
+    assert len(scope.env) == 1001
+    assert [scope.env[f"V{n}"] for n in (3, 4, 5, 999, 1000)] == ["x", "", "5", "y", "z"]
+    assert scope.env == dict(scope.env)
+    assert "V1001" not in scope.env
+
+
+@pytest.mark.parametrize(
     ("word", "value"),
     [
         ("${A##" + "*a" * 20000 + "b}", "a" * 60000),

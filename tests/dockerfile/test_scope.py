@@ -31,8 +31,10 @@ def walk(
         ("ARG A=1\nARG A=2", "2"),
         ("ARG A=1\nARG A", "1"),
         ("ARG A", ""),
-        ("ENV A=1\nARG A=2", "1"),  # ENV wins, before
-        ("ARG A=2\nENV A=1", "1"),  # and after
+        ("ENV A=1\nARG A=2", "2"),  # the later one
+        ("ARG A=2\nENV A=1", "1"),
+        ("ENV A=1\nARG A", "1"),
+        ("ARG A=2\nENV A=1\nARG A", "1"),
         ("ENV A=1\nENV A=${A}2", "12"),
         ("ENV A=1 B=$A\nENV A=x$B", "x"),  # one instruction sees what was before it
         ("ARG B=1\nARG A=$B$B", "11"),
@@ -41,22 +43,22 @@ def walk(
 )
 def test_value_of_a(lines: str, expected: str) -> None:
     scope, _ = walk(f"FROM a\n{lines}")
-    assert expected == scope.variables().get("A", "")
+    assert expected == scope.seen.get("A", "")
 
 
 def test_order_of_precedence() -> None:
     text = "ARG A=global\nFROM a\nARG A{}"
-    assert walk(text.format(""))[0].variables()["A"] == "global"
-    assert walk(text.format("=own"))[0].variables()["A"] == "own"
-    assert walk(text.format("=own"), A="given")[0].variables()["A"] == "given"
-    assert "A" not in walk("ARG A=global\nFROM a")[0].variables()  # not declared again
-    assert "A" not in walk("FROM a", A="given")[0].variables()
+    assert walk(text.format(""))[0].seen["A"] == "global"
+    assert walk(text.format("=own"))[0].seen["A"] == "own"
+    assert walk(text.format("=own"), A="given")[0].seen["A"] == "given"
+    assert "A" not in walk("ARG A=global\nFROM a")[0].seen  # not declared again
+    assert "A" not in walk("FROM a", A="given")[0].seen
 
 
 def test_automatic_args_must_be_declared() -> None:
     scope, _ = walk("FROM a\nARG TARGETARCH")
-    assert scope.variables()["TARGETARCH"] == "amd64"
-    assert "TARGETOS" not in scope.variables()
+    assert scope.seen["TARGETARCH"] == "amd64"
+    assert "TARGETOS" not in scope.seen
 
 
 def test_base_env_and_parent_args() -> None:
@@ -163,4 +165,4 @@ def test_errors(line: str, what: str, column: int | None) -> None:
 def test_undefined_names() -> None:
     scope, _ = walk("FROM a\nARG A\nENV B=1")
     instruction = parse("FROM a\nENV C=$A$B$X${Y:-1}").stages[0].instructions[0]
-    assert scope.undefined(instruction) == ("X",)
+    assert scope.looked_at(instruction).unset == ("X",)

@@ -127,6 +127,19 @@ def test_a_dockerfile_cell_builds_and_is_cached(run_real, registry, tmp_path):
     assert "why" in plain(failed)
 
 
+def test_what_looks_odd_is_shown_with_the_mistake_below_it(run_real):
+    head = "%%dockerfile\nFROM scratch AS x\nMAINTAINER me\n"
+    unread, missing, check = run_real(
+        f"{head}ENV X\n",
+        f"{head}COPY nothing /\n",
+        f"{head.replace('dockerfile', 'dockerfile --check')}ENV X\n",
+        allow_errors=True,
+    )
+    for cell in (unread, missing, check):
+        assert "line 3: MaintainerDeprecated: " in plain(cell)
+        assert "cell line 4" in plain(cell)
+
+
 @pytest.fixture
 def web(tmp_path):
     """Serve a directory; yields it, and its URL."""

@@ -67,3 +67,19 @@ def descriptor(raw, media_type, **said):
 
 def named(text):
     return {"annotations": {"org.opencontainers.image.ref.name": text}}
+
+
+def nested(images):
+    """An index in an index: one name, several platforms."""
+    entries = [
+        descriptor(
+            image.manifest_raw,
+            image.media_type,
+            platform={"os": "linux", "architecture": architecture},
+        )
+        for architecture, image in images.items()
+    ]
+    inner = index(entries)
+    files = oci_files(*((image, {}) for image in images.values()))
+    files[f"blobs/sha256/{hashlib.sha256(inner).hexdigest()}"] = inner
+    return files, entries, descriptor(inner, INDEX_TYPE, **named("docker.io/library/many:1"))

@@ -16,14 +16,13 @@ import threading
 import pytest
 import zstandard
 from archives import (
-    INDEX_TYPE,
     ONE,
     TWO,
-    descriptor,
     docker_files,
     index,
     made,
     named,
+    nested,
     oci_files,
     tarred,
 )
@@ -242,22 +241,6 @@ def test_compressed_layers_in_docker_s_archive(pack, engine):
     files = docker_files(image, "a:1", layers=[pack(ONE), pack(TWO)])
     engine.images.load(tarred(files))
     assert [each.diff_id for each in engine.images.inspect("a:1").layers] == image.diff_ids
-
-
-def nested(images):
-    """An index in an index: one name, several platforms."""
-    entries = [
-        descriptor(
-            image.manifest_raw,
-            image.media_type,
-            platform={"os": "linux", "architecture": architecture},
-        )
-        for architecture, image in images.items()
-    ]
-    inner = index(entries)
-    files = oci_files(*((image, {}) for image in images.values()))
-    files[f"blobs/sha256/{hashlib.sha256(inner).hexdigest()}"] = inner
-    return files, entries, descriptor(inner, INDEX_TYPE, **named("docker.io/library/many:1"))
 
 
 @pytest.mark.parametrize("flat", [False, True])

@@ -317,7 +317,7 @@ class Bootstrap:
         blob = Descriptor(mediatype.OCI_LAYER, unpacked.digest, unpacked.blob_bytes)
         state = StageState(
             config=config,
-            scope=Scope(env=environment),
+            scope=Scope.of_env(config.env),
             platform=host_platform(),
             origin=Origin(),
             layers=(Layer(blob, unpacked.diff_id, unpacked.diff_id),),
