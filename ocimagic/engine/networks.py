@@ -303,24 +303,26 @@ class Networks:
 
     def sweep(self) -> list[str]:
         """Take away what killed shims left in the kernel; return what that was."""
-        from ocimagic.network.sweep import sweep  # for Linux only
+        from ocimagic.network.sweep import Living, sweep  # for Linux only
 
         room = self._containers.store.home.run
         if not is_used(room):
             return []
-        networks = [each.network_id for each in self._store.all()]
-        alive = {
-            each.container_id
-            for each in self._containers.store.containers.all()
-            if self._is_kept(each.container_id)
-        }
-        return sweep(
-            str(room),
-            self._table,
-            bridges={_bridge_of(each) for each in networks},
-            links={_link_of(who, where) for who in alive for where in networks},
-            is_alive=alive.__contains__,
-        )
+
+        def look() -> Living:
+            networks = [each.network_id for each in self._store.all()]
+            alive = [
+                each.container_id
+                for each in self._containers.store.containers.all()
+                if self._is_kept(each.container_id)
+            ]
+            return Living(
+                bridges={_bridge_of(each) for each in networks},
+                links=tuple(_link_of(who, where) for who in alive for where in networks),
+                containers=set(alive),
+            )
+
+        return sweep(str(room), self._table, look)
 
     # -- what there is ---------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.home.locks import locked
 from ocimagic.linux.links import Links
@@ -15,37 +15,44 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 
-def sweep(
-    room: str,
-    table: str,
-    *,
-    bridges: Collection[str],
-    links: Collection[str],
-    is_alive: Callable[[str], bool],
-) -> list[str]:
+class Living(NamedTuple):
+    """What belongs to somebody.
+
+    Attributes:
+        bridges: those that the data root's networks have, or would have.
+        links: how the names of those begin that containers which run may have.
+        containers: IDs of those that run, or are about to.
+    """
+
+    bridges: Collection[str]
+    links: tuple[str, ...]
+    containers: Collection[str]
+
+
+def sweep(room: str, table: str, look: Callable[[], Living]) -> list[str]:
     """Take away links, bridges, rules and names that belong to nobody; return what.
 
     Args:
         room: see ``Wiring``.
         table: see ``Wiring``.
-        bridges: those that the data root's networks have, or would have.
-        links: how the names of those begin that containers which run may have.
-        is_alive: says of a container whether it runs.
+        look: says what belongs to somebody; called when nobody can change anything: who is
+            connected then was there before.
     """
     gone: list[str] = []
     with locked(Path(room), LOCK), Links() as kernel:
+        living = look()
         firewall, neighbours = Firewall(table), Neighbours(Path(room))
         there = {each.name: each for each in kernel.all()}
-        ours = {each.index: each for name, each in there.items() if name in bridges}
+        ours = {each.index: each for name, each in there.items() if name in living.bridges}
         used = set()
         for name, link in there.items():
-            if link.master in ours and name.startswith(tuple(links)):
+            if link.master in ours and name.startswith(living.links):
                 used.add(link.master)
             elif link.master in ours:
                 kernel.delete(link.index)
                 gone.append(name)
         places = neighbours.read()
-        dead = {each for line in places.values() for each in line if not is_alive(each)}
+        dead = {each for line in places.values() for each in line if each not in living.containers}
         addresses = {
             address
             for line in places.values()

@@ -64,7 +64,7 @@ def nothing_left(shared, table):
 
     assert until(lambda: not left()), left()
     assert until(lambda: not table.rules("forward"))
-    assert not list(shared.home.run.iterdir())
+    assert until(lambda: not list(shared.home.run.iterdir()))
 
 
 def web(engine, name="web", network="net", **options):
