@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -460,3 +461,23 @@ def test_an_account_that_cannot_make_networks_is_told(shared, net, monkeypatch):
     monkeypatch.setattr(type(shared.containers.unpacker), "rootless", True)
     with pytest.raises(HostLacks, match="this account cannot make networks"):
         run(shared, "true")
+
+
+def test_another_runtime_gets_its_networks_as_well(shared, net):
+    if not shutil.which("runc"):
+        pytest.skip("runc is not installed")
+    port = free_port()
+    web(shared, runtime="runc", ports=published_ports(f"{port}:80"))
+    assert fetch(f"http://127.0.0.1:{port}/") == "web"
+    assert run(shared, "wget -qO- http://web/", runtime="runc") == "web\n"
+
+
+def test_who_shares_a_network_shares_its_names(shared, net):
+    web(shared)
+    shared.containers.run(
+        "busybox", ["sleep", "100"], name="side", network="container:web", detach=True
+    )
+    assert shared_exec(shared, "side", "wget -qO- http://127.0.0.1/; nslookup web").startswith(
+        "web\n"
+    )
+    assert run(shared, "wget -qO- http://web/", "container:web") == "web\n"
