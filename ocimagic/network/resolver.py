@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ocimagic.network.names import Question
-    from ocimagic.network.neighbours import Neighbours
+    from ocimagic.network.neighbours import Neighbours, Places
     from ocimagic.network.plan import Endpoint
 
 _PORT = 53
@@ -118,6 +118,8 @@ class Resolver:
         self._neighbours = neighbours
         self._endpoints = endpoints
         self._servers = tuple(servers)
+        self._index: dict[str, list[str]] = {}
+        self._index_of: tuple[object, object] = (None, None)  # what it was made of
         self._asked: dict[int, _Forwarded] = {}
         self._clients: dict[int, _TcpClient] = {}
         self._udp = socket.socket(fileno=os.dup(fds[UDP]))
@@ -207,16 +209,12 @@ class Resolver:
         return None
 
     def _addresses_of(self, name: str) -> list[str]:
-        found: list[str] = []
-        places = self._neighbours.read()
-        for endpoint in self._endpoints():
-            if not endpoint.resolves:
-                continue
-            inside = name.removesuffix(f".{endpoint.network.lower()}")
-            for line in places.get(endpoint.network_id, {}).values():
-                if any(each.lower() in (name, inside) for each in line["names"]):
-                    found += line["addresses"]
-        return found
+        """Return the addresses of all that are called so; read anew only if somebody moved."""
+        places, endpoints = self._neighbours.read(), self._endpoints()
+        if self._index_of[0] is not places or self._index_of[1] is not endpoints:
+            self._index = _by_name(places, endpoints)
+            self._index_of = places, endpoints
+        return list(self._index.get(name, ()))
 
     def _names_of(self, address: str) -> list[str]:
         places = self._neighbours.read()
@@ -227,6 +225,17 @@ class Resolver:
             for line in places.get(endpoint.network_id, {}).values()
             if address in line["addresses"] and line["names"]
         ]
+
+
+def _by_name(places: Places, endpoints: Sequence[Endpoint]) -> dict[str, list[str]]:
+    """Return addresses by each name in these networks, with and without the network's."""
+    found: dict[str, list[str]] = {}
+    for endpoint in endpoints:
+        for line in places.get(endpoint.network_id, {}).values() if endpoint.resolves else ():
+            for name in dict.fromkeys(each.lower() for each in line["names"]):
+                for called in (name, f"{name}.{endpoint.network.lower()}"):
+                    found.setdefault(called, []).extend(line["addresses"])
+    return found
 
 
 _READ, _WRITE = 1, 4  # select.POLLIN, POLLOUT

@@ -36,13 +36,21 @@ class Networks:
         self._monitor = monitor
         self._plan = plan
         self._resolver: Resolver | None = None
+        self._there: tuple[Endpoint, ...] | None = None
         if plan is not None:
             self._wiring = Wiring(monitor.task.container_id, plan.container, plan.room, plan.table)
 
     @property
-    def _endpoints(self) -> list[Endpoint]:
-        told = Fields({"endpoints": self._monitor.life.endpoints}, "life")
-        return list(map(Endpoint.parse, told.children("endpoints")))
+    def _endpoints(self) -> tuple[Endpoint, ...]:
+        """Return where the container is now; the same tuple as long as that is so."""
+        told = self._monitor.life.endpoints
+        if self._there is None or len(self._there) != len(told):
+            fields = Fields({"endpoints": told}, "life")
+            self._there = tuple(map(Endpoint.parse, fields.children("endpoints")))
+        return self._there
+
+    def _move(self, endpoints: list[dict[str, object]]) -> None:
+        self._monitor.life.endpoints, self._there = endpoints, None
 
     def attach(self, pid: int) -> None:
         """Connect a container whose command waits, and take the ports that lead to it.
@@ -60,7 +68,7 @@ class Networks:
         ports, held = reserve(plan.ports, Neighbours(Path(plan.room)).holder_of)
         self._monitor.keeper.keep({_PORTS: {f"{fd}": fd for fd in held}})
         # Noted before it is done: a shim that takes over knows what to take away.
-        life.endpoints = [each.to_json() for each in plan.endpoints]
+        self._move([each.to_json() for each in plan.endpoints])
         life.ports = [each.to_json() for each in ports]
         self._monitor.save()
         with _Netns(pid) as netns_fd:
@@ -103,7 +111,8 @@ class Networks:
         self._wiring.withdraw(endpoints, published=bool(life.ports))
         self._monitor.keeper.drop(_PORTS, _NAMES)
         life.leftover += life.endpoints
-        life.endpoints, life.ports = [], []
+        self._move([])
+        life.ports = []
         self._monitor.save()
 
     def remove_links(self) -> None:
@@ -131,7 +140,7 @@ class Networks:
         with _Netns(pid) as netns_fd:
             is_way_out = all(each.internal for each in there)
             self._wiring.connect(netns_fd, endpoint, is_way_out=is_way_out)
-            self._monitor.life.endpoints.append(endpoint.to_json())
+            self._move([*self._monitor.life.endpoints, endpoint.to_json()])
             self._answer_names(netns_fd)
         self._monitor.publish()
 
@@ -151,7 +160,7 @@ class Networks:
         if ways:
             with _Netns(pid) as netns_fd:
                 self._wiring.give_way_out(netns_fd, ways[0])
-        self._monitor.life.endpoints = [each.to_json() for each in rest]
+        self._move([each.to_json() for each in rest])
         self._monitor.publish()
 
 
