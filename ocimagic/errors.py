@@ -19,7 +19,8 @@ Docker API answers.
     ├── Conflict                          125  409
     │   └── NameInUse  ImageInUse  PortTaken  InvalidState
     ├── ContentError                      125  500
-    │   ├── DigestMismatch  SizeMismatch  bytes are not what their descriptor says
+    │   ├── Mismatch                      bytes are not what their descriptor says
+    │   │   └── DigestMismatch  SizeMismatch
     │   ├── LayerRefused                  a layer tar that is malformed or hostile
     │   ├── ArchiveRefused                a saved image's archive that is so
     │   ├── PackageRefused                a .deb, or the index of a mirror, that is so
@@ -207,7 +208,7 @@ class ContentError(OcimagicError):
     """Bytes that are not what they were said to be."""
 
 
-class _Mismatch(ContentError):
+class Mismatch(ContentError):
     """Bytes that differ from what says what they are: ``expected`` and ``actual``."""
 
     _again = "pull again; if it comes back, the registry or the store holds a damaged copy"
@@ -230,11 +231,11 @@ class _Mismatch(ContentError):
         return "is not what it was said to be", f"expected {expected}, got {actual}"
 
 
-class DigestMismatch(_Mismatch):
+class DigestMismatch(Mismatch):
     """Content whose digest differs from its descriptor or diff_id."""
 
 
-class SizeMismatch(_Mismatch):
+class SizeMismatch(Mismatch):
     """Content shorter or longer than its descriptor says."""
 
     def _words(self, expected: object, actual: object) -> tuple[str, str]:

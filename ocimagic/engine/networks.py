@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ from ocimagic.model.network import (
     check_mac,
     check_network_name,
 )
+from ocimagic.model.options import NetworkMode
 from ocimagic.network.neighbours import is_used
 from ocimagic.network.plan import PROTOCOLS, Endpoint, Plan, Port
 from ocimagic.store.networks import NetworkRecord
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from ocimagic.engine.record import Document
     from ocimagic.engine.register import Register
+    from ocimagic.model.options import RunOptions
     from ocimagic.store.containers import ContainerRecord
 
     Network = IPv4Network | IPv6Network
@@ -140,6 +142,22 @@ class Networks:
 
     # -- plans ---------------------------------------------------------------------
 
+    def lacks(self) -> str:
+        """Say why this account cannot make networks; "" if it can."""
+        unpacker = self._containers.unpacker
+        if unpacker.rootless or unpacker.copies:
+            return "links of the machine are root's"
+        from ocimagic.network.firewall import why_not  # for Linux only
+
+        return why_not(self._table)
+
+    def usual(self, options: RunOptions) -> RunOptions:
+        """Return what was asked for with the network that is meant when none is said."""
+        if options.network is not NetworkMode.DEFAULT or self.lacks():
+            return options
+        usual = (NetworkChoice(network=BRIDGE),)
+        return replace(options, network=NetworkMode.NETWORK, networks=usual)
+
     def check(self, choices: Sequence[NetworkChoice]) -> None:
         """See that the networks a container is to be in are there.
 
@@ -148,10 +166,10 @@ class Networks:
             InvalidOption: an address that is no address, or not of the network.
             HostLacks: this account cannot make networks.
         """
-        if self._containers.unpacker.rootless or self._containers.unpacker.copies:
+        if why := self.lacks():
             raise HostLacks(
                 "this account cannot make networks",
-                why="links of the machine are root's",
+                why=why,
                 hint="--network host shares the machine's network, --network none has none",
             )
         for choice in choices:
@@ -243,8 +261,6 @@ class Networks:
             ContainerNotFound, NetworkNotFound: there is none of this name.
             InvalidState: it has no network of its own, or is in this one already.
         """
-        from dataclasses import replace
-
         from ocimagic.engine.record import Document
 
         containers = self._containers
@@ -279,8 +295,6 @@ class Networks:
             ContainerNotFound, NetworkNotFound: there is none of this name.
             InvalidState: it is not in it.
         """
-        from dataclasses import replace
-
         from ocimagic.engine.record import Document
 
         containers = self._containers

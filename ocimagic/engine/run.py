@@ -115,9 +115,11 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
     container_id = new_id()
     with store.in_use(), storage_errors(store.home.data), _id_file(options, container_id):
         name = _free_name(containers, options.name)
+        networks = Networks(containers)
+        options = networks.usual(options)
         donors = find_donors(containers, options, container_id)
         if options.networks:
-            Networks(containers).check(options.networks)
+            networks.check(options.networks)
         place = _place(containers, donors, container_id)
         runtime = find_runtime(options.runtime)
         image = containers.images.obtain(options, on_event)

@@ -29,6 +29,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.linux import nftables as nft
+from ocimagic.linux import syscalls
 from ocimagic.linux.nftables import WORD, Table, link_key
 from ocimagic.network.plan import PROTOCOLS
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     Address = IPv4Address | IPv6Address
 
+_CAP_NET_ADMIN = 12
 BRIDGES, INTERNAL, SAME = "bridges", "internal", "same"
 _DOCKERS = "DOCKER-USER"
 _FAMILIES = {
@@ -165,6 +167,17 @@ class Firewall:
             for key, _ in self._table.elements(f"self{version}"):
                 if str(ip_address(key[:length])) in targets:
                     self._table.delete_element(f"self{version}", key)
+
+
+def why_not(name: str) -> str:
+    """Say why there can be no rules of this name here; "" if there can."""
+    if not syscalls.capget()[0] & 1 << _CAP_NET_ADMIN:
+        return "it needs the capability NET_ADMIN"
+    try:
+        Table(name).rules("forward")
+    except OSError as err:
+        return f"the kernel's packet rules (nf_tables) cannot be asked: {err.strerror}"
+    return ""
 
 
 def _place_of(port: Port, version: int) -> tuple[str, bytes]:
