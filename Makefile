@@ -44,6 +44,7 @@ check: $(VENV)/.test
 
 soak: $(VENV)/.class
 	@$(PY) tools/soak.py --result bench/soak.json
+	@[ "$$(id -u)" != 0 ] || $(PY) tools/soak.py --network bridge --result bench/soak-networks.json
 	@$(PY) tools/soak_store.py --result bench/soak-store.json
 	@$(PY) tools/soak_crowd.py --result bench/soak-crowd.json
 	@$(PY) tools/soak_images.py --result bench/soak-images.json

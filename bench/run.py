@@ -24,6 +24,7 @@ import containers
 import images
 import made
 import memory
+import networks
 import peers
 import pulls
 import serving
@@ -36,7 +37,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-PARTS = ("run", "exec", "hundred", "pull", "serve", "images", "build", "import", "memory")
+PARTS = (
+    "run",
+    "exec",
+    "hundred",
+    "pull",
+    "serve",
+    "images",
+    "build",
+    "network",
+    "import",
+    "memory",
+)
 
 
 def main() -> int:
@@ -95,6 +107,7 @@ class Bench:
             "serve": self.serve_times,
             "images": self.image_times,  # before a build stands on Debian and keeps its layer
             "build": self.build_times,
+            "network": self.network_times,
             "import": lambda: {"import": self.import_times()},
         }
         for name, measured in parts.items():
@@ -165,6 +178,14 @@ class Bench:
         self.engine.images.pull(self.debian)
         work = builds.Builds(self.scratch, self.engine, self.debian, self.others)
         return work.run(self.runs)
+
+    def network_times(self) -> dict[str, dict[str, float]]:
+        """Run in networks, and send through them."""
+        self.engine.images.pull(self.busybox)
+        archive = self.scratch / "busybox.tar"
+        with archive.open("wb") as file:
+            self.engine.images.save([self.busybox], file.write)
+        return networks.network_times(self.scratch, archive, self.runs)
 
     def import_times(self) -> dict[str, float]:
         """Time what ``%load_ext ocimagic`` imports, in a shell that is there already."""

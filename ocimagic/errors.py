@@ -13,13 +13,14 @@ Docker API answers.
     │   │   └── NotAnImage                or that is of something else than an image
     │   └── DockerfileError               with line, column and the line itself
     ├── NotFound                          125  404
-    │   ├── ImageNotFound  ContainerNotFound  BlobNotFound
+    │   ├── ImageNotFound  ContainerNotFound  NetworkNotFound  BlobNotFound
     │   ├── SuiteNotFound                 the mirror has no such Debian suite
     │   └── PlatformNotFound              the index has no image for this platform
     ├── Conflict                          125  409
-    │   └── NameInUse  ImageInUse  InvalidState
+    │   └── NameInUse  ImageInUse  PortTaken  InvalidState
     ├── ContentError                      125  500
-    │   ├── DigestMismatch  SizeMismatch  bytes are not what their descriptor says
+    │   ├── Mismatch                      bytes are not what their descriptor says
+    │   │   └── DigestMismatch  SizeMismatch
     │   ├── LayerRefused                  a layer tar that is malformed or hostile
     │   ├── ArchiveRefused                a saved image's archive that is so
     │   ├── PackageRefused                a .deb, or the index of a mirror, that is so
@@ -169,6 +170,10 @@ class ContainerNotFound(NotFound):
     """No container of that name or ID."""
 
 
+class NetworkNotFound(NotFound):
+    """No network of that name or ID."""
+
+
 class BlobNotFound(NotFound):
     """A blob that a manifest names is in neither the store nor the registry."""
 
@@ -191,6 +196,10 @@ class ImageInUse(Conflict):
     """A container or another image still needs this image."""
 
 
+class PortTaken(Conflict):
+    """A port of the machine that somebody else has."""
+
+
 class InvalidState(Conflict):
     """A verb that the container's status does not allow."""
 
@@ -199,49 +208,39 @@ class ContentError(OcimagicError):
     """Bytes that are not what they were said to be."""
 
 
-class DigestMismatch(ContentError):
+class Mismatch(ContentError):
+    """Bytes that differ from what says what they are: ``expected`` and ``actual``."""
+
+    _again = "pull again; if it comes back, the registry or the store holds a damaged copy"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        expected: object,
+        actual: object,
+        where: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        what, why = self._words(expected, actual)
+        super().__init__(f"{name} {what}", why=why, where=where, hint=hint or self._again)
+        self.expected = expected
+        self.actual = actual
+
+    def _words(self, expected: object, actual: object) -> tuple[str, str]:
+        return "is not what it was said to be", f"expected {expected}, got {actual}"
+
+
+class DigestMismatch(Mismatch):
     """Content whose digest differs from its descriptor or diff_id."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        expected: str,
-        actual: str,
-        where: str | None = None,
-        hint: str = "pull again; if it comes back, the registry or the store holds a damaged copy",
-    ) -> None:
-        super().__init__(
-            f"{name} is not what it was said to be",
-            why=f"expected {expected}, got {actual}",
-            where=where,
-            hint=hint,
-        )
-        self.expected = expected
-        self.actual = actual
 
-
-class SizeMismatch(ContentError):
+class SizeMismatch(Mismatch):
     """Content shorter or longer than its descriptor says."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        expected: int,
-        actual: int,
-        where: str | None = None,
-        hint: str = "pull again; if it comes back, the registry holds a damaged copy",
-    ) -> None:
-        more = "at least " if actual > expected else ""
-        super().__init__(
-            f"{name} has the wrong size",
-            why=f"expected {expected} bytes, got {more}{actual}",
-            where=where,
-            hint=hint,
-        )
-        self.expected = expected
-        self.actual = actual
+    def _words(self, expected: object, actual: object) -> tuple[str, str]:
+        more = "at least " if int(str(actual)) > int(str(expected)) else ""
+        return "has the wrong size", f"expected {expected} bytes, got {more}{actual}"
 
 
 class LayerRefused(ContentError):

@@ -6,8 +6,8 @@ killed with SIGKILL: that Python with its whole group (``kernel``), its launcher
 holder or a first process of one of the four, while it begins, runs or ends.  Then every
 container that was told to have begun has to be there, with the exit code it ought to have and
 each byte it wrote in its log once, and once with who is attached; and after their removal no
-mount, process, zombie, cgroup, descriptor, lock or file may be left.  No network namespace is
-either: it lives only as long as a process, a descriptor or a mount.
+mount, process, zombie, cgroup, descriptor, lock, link or file may be left.  No network namespace
+is either: it lives only as long as a process, a descriptor or a mount.
 
 The same ``--seed`` makes the same choices, not the same moments.
 """
@@ -83,11 +83,12 @@ def main() -> int:
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("--rounds", type=int, default=200)
     words.add_argument("--seed", type=int, default=1)
+    words.add_argument("--network", default="", help="none, host or bridge; the best if not said")
     words.add_argument("--result", type=Path, help="JSON file for the counts")
     asked = words.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ocimagic-soak-", dir="/var/tmp") as directory:
-        soak = Soak(Path(directory), asked.seed)
+        soak = Soak(Path(directory), asked.seed, asked.network)
         try:
             for number in range(asked.rounds):
                 soak.round(number)
@@ -119,7 +120,7 @@ class Soak:
         defects: the end of what launchers and shims wrote to their log.
     """
 
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(self, directory: Path, seed: int, network: str = "") -> None:
         self.root = directory / "root"
         self.seed = seed
         self.counts: collections.Counter[str] = collections.Counter()
@@ -127,7 +128,9 @@ class Soak:
         self.defects = ""
         self.engine = Engine(self.root)
         # Where containers are changed roots, they have the machine's network only.
-        self.network = "host" if self.engine.system.info().snapshotter == "copy" else "none"
+        usual = "host" if self.engine.system.info().snapshotter == "copy" else "none"
+        self.network = network or usual
+        self.links = links()
         self._make_image(directory / "context")
         # One run and one file job: all that lives as long as the engine is there now.
         self.engine.containers.run(IMAGE, ["sleep", "1000"], network=self.network, detach=True)
@@ -228,6 +231,7 @@ class Soak:
             pass
         looks: dict[str, Callable[[], object]] = {
             "mounts": lambda: sorted(mounts() - self.mounts),
+            "links": lambda: sorted(links() - self.links),
             "processes": lambda: len(self.processes()) > self.usual and self.processes(),
             "processes of containers": self.inside,
             "zombies": self._zombies,
@@ -493,6 +497,11 @@ def names(directory: Path) -> list[str]:
     with suppress(FileNotFoundError):
         return sorted(each.name for each in directory.iterdir())
     return []
+
+
+def links() -> set[str]:
+    """Return the network interfaces of this network namespace."""
+    return set(os.listdir("/sys/class/net"))
 
 
 def mounts() -> set[str]:

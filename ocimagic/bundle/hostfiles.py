@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ocimagic.model.options import RunOptions
 
 HOST_GATEWAY = "host-gateway"
@@ -16,11 +19,18 @@ NAMES = ("hosts", "hostname", "resolv.conf")
 PLACED = ("dev", *(f"etc/{name}" for name in NAMES))
 # And what a tracer puts where it shows something of the machine.
 SHOWN = ("proc", "sys")
+_PUBLIC = ("8.8.8.8", "8.8.4.4")  # docker's, where the machine has none that answers
 _LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
 def write_host_files(
-    directory: Path, hostname: str, *, own_network: bool, options: RunOptions | None = None
+    directory: Path,
+    hostname: str,
+    *,
+    own_network: bool,
+    options: RunOptions | None = None,
+    addresses: Sequence[str] = (),
+    resolver: str = "",
 ) -> tuple[tuple[str, str], ...]:
     """Write hosts, hostname and resolv.conf; return where each is shown and its path.
 
@@ -29,15 +39,21 @@ def write_host_files(
         hostname: the container's.
         own_network: without the machine's network its hosts and servers mean nothing.
         options: more hosts, and other name servers.
+        addresses: the container's own, of networks that others can reach it by.
+        resolver: address of the name server of its networks; "" for those of the machine.
 
     Raises:
         InvalidOption: ``host-gateway`` without a way to the machine.
     """
     hosts = _LOCAL if own_network else _read("/etc/hosts", _LOCAL)
-    servers = "" if own_network else _read("/etc/resolv.conf", "")
+    alone = own_network and not addresses
+    servers = "" if alone else _read("/etc/resolv.conf", "")
+    if addresses and options:
+        servers = reached_servers(servers, options, resolver)
+        options = replace(options, dns=(), dns_search=(), dns_options=())
     domain = options.domainname if options else ""
     contents = {
-        "hosts": hosts_text(hosts, hostname, domain)
+        "hosts": hosts_text(hosts, hostname, domain, addresses)
         + "".join(_extra_hosts(options, own_network=own_network)),
         "hostname": hostname + "\n",
         "resolv.conf": resolv_text(servers, options) if options else servers,
@@ -54,12 +70,13 @@ def host_files(directory: Path) -> tuple[tuple[str, str], ...]:
     return tuple((f"/etc/{name}", str(directory / name)) for name in NAMES)
 
 
-def hosts_text(base: str, hostname: str, domain: str = "") -> str:
+def hosts_text(base: str, hostname: str, domain: str = "", addresses: Sequence[str] = ()) -> str:
     """Return /etc/hosts with the container's own name in it."""
     if hostname in base.split():
         return base
     names = f"{hostname}.{domain} {hostname}" if domain else hostname
-    return base.rstrip("\n") + f"\n127.0.0.1\t{names}\n"
+    lines = [f"{each}\t{names}\n" for each in addresses or ("127.0.0.1",)]
+    return base.rstrip("\n") + "\n" + "".join(lines)
 
 
 def _extra_hosts(options: RunOptions | None, *, own_network: bool) -> list[str]:
@@ -98,6 +115,31 @@ def resolv_text(base: str, options: RunOptions) -> str:
     lines = [f"nameserver {each}" for each in said["nameserver"]]
     lines += [f"{word} {' '.join(said[word])}" for word in ("search", "options") if said[word]]
     return "".join(f"{line}\n" for line in lines)
+
+
+def machine_servers(options: RunOptions) -> tuple[str, ...]:
+    """Return the name servers that answer what containers do not know."""
+    lines = [each.split() for each in _read("/etc/resolv.conf", "").splitlines()]
+    found = tuple(each[1] for each in lines if len(each) > 1 and each[0] == "nameserver")
+    return options.dns or found or _PUBLIC
+
+
+def reached_servers(base: str, options: RunOptions, resolver: str) -> str:
+    """Return resolv.conf of a container with a network of its own.
+
+    What the machine has on its loopback does not answer there; docker's default stands in.
+    """
+    text = resolv_text(base, options)
+    kept = [each for each in text.splitlines() if not each.startswith(("nameserver", "options"))]
+    options_line = [each for each in text.splitlines() if each.startswith("options")]
+    if resolver:
+        servers: tuple[str, ...] = (resolver,)
+        options_line = options_line or ["options ndots:0"]
+    else:
+        local = ("127.", "::1")
+        servers = tuple(each for each in machine_servers(options) if not each.startswith(local))
+    lines = [f"nameserver {each}" for each in servers or _PUBLIC]
+    return "".join(f"{each}\n" for each in (*lines, *kept, *options_line) if each.strip())
 
 
 def _read(path: str, default: str) -> str:

@@ -38,7 +38,11 @@ def _shares(options: RunOptions, place: Place) -> dict[str, Share]:
     cgroup = namespace_choice("cgroupns", options.cgroupns).share
     if cgroup is Share.DEFAULT:
         cgroup = Share.PRIVATE if place.cgroup_v2 else Share.HOST
-    network = {NetworkMode.NONE: Share.PRIVATE, NetworkMode.CONTAINER: Share.CONTAINER}
+    network = {
+        NetworkMode.NONE: Share.PRIVATE,
+        NetworkMode.NETWORK: Share.PRIVATE,
+        NetworkMode.CONTAINER: Share.CONTAINER,
+    }
     namespace_choice("userns", options.userns)
     pid = namespace_choice("pid", options.pid).share
     if pid is Share.DEFAULT and place.shares_processes:

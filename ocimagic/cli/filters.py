@@ -13,12 +13,14 @@ from ocimagic.dockerfile.match import match
 from ocimagic.errors import BadInput, InvalidOption, NotFound, OcimagicError, nearest
 from ocimagic.model.distribution import SearchHit
 from ocimagic.model.moment import moment_ns, unix_ns
+from ocimagic.model.network import PREDEFINED
 from ocimagic.model.state import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ocimagic.model.engine import EngineAPI
+    from ocimagic.model.network import NetworkSummary
     from ocimagic.model.result import ContainerSummary, ImageSummary
 
 Row = TypeVar("Row")
@@ -95,13 +97,56 @@ def keep_containers(
             "before": lambda each, value: each.created < engine.containers.get(value).created,
             "since": lambda each, value: each.created > engine.containers.get(value).created,
             "volume": lambda each, value: any(value in place for place in each.mounts),
-            "network": lambda each, value: each.network == value,
+            "network": lambda each, value: value in (each.network, *each.networks, *_ids(each)),
             "health": _healthy,
             "publish": _published,
             "expose": _exposed,
             "is-task": lambda _, value: not _truth("is-task", value),
         },
     )
+
+
+def keep_networks(
+    networks: Iterable[NetworkSummary], conditions: Iterable[str]
+) -> list[NetworkSummary]:
+    """Keep the networks that fit docker's conditions for ``network ls`` and ``prune``.
+
+    Raises:
+        InvalidOption: a condition that cannot be understood.
+    """
+    now = datetime.now().astimezone()
+    return _keep(
+        networks,
+        conditions,
+        {
+            "name": lambda each, value: value in each.name,
+            "id": lambda each, value: each.network_id.startswith(value),
+            "driver": lambda each, value: each.driver == value,
+            "label": _labelled,
+            "label!": lambda each, value: not _labelled(each, value),
+            "scope": lambda _, value: value == "local",
+            "type": lambda each, value: (
+                (each.name in PREDEFINED) == _choice("type", value, ("builtin", "custom"))
+            ),
+            "dangling": lambda each, value: (
+                _truth("dangling", value) == (not each.endpoints and each.name not in PREDEFINED)
+            ),
+            "until": lambda each, value: (
+                unix_ns(each.created) <= moment_ns(value, now, option="until")
+            ),
+        },
+    )
+
+
+def _choice(name: str, value: str, words: tuple[str, str]) -> bool:
+    """Say whether a value is the first of two words."""
+    if value not in words:
+        raise InvalidOption(f"invalid filter '{name}={value}'", hint=f"it is {' or '.join(words)}")
+    return value == words[0]
+
+
+def _ids(container: ContainerSummary) -> list[str]:
+    return [each.network_id for each in container.places]
 
 
 def prune_keeper(conditions: Iterable[str]) -> Callable[[ContainerSummary], bool]:
@@ -230,25 +275,30 @@ def _healthy(container: ContainerSummary, value: str) -> bool:
     return (container.health.status if container.health else "none") == value
 
 
-def _labelled(row: ContainerSummary | ImageSummary, text: str) -> bool:
+def _labelled(row: ContainerSummary | ImageSummary | NetworkSummary, text: str) -> bool:
     key, equals, value = text.partition("=")
     return key in row.labels and (not equals or row.labels[key] == value)
 
 
-def _published(_container: ContainerSummary, value: str) -> bool:
-    """Find nothing: no port is published until bridge networks are built."""
-    _check_port("publish", value)
-    return False
+def _published(container: ContainerSummary, value: str) -> bool:
+    """Compare with the container's ports and the machine's, as docker does."""
+    found = [each.container_port for each in container.ports]
+    found += [f"{each.host_port}/{each.container_port[-3:]}" for each in container.ports]
+    return _has_port("publish", value, found)
 
 
 def _exposed(container: ContainerSummary, value: str) -> bool:
-    _check_port("expose", value)
+    return _has_port("expose", value, container.exposed_ports)
+
+
+def _has_port(name: str, value: str, there: Iterable[str]) -> bool:
+    _check_port(name, value)
     ports, _, protocol = value.partition("/")
     first, _, last = ports.partition("-")
     wanted = range(int(first), int(last or first) + 1)
     return any(
         int(port) in wanted and kind == (protocol or "tcp")
-        for port, _, kind in (each.partition("/") for each in container.exposed_ports)
+        for port, _, kind in (each.partition("/") for each in there)
     )
 
 

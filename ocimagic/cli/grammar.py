@@ -17,6 +17,7 @@ from ocimagic.cli.disk import builder, buildx
 from ocimagic.cli.image_build import build
 from ocimagic.cli.login import login, logout
 from ocimagic.cli.manifest import manifest
+from ocimagic.cli.network import network
 from ocimagic.cli.parser import HelpAsked, Noun, Refused, Verb
 from ocimagic.cli.registry import registry
 from ocimagic.cli.system import doctor, info, inspect, system, version
@@ -37,6 +38,7 @@ ROOT = Noun(
         "image": images.image,
         "container": containers.container,
         "manifest": manifest,
+        "network": network,
         "system": system,
         "registry": registry,
         "builder": builder,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from ocimagic.cli.parser import Refused
 
-_BRIDGE = "it needs a bridge network, which this version does not have"
 _CGROUPS = "limits for RUN steps come with a later version"
 _WINDOWS = "it is for Windows containers only"
 
@@ -23,31 +22,12 @@ def _group(
 
 
 CREATE = (
-    Refused(
-        ("--publish", "-p"),
-        _VALUE,
-        "ports need a bridge network, which this version does not have; the container shares "
-        "the host's network, so its ports are open on the host already",
-        "leave -p out and open the container's own port on this machine",
-    ),
-    Refused(
-        ("--publish-all", "-P"),
-        _SWITCH,
-        "ports need a bridge network, which this version does not have; the container shares "
-        "the host's network, so its ports are open on the host already",
-        "leave -P out and open the container's own port on this machine",
-    ),
     *_group(
-        _BRIDGE,
-        "--ip",
-        "--ip6",
+        "links are what docker had before networks: containers of one network find each other "
+        "by name",
         "--link",
-        "--link-local-ip",
-        "--mac-address",
-        "--network-alias",
-        "--net-alias",
-        "--expose",
     ),
+    *_group("such addresses are the kernel's", "--link-local-ip"),
     *_group(_WINDOWS, "--cpu-count", "--cpu-percent", "--io-maxbandwidth", "--io-maxiops"),
     *_group(_WINDOWS, "--isolation"),
     *_group("the kernel gave this limit up; --memory counts its memory too", "--kernel-memory"),
@@ -109,17 +89,15 @@ BUILD = (
 
 START = _group("checkpoints come with a later version", "--checkpoint", "--checkpoint-dir")
 
-RM = _group("links need a bridge network", "--link -l", takes_value=_SWITCH)
+RM = _group("there are no links: networks have names", "--link -l", takes_value=_SWITCH)
 
 _LATER = "it comes with a later version"
-_NETWORKS = "networks of their own come with a later version"
 
 ROOT_WORDS = {
     **dict.fromkeys(
         ("events", "context", "plugin", "volume"),
         _LATER,
     ),
-    "network": _NETWORKS,
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config", "trust", "checkpoint",
                      "compose"), "this is an engine for one machine"),
 }  # fmt: skip

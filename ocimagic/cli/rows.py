@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ocimagic.model.distribution import ImageTree, SearchHit
+    from ocimagic.model.network import NetworkSummary
     from ocimagic.model.report import ContainerStats, FileChange, PortBinding
     from ocimagic.model.result import ContainerSummary, HistoryLine, ImageSummary
     from ocimagic.render.table import Table
@@ -240,6 +241,28 @@ class ChangeRows(tuple["FileChange", ...]):
         from ocimagic.render.report import change_table
 
         return table_html(change_table(self))
+
+
+class NetworkRows(Rows["NetworkSummary"]):
+    """What ``network ls`` returns."""
+
+    def layout(self, now: datetime) -> Table:
+        """Lay out docker's columns for networks."""
+        from ocimagic.render.network import network_table
+
+        return network_table(self, now, **self.options)
+
+    def fields(self, row: NetworkSummary, now: datetime) -> dict[str, str]:
+        """Return docker's fields of a network."""
+        from ocimagic.render.network import network_fields
+
+        return network_fields(row, now, no_trunc=self.options.get("no_trunc", False))
+
+    def heads(self) -> Mapping[str, str]:
+        """Return docker's heads for networks."""
+        from ocimagic.render.network import NETWORK_HEADS
+
+        return NETWORK_HEADS
 
 
 class PortRows(tuple["PortBinding", ...]):

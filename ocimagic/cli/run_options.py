@@ -13,6 +13,7 @@ import click
 
 from ocimagic.cli.mount_options import devices, mount, tmpfs, volume
 from ocimagic.cli.name_options import extra_host, ip_address, search_domain
+from ocimagic.cli.network_options import network_options
 from ocimagic.cli.policy_options import health_options, log_options, restart_policy
 from ocimagic.cli.quantities import BYTES, DURATION, WHOLE, Reader, within
 from ocimagic.cli.resource_options import resource_options, resource_parameters
@@ -100,6 +101,8 @@ _OPTIONS = (
                  help="Time to start in which failures do not count (ms|s|m|h)"),
     click.option("--health-timeout", type=DURATION, metavar="DURATION",
                  help="Longest time for one check (ms|s|m|h)"),
+    click.option("--expose", multiple=True, metavar="PORT[/PROTO]",
+                 help="Say that it listens at a port"),
     click.option("-h", "--hostname", metavar="NAME", help="Host name in the container"),
     click.option("--init", is_flag=True,
                  help="Run a small init that passes signals on and reaps processes"),
@@ -114,8 +117,13 @@ _OPTIONS = (
     click.option("--mount", multiple=True, metavar="KEY=VALUE,...",
                  help="Mount a directory (type=bind) or memory (type=tmpfs)"),
     click.option("--name", metavar="NAME", help="Name the container"),
-    click.option("--network", "--net", "network", metavar="NETWORK",
-                 help="Choose the network: none, host or container:NAME"),
+    click.option("--ip", metavar="IP", help="Its address in the network"),
+    click.option("--ip6", metavar="IP", help="Its address of IPv6 in the network"),
+    click.option("--mac-address", metavar="MAC", help="Its link's address in the network"),
+    click.option("--network", "--net", "network", multiple=True, metavar="NETWORK",
+                 help="Choose the network: its name, none, host or container:NAME"),
+    click.option("--network-alias", "--net-alias", multiple=True, metavar="NAME",
+                 help="Another name for it in the network"),
     click.option("--no-healthcheck", is_flag=True, help="Leave the image's HEALTHCHECK out"),
     click.option("--oom-score-adj", type=WHOLE, default=0, metavar="INT",
                  help="How soon it is killed when memory is short (-1000 to 1000)"),
@@ -123,6 +131,9 @@ _OPTIONS = (
                  help="Processes to see: host or container:NAME"),
     click.option("--platform", metavar="OS/ARCH", help="Choose among the image's platforms"),
     click.option("--privileged", is_flag=True, help="Turn the protection of this machine off"),
+    click.option("-p", "--publish", multiple=True, metavar="[IP:][PORT:]PORT[/PROTO]",
+                 help="Let a port of this machine lead to one of the container"),
+    click.option("-P", "--publish-all", is_flag=True, help="Publish all ports it exposes"),
     click.option("--pull", metavar="always|missing|never", default="missing",
                  help="When to ask the registry"),
     click.option("-q", "--quiet", is_flag=True, help="Do not show the pull"),
@@ -249,14 +260,10 @@ def _mounts(session: Session, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _isolation(session: Session, given: Mapping[str, Any]) -> dict[str, Any]:
     security, no_new_privileges = security_options(session, given["security_opt"])
-    mode, container = NetworkMode.DEFAULT, ""
-    if given["network"] is not None:
-        mode, container = network_choice(given["network"])
     return {
         "security": security,
         "no_new_privileges": no_new_privileges,
-        "network": mode,
-        "network_container": container,
+        **network_options(given),
     }
 
 
@@ -277,9 +284,11 @@ def network(text: str | None) -> NetworkMode:
     """Read ``--network`` of a build."""
     if text is None:
         return NetworkMode.DEFAULT
-    mode, container = network_choice(text)
-    if container:
-        raise InvalidOption(f"a build cannot share the network of container {container!r}")
+    mode, name = network_choice(text)
+    if name:
+        raise InvalidOption(
+            f"a build cannot use the network {text!r}", hint="write default, none or host"
+        )
     return mode
 
 

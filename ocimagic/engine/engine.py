@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from ocimagic.engine.containers import Containers
 from ocimagic.engine.images import Images
 from ocimagic.engine.manifests import Manifests
+from ocimagic.engine.networks import Networks
 from ocimagic.engine.system import System
 from ocimagic.errors import InvalidOption, OcimagicError
 from ocimagic.home.location import Home
@@ -58,10 +59,12 @@ class Engine:
         self.images = Images(self._store, unpacker, known)
         self.containers = Containers(self._store, unpacker, launcher, self.images)
         self.images.containers = self.containers
+        self.networks = Networks(self.containers)
         self.manifests = Manifests(self._store, self.images)
         self.system = System(self._store, unpacker, self.images, self.containers, known)
         if launcher is not None:
             self._tidy(unpacker)
+            self._sweep_networks()
             self._start_again()
 
     def _tidy(self, unpacker: Unpacker) -> None:
@@ -69,6 +72,11 @@ class Engine:
         with suppress(OcimagicError), self._store.alone() as held:
             if held:
                 gc.tidy(self._store, unpacker.remove_trees)
+
+    def _sweep_networks(self) -> None:
+        """Take away what the networks of killed containers left in the kernel."""
+        with suppress(OcimagicError, OSError):  # not ours to change: an ordinary user
+            self.networks.sweep()
 
     def _start_again(self) -> None:
         """Start what a restart policy says and the end of the machine ended."""

@@ -17,6 +17,7 @@ from ocimagic.engine.update import update
 from ocimagic.errors import InvalidOption, InvalidState, OcimagicError
 from ocimagic.model.engine import split_command
 from ocimagic.model.event import OnEvent, ignore
+from ocimagic.model.network import NetworkChoice
 from ocimagic.model.options import NetworkMode, RunOptions, network_choice
 from ocimagic.model.report import Pruned
 from ocimagic.model.state import ALIVE, STOPPED, Status, Verb
@@ -54,7 +55,7 @@ class Lifecycle(Register):
         Args:
             image: a reference or an image ID.
             command: words to run instead of the image's CMD.
-            network: ``none``, ``host`` or ``container:NAME``.
+            network: ``none``, ``host``, ``container:NAME`` or the name of a network.
             stdin: bytes to write, or a descriptor to copy from.
             on_event: is given ``Output`` while the container writes.
             cancelled: stops the container when set.
@@ -66,7 +67,10 @@ class Lifecycle(Register):
             OcimagicError: any other reason it could not be made; exit code 125.
         """
         if isinstance(network, str):
-            network, options["network_container"] = network_choice(network)
+            network, name = network_choice(network)
+            if network is NetworkMode.NETWORK:
+                options.setdefault("networks", (NetworkChoice(network=name),))
+            options["network_container"] = name if network is NetworkMode.CONTAINER else ""
         request = RunOptions(
             image=image, command=split_command(command), network=network, **options
         )

@@ -70,9 +70,8 @@ class Looking(Register):
         )
 
     def ports(self, name: str) -> tuple[PortBinding, ...]:
-        """Return the published ports: none, until bridge networks are built."""
-        self.find(name)
-        return ()
+        """Return the published ports of a container that runs."""
+        return self.summary(self.find(name)).ports
 
     def _image_config(self, record: ContainerRecord) -> ContainerConfig:
         try:

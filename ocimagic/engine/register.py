@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.bundle.directory import CONFIG_NAME
 from ocimagic.engine.attachment import Attachment
+from ocimagic.engine.connected import bindings, places
 from ocimagic.engine.exits import exit_status, parse_time
 from ocimagic.engine.record import Document
 from ocimagic.errors import HostLacks
@@ -222,6 +223,9 @@ class Register:
             restart_count=int(str(state.get("restart_count", 0))),
             mounts=tuple((each.source, each.target) for each in document.options.volumes),
             exposed_ports=document.exposed_ports,
+            networks=tuple(each.network for each in document.options.networks),
+            places=places(record, state) if alive else (),
+            ports=bindings(state) if alive else (),
         )
 
 

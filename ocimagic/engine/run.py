@@ -20,7 +20,9 @@ from ocimagic.bundle.directory import write_bundle
 from ocimagic.bundle.health import health_check
 from ocimagic.bundle.hostfiles import write_host_files
 from ocimagic.bundle.machine import find_place
+from ocimagic.engine.addresses import shown_address
 from ocimagic.engine.names import check_name, new_id, new_name
+from ocimagic.engine.networks import Networks
 from ocimagic.engine.record import Document
 from ocimagic.engine.sharing import Donors, find_donors, network_name, sharing_launcher
 from ocimagic.engine.supervision import find_runtime, stop_signal, supervision
@@ -37,6 +39,7 @@ from ocimagic.model.event import Notice, OnEvent, Output
 from ocimagic.model.options import NetworkMode
 from ocimagic.model.result import ContainerSummary, RunResult
 from ocimagic.model.state import Verb
+from ocimagic.network.plan import RESOLVER
 from ocimagic.shim import client as shim
 from ocimagic.store.containers import ContainerRecord
 from ocimagic.transfer.layer import layers_of
@@ -112,7 +115,11 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
     container_id = new_id()
     with store.in_use(), storage_errors(store.home.data), _id_file(options, container_id):
         name = _free_name(containers, options.name)
+        networks = Networks(containers)
+        options = networks.usual(options)
         donors = find_donors(containers, options, container_id)
+        if options.networks:
+            networks.check(options.networks)
         place = _place(containers, donors, container_id)
         runtime = find_runtime(options.runtime)
         image = containers.images.obtain(options, on_event)
@@ -217,12 +224,32 @@ def start(containers: Lifecycle, record: ContainerRecord, *, attach: bool) -> sh
             "interactive": document.options.interactive,
             "remove": document.options.remove,
             "attached": attach,
+            "network": _connected(containers, record, document),
             **supervision(document),
         }
         with sharing_launcher(containers, document, record.container_id) as launcher:
             connection = launcher.launch(request)
             _wait_started(connection)
     return connection
+
+
+def _connected(
+    containers: Lifecycle, record: ContainerRecord, document: Document
+) -> dict[str, object] | None:
+    """Decide where a container is in its networks, and write that into its /etc/hosts."""
+    if not document.options.networks:
+        return None
+    plan = Networks(containers).plan(record, document)
+    addresses = [shown_address(each) for one in plan.endpoints for each in one.addresses]
+    write_host_files(
+        containers.directory(record.container_id),
+        document.hostname,
+        own_network=True,
+        options=document.options,
+        addresses=addresses,
+        resolver=RESOLVER if any(each.resolves for each in plan.endpoints) else "",
+    )
+    return plan.to_json()
 
 
 def _wait_started(connection: shim.Connection) -> None:
@@ -282,7 +309,7 @@ def _write(
     directory = containers.directory(place.container_id)
     directory.mkdir(mode=0o700)
     files = donors.files or write_host_files(
-        directory, document.hostname, own_network=document.network == "none", options=options
+        directory, document.hostname, own_network=_is_own(options), options=options
     )
     where = replace(place, hostname=document.hostname, files=files)
     config = runtime_config(image.config.config, options, where)
@@ -296,6 +323,10 @@ def _write(
             document.layers, directory / "rw", userxattr=place.rootless, volatile=options.remove
         )
     write_bundle(directory / "bundle", config, rootfs)
+
+
+def _is_own(options: RunOptions) -> bool:
+    return options.network in (NetworkMode.NONE, NetworkMode.NETWORK)
 
 
 def _follow(

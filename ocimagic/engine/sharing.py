@@ -195,4 +195,6 @@ def network_name(options: RunOptions, ids: Mapping[str, str]) -> str:
     """Return docker's word for the network that a container really gets."""
     if "network" in ids:
         return f"{CONTAINER_PREFIX}{ids['network']}"
+    if options.network is NetworkMode.NETWORK:
+        return options.networks[0].network
     return "none" if options.network is NetworkMode.NONE else "host"

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ocimagic.transfer.unpack import Unpacker
 
 NOT_YET = (
-    "bridge networks and -p: a container has the host's network, or none",
-    "cache, secret and other RUN --mount; ADD of URLs and git repositories",
+    "networks for ordinary users: a container has the host's network, or none",
+    "named volumes, compose, the Docker API socket",
 )
 _NOT_ISOLATED = (
     "containers are not isolated: nobody may mount or make namespaces here, so they are changed "

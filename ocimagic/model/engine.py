@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         SearchHit,
     )
     from ocimagic.model.isolation import Diagnosis
+    from ocimagic.model.networks import NetworksAPI
     from ocimagic.model.options import BuildOptions
     from ocimagic.model.registry import OnRequest, RegistryAPI, RegistryOptions
     from ocimagic.model.report import (
@@ -370,6 +371,11 @@ class EngineAPI(Protocol):
     @property
     def containers(self) -> ContainersAPI:
         """Return the verbs on containers."""
+        ...
+
+    @property
+    def networks(self) -> NetworksAPI:
+        """Return the verbs on networks."""
         ...
 
     @property

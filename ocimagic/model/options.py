@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ocimagic.errors import InvalidOption, NotBuiltYet
+from ocimagic.errors import InvalidOption
 from ocimagic.model.namespace import CONTAINER_PREFIX
+from ocimagic.model.network import NetworkChoice, PublishedPort, check_network_name
 from ocimagic.model.policy import HealthOptions, LogOptions, RestartPolicy
 from ocimagic.model.resources import DeviceMapping, ResourceOptions, Ulimit
 
@@ -28,35 +29,31 @@ DEFAULT_SHM_BYTES = 64 << 20
 class NetworkMode(Enum):
     """Which network a container sees.
 
-    DEFAULT is what the machine gives without being asked: the host's network until bridge
-    networks are built.  CONTAINER is that of ``RunOptions.network_container``.
+    DEFAULT is the bridge, or the host's network where an account cannot make one.  CONTAINER is
+    that of ``RunOptions.network_container``, NETWORK those of ``RunOptions.networks``.
     """
 
     DEFAULT = "default"
     HOST = "host"
     NONE = "none"
     CONTAINER = "container"
+    NETWORK = "network"
 
 
 def network_choice(text: str) -> tuple[NetworkMode, str]:
-    """Read ``host``, ``none`` or ``container:NAME``; returns the mode and that name or "".
+    """Read ``host``, ``none``, ``container:NAME`` or a network; returns the mode and that name.
 
     Raises:
-        InvalidOption: ``container:`` without a name.
-        NotBuiltYet: any other network.
+        InvalidOption: ``container:`` without a name, or no name.
     """
     if text.startswith(CONTAINER_PREFIX):
         name = text.removeprefix(CONTAINER_PREFIX)
         if not name:
             raise InvalidOption(f"--network {text} names no container")
         return NetworkMode.CONTAINER, name
-    if text in {mode.value for mode in NetworkMode if mode is not NetworkMode.CONTAINER}:
+    if text in (NetworkMode.DEFAULT.value, NetworkMode.HOST.value, NetworkMode.NONE.value):
         return NetworkMode(text), ""
-    raise NotBuiltYet(
-        f"network {text!r} is not built yet",
-        why="this version has no bridge networks",
-        hint="write --network none, --network host or --network container:NAME",
-    )
+    return NetworkMode.NETWORK, check_network_name(text)
 
 
 class PullPolicy(Enum):
@@ -144,6 +141,9 @@ class RunOptions:
         user: name or id, ``:`` and a group.
         groups: names or ids of more groups.
         network_container: name or ID, for ``NetworkMode.CONTAINER``.
+        networks: for ``NetworkMode.NETWORK``, the first one gives the way out.
+        ports: of the machine that lead to it.
+        publish_all: each exposed port gets a free one of the machine.
         pid: whose processes are seen: "" its own, ``host`` or ``container:NAME``.
         ipc: "" or ``private``, ``shareable``, ``none``, ``host`` or ``container:NAME``.
         uts: whose host name: "" its own, or ``host``.
@@ -181,6 +181,9 @@ class RunOptions:
     devices: tuple[DeviceMapping, ...] = ()
     network: NetworkMode = NetworkMode.DEFAULT
     network_container: str = ""
+    networks: tuple[NetworkChoice, ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
+    publish_all: bool = False
     pid: str = ""
     ipc: str = ""
     uts: str = ""

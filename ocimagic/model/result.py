@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from ocimagic.model.network import NetworkEndpoint
     from ocimagic.model.options import RunOptions
     from ocimagic.model.policy import HealthOptions
-    from ocimagic.model.report import ContainerSize, Health
+    from ocimagic.model.report import ContainerSize, Health, PortBinding
     from ocimagic.model.state import Status
     from ocimagic.spec.config import ImageConfig
     from ocimagic.spec.digest import Digest
@@ -271,6 +272,9 @@ class ContainerSummary:
         mounts: source and target of each volume and directory that it sees.
         exposed_ports: ``port/protocol``.
         size: only if it was asked for.
+        networks: those it is to be in, by name.
+        places: where it is in them, while it runs.
+        ports: of the machine that lead to it, while it runs.
     """
 
     container_id: str
@@ -290,6 +294,9 @@ class ContainerSummary:
     mounts: tuple[tuple[str, str], ...] = ()
     exposed_ports: tuple[str, ...] = ()
     size: ContainerSize | None = None
+    networks: tuple[str, ...] = ()
+    places: tuple[NetworkEndpoint, ...] = ()
+    ports: tuple[PortBinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

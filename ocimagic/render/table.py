@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.model.state import Status
 from ocimagic.render.escape import shorten
+from ocimagic.render.ports import port_words
 from ocimagic.render.units import count, human_age, human_duration, human_seconds, human_size
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def container_table(
     no_trunc: bool = False,
     size: bool = False,
 ) -> Table:
-    """Lay out ``container ls`` as docker does; without PORTS, since there can be none yet."""
+    """Lay out ``container ls`` as docker does."""
     rows = [container_fields(each, now, no_trunc=no_trunc) for each in containers]
     columns = {
         "CONTAINER ID": "ID",
@@ -130,6 +131,7 @@ def container_table(
         "COMMAND": "Command",
         "CREATED": "RunningFor",
         "STATUS": "Status",
+        "PORTS": "Ports",
         "NAMES": "Names",
     }
     if size:
@@ -151,15 +153,20 @@ def container_fields(
         "Status": status_words(container, now),
         "State": container.status.value,
         "Names": container.name,
-        "Networks": container.network,
+        "Networks": ",".join(container.networks) or container.network,
         "Labels": ",".join(f"{key}={value}" for key, value in container.labels.items()),
-        "Ports": "",
+        "Ports": _ports(container),
         "Size": _sizes(container.size),
         "Mounts": ",".join(
             source if no_trunc else shorten(source, MOUNT_WIDTH) for source, _ in container.mounts
         ),
         "LocalVolumes": "0",
     }
+
+
+def _ports(container: ContainerSummary) -> str:
+    """Return docker's words about ports, of a container with networks of its own that runs."""
+    return port_words(container.ports, container.exposed_ports) if container.places else ""
 
 
 def _sizes(size: ContainerSize | None) -> str:

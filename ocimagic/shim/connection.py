@@ -132,6 +132,14 @@ class Connection:
         assert isinstance(warnings, list | tuple)
         return tuple(map(str, warnings))
 
+    def connect(self, endpoint: Mapping[str, object]) -> None:
+        """Bring the container into one more network."""
+        self._call({"op": "connect", "endpoint": endpoint})
+
+    def disconnect(self, network_id: str) -> None:
+        """Take the container out of a network."""
+        self._call({"op": "disconnect", "network_id": network_id})
+
     def stats(self) -> Mapping[str, object]:
         """Return what the container uses, as ``runc events --stats`` prints it under ``data``."""
         return self._call({"op": "stats"})

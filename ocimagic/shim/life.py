@@ -47,6 +47,9 @@ class Life:
         audience: how many clients are connected.
         is_followed: the client that asked for the container is one of them.
         execs: by exec_id, see ``execs``.
+        endpoints: its places in networks, see ``network.plan``.
+        leftover: places whose links are not removed yet.
+        ports: of the machine that lead to it.
     """
 
     phase: str = NEW
@@ -75,6 +78,9 @@ class Life:
     is_followed: bool = False
     health: dict[str, object] | None = None
     execs: dict[str, dict[str, object]] = field(default_factory=dict)
+    endpoints: list[dict[str, object]] = field(default_factory=list)
+    leftover: list[dict[str, object]] = field(default_factory=list)
+    ports: list[dict[str, object]] = field(default_factory=list)
 
     @classmethod
     def load(cls, blob: Blob) -> Self:
@@ -134,6 +140,8 @@ class Life:
             "restart_count": self.restart_count,
             "health": self.health,
             "execs": self.execs,
+            "endpoints": self.endpoints,
+            "ports": self.ports,
         }
 
     def record(self, dropped: int) -> dict[str, object]:

@@ -29,6 +29,7 @@ from ocimagic.shim.life import Life, replace_file
 from ocimagic.shim.logs import LogWriter
 from ocimagic.shim.loop import READ, Alarm, Loop
 from ocimagic.shim.memory import Blob
+from ocimagic.shim.networks import Networks
 from ocimagic.shim.outcome import STATE_NAME
 from ocimagic.shim.process import Process
 from ocimagic.shim.records import timestamp
@@ -83,6 +84,7 @@ class Monitor:
         self.execs = Execs(self)
         self.health = Health(self)
         self.finale = Finale(self)
+        self.networks = Networks(self, task.network)
         self.first: Client | None = None
         self.over = False
         self._rest: Alarm | None = None
@@ -100,6 +102,7 @@ class Monitor:
                 process.hold(held=self.clients.is_waited_for(process.tape))
             self.execs.sweep()
         self.clients.flush_all()
+        self.networks.remove_links()
 
     # -- beginning -------------------------------------------------------------
 
@@ -164,6 +167,7 @@ class Monitor:
         self.life.phase = lives.CREATED
         self.life.pid, self.life.start_ticks = made.pid, self.process.identity.start_ticks
         self.life.cgroup_paths = dict(self.runtime.state.cgroup_paths)
+        self.networks.attach(made.pid)
         self.life.started = timestamp()
         self.save()
         kept = {name: groups[name] for name in ("door", "lease")}
@@ -216,6 +220,7 @@ class Monitor:
         self.process.signal(signal.SIGKILL)
         self.process.close()
         self.runtime.clean_up()
+        self.networks.detach()
         if self.life.told:  # it ran before: its end is a record, and perhaps another try
             self.life.error = str(err)
             self.life.ended(Ending(err.exit_code, None), timestamp())
@@ -321,6 +326,7 @@ class Monitor:
             self.execs.conclude(process)
         self.process.close()
         self.log.flush()
+        self.networks.detach()
         self.runtime.clean_up()
         self.life.is_cleaned = True
         self.save()

@@ -42,6 +42,8 @@ class Requests:
             "stats": self._stats,
             "processes": self._processes,
             "execute": self._execute,
+            "connect": self._connect,
+            "disconnect": self._disconnect,
         }
 
     def hear(self, client: Client, kind: bytes, payload: bytes) -> None:
@@ -189,6 +191,18 @@ class Requests:
     def _execute(self, client: Client, request: Request) -> Answer:
         self._monitor.execs.start(client, request)
         return None
+
+    def _connect(self, _client: Client, request: Request) -> Answer:
+        self._expect_running()
+        endpoint = request.get("endpoint")
+        assert isinstance(endpoint, dict)
+        self._monitor.networks.connect(self._monitor.life.pid, endpoint)
+        return {}
+
+    def _disconnect(self, _client: Client, request: Request) -> Answer:
+        self._expect_running()
+        self._monitor.networks.disconnect(self._monitor.life.pid, str(request.get("network_id")))
+        return {}
 
     def _expect_running(self) -> None:
         if self._monitor.life.phase != lives.RUNNING:

@@ -43,6 +43,7 @@ class TakeOver:
             self._monitor.say_failed()
         elif life.phase in (lives.NEW, lives.MAKING):
             if life.phase == lives.MAKING:
+                self._monitor.networks.detach()
                 self._monitor.runtime.undo_attempt()
             self._monitor.begin()
         else:
@@ -79,6 +80,7 @@ class TakeOver:
             code, number = life.ending
             monitor.process.ending = Ending(int(code or 0), number)
         monitor.execs.take_over()
+        monitor.networks.adopt()
         if not life.is_recorded:
             monitor.publish()
         monitor.serve()

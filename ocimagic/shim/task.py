@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import InvalidDocument
+from ocimagic.network.plan import Plan
 from ocimagic.spec.codec import Fields
 from ocimagic.spec.record import dataclass
 
@@ -84,6 +85,7 @@ class Task:
         stop_signal: what ends the container by agreement.
         sender: what the client that asks calls itself when it sends stdin.
         traced: each process is a tracer, whose child is the command.
+        network: how it is connected; None if its networks are not its own, or none.
     """
 
     container_id: str
@@ -106,6 +108,7 @@ class Task:
     stop_timeout_s: float = 10.0
     sender: int = 0
     traced: bool = False
+    network: Plan | None = None
 
     @classmethod
     def parse(cls, request: Mapping[str, object]) -> Self:
@@ -137,6 +140,7 @@ class Task:
             stop_timeout_s=_seconds(fields, "stop_timeout_s", 10.0),
             sender=fields.number("sender", 0),
             traced=fields.flag("traced"),
+            network=Plan.parse(fields.child("network")) if request.get("network") else None,
         )
 
 

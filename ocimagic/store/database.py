@@ -20,6 +20,8 @@
     results     image_id → manifest, config    what a build step came to: an image that is not
                                                published, and which one it was made of
     results_use (image_id, diff_id)            which layers it keeps
+    networks    id → name, document
+    leases      (network, address) → container who has an address, as long as it runs
 
 ``boot_id`` marks a row whose files may still be in the page cache only: NULL once they
 were written out.  After a machine crash such a row is dropped and its files made anew or
@@ -80,6 +82,14 @@ CREATE TABLE nameless_parts (target TEXT NOT NULL REFERENCES nameless ON DELETE 
                              PRIMARY KEY (target, manifest));
 CREATE INDEX nameless_by_manifest ON nameless_parts (manifest);
 """
+_SINCE_VERSION_6 = """
+CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created REAL NOT NULL,
+                       document TEXT NOT NULL);
+CREATE TABLE leases (network TEXT NOT NULL REFERENCES networks ON DELETE CASCADE,
+                     address TEXT NOT NULL, container TEXT NOT NULL,
+                     PRIMARY KEY (network, address));
+CREATE INDEX leases_by_container ON leases (container);
+"""
 
 
 class ImageDatabase(Database):
@@ -93,6 +103,7 @@ class ImageDatabase(Database):
         _SINCE_VERSION_3,
         _SINCE_VERSION_4,
         _SINCE_VERSION_5,
+        _SINCE_VERSION_6,
     )
     if_newer = (
         "this data root was written by a newer ocimagic",

@@ -12,6 +12,7 @@ from ocimagic.store.database import ImageDatabase
 from ocimagic.store.images import Images
 from ocimagic.store.layout import Layout
 from ocimagic.store.lists import ManifestLists
+from ocimagic.store.networks import Networks
 from ocimagic.store.results import StepResults
 from ocimagic.store.snapshots import Snapshots
 from ocimagic.store.steps import Steps
@@ -36,6 +37,7 @@ class Store:
         self.images = Images(self.database, self.blobs, self.results)
         self.snapshots = Snapshots(home, self.database, self._boot_id)
         self.containers = Containers(self.database)
+        self.networks = Networks(self.database)
         self.steps = Steps(self.database)
         self.layout = Layout(home, self.blobs, self.images)
         self.lists = ManifestLists(home)

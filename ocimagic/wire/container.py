@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ocimagic.model.network import BRIDGE
 from ocimagic.model.state import ALIVE, Status
 from ocimagic.spec.codec import Fields
 from ocimagic.wire.host_config import host_config
 from ocimagic.wire.image import timestamp
+from ocimagic.wire.network import endpoint_settings, port_list, port_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,12 +81,12 @@ def container_summary(container: ContainerSummary, *, status: str = "") -> dict[
         "ImageID": str(container.image_id),
         "Command": " ".join(container.command),
         "Created": int(container.created.timestamp()),
-        "Ports": [],
+        "Ports": port_list(container.ports, container.exposed_ports if container.places else ()),
         "Labels": dict(container.labels),
         "State": container.status.value,
         "Status": status,
         "HostConfig": {"NetworkMode": container.network},
-        "NetworkSettings": {"Networks": {container.network: _endpoint()}},
+        "NetworkSettings": {"Networks": _networks(container)},
         "Mounts": [
             {"Type": "bind", "Source": source, "Destination": target}
             for source, target in container.mounts
@@ -223,44 +225,30 @@ def _healthcheck(health: HealthOptions | None) -> dict[str, object] | None:
 
 
 def _network_settings(summary: ContainerSummary) -> dict[str, object]:
+    default = next((each for each in summary.places if each.network == BRIDGE), None)
+    usual = endpoint_settings(default)
+    shown = ("EndpointID", "Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPAddress",
+             "IPPrefixLen", "IPv6Gateway", "MacAddress")  # fmt: skip
     return {
         "Bridge": "",
         "SandboxID": "",
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",
         "LinkLocalIPv6PrefixLen": 0,
-        "Ports": {},
+        "Ports": port_map(summary.ports, summary.exposed_ports if summary.places else ()),
         "SandboxKey": f"/proc/{summary.pid}/ns/net" if summary.pid else "",
         "SecondaryIPAddresses": None,
         "SecondaryIPv6Addresses": None,
-        "EndpointID": "",
-        "Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "IPv6Gateway": "",
-        "MacAddress": "",
-        "Networks": {summary.network: _endpoint()},
+        **{name: usual[name] for name in shown},
+        "Networks": _networks(summary),
     }
 
 
-def _endpoint() -> dict[str, object]:
-    return {
-        "IPAMConfig": None,
-        "Links": None,
-        "Aliases": None,
-        "NetworkID": "",
-        "EndpointID": "",
-        "Gateway": "",
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "MacAddress": "",
-        "DriverOpts": None,
-    }
+def _networks(summary: ContainerSummary) -> dict[str, object]:
+    """Return where a container is, or is to be, by network."""
+    there = {each.network: each for each in summary.places}
+    names = (*summary.networks, *there) or (summary.network,)
+    return {name: endpoint_settings(there.get(name)) for name in names}
 
 
 def _mount(volume: VolumeMount) -> dict[str, object]:

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 _OURS = "ocimagic"
 
 
+def _port_bindings(options: RunOptions) -> dict[str, list[dict[str, str]]]:
+    """Return docker's ``PortMap`` of what was asked for."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for each in options.ports:
+        host = {"HostIp": each.host_address, "HostPort": str(each.host_port or "")}
+        found.setdefault(f"{each.container_port}/{each.protocol}", []).append(host)
+    return found
+
+
 def host_config(container: ContainerDetails) -> dict[str, object]:
     """Return docker's ``HostConfig`` object."""
     options = container.options
@@ -36,7 +45,7 @@ def host_config(container: ContainerDetails) -> dict[str, object]:
         "ContainerIDFile": options.cidfile or "",
         "LogConfig": {"Type": options.log.driver, "Config": _log_config(options)},
         "NetworkMode": container.summary.network,
-        "PortBindings": {},
+        "PortBindings": _port_bindings(options),
         "RestartPolicy": {
             "Name": options.restart.name.value,
             "MaximumRetryCount": options.restart.maximum_retry_count,
@@ -58,7 +67,7 @@ def host_config(container: ContainerDetails) -> dict[str, object]:
         "OomScoreAdj": options.oom_score_adj,
         "PidMode": options.pid,
         "Privileged": options.privileged,
-        "PublishAllPorts": False,
+        "PublishAllPorts": options.publish_all,
         "ReadonlyRootfs": options.read_only,
         "SecurityOpt": _security(options),
         "Tmpfs": {each.target: ",".join(each.options) for each in options.tmpfs} or None,

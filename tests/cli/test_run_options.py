@@ -12,6 +12,7 @@ from fake_engine import FakeEngine
 from ocimagic.cli.grammar import complete, execute, find
 from ocimagic.cli.session import Session
 from ocimagic.errors import InvalidOption, InvalidPlatform, NotBuiltYet
+from ocimagic.model.network import NetworkChoice, PublishedPort
 from ocimagic.model.options import (
     FOREVER_S,
     BindRecursion,
@@ -69,6 +70,13 @@ HEALTH_LINE = (
     "--health-interval 1m30s --health-retries 3 --health-timeout 1.5s "
     "--health-start-period 100ms --health-start-interval 2s"
 )
+
+PUBLISHED = PublishedPort(container_port=80, host_port=8080)
+
+
+def in_networks(*choices, **more):
+    return {"network": NetworkMode.NETWORK, "networks": choices, **more}
+
 
 GOOD = [
     ("", {}),
@@ -211,6 +219,19 @@ GOOD = [
     ("--network default", {}),
     ("--network container:web",
      {"network": NetworkMode.CONTAINER, "network_container": "web"}),
+    ("--network web", in_networks(NetworkChoice(network="web"))),
+    ("--network web --network-alias a --net-alias b --ip 10.0.0.9 --mac-address 02-42-0A-00-00-09",
+     in_networks(NetworkChoice(network="web", aliases=("a", "b"), ipv4="10.0.0.9",
+                               mac="02:42:0a:00:00:09"))),
+    ("--network name=web,alias=a,alias=b,ip6=fd00::9 --network other",
+     in_networks(NetworkChoice(network="web", aliases=("a", "b"), ipv6="fd00::9"),
+                 NetworkChoice(network="other"))),
+    ("-p 8080:80", in_networks(NetworkChoice(network="bridge"), ports=(PUBLISHED,))),
+    ("-p8080:80 --network web", in_networks(NetworkChoice(network="web"), ports=(PUBLISHED,))),
+    ("-p 8080:80 --network host", {"network": NetworkMode.HOST}),
+    ("-P --expose 90 --expose 53/udp",
+     in_networks(NetworkChoice(network="bridge"), publish_all=True,
+                 exposed_ports=("90/tcp", "53/udp"))),
     ("--pid host --uts host --userns host --cgroupns host --ipc host",
      {"pid": "host", "uts": "host", "userns": "host", "cgroupns": "host", "ipc": "host"}),
     ("--pid container:web --ipc container:web --cgroupns private",
@@ -293,15 +314,18 @@ def test_a_seccomp_profile_is_read_and_must_be_json(session, tmp_path):
 
 
 BAD = [
-    ("-p 80:80", NotBuiltYet, "open on the host already"),
-    ("-p80:80", NotBuiltYet, "bridge"),
-    ("-P", NotBuiltYet, "bridge"),
+    ("-p x:80", InvalidOption, "-p x:80: 'x' is no port"),
+    ("-p 80:80 --network none", InvalidOption, "no way to this machine"),
+    ("--network web --network none", InvalidOption, "do not go together"),
+    ("--network name=web,speed=9", InvalidOption, "'speed=9' is not understood"),
+    ("--network alias=x", InvalidOption, "names no network"),
+    ("--network a/b", InvalidOption, "no name for a network"),
+    ("--network none --ip 10.0.0.9", InvalidOption, "--ip needs a network"),
+    ("--mac-address 03:00:00:00:00:01", InvalidOption, "address of a group"),
+    ("--expose x", InvalidOption, "--expose x is no port"),
     ("--gpus=all", NotBuiltYet, "--gpus"),
     ("--volumes-from web", NotBuiltYet, "named volumes"),
-    ("--link web", NotBuiltYet, "bridge"),
-    ("--ip 1.2.3.4", NotBuiltYet, "bridge"),
-    ("--expose 80", NotBuiltYet, "bridge"),
-    ("--network web", NotBuiltYet, "--network none"),
+    ("--link web", NotBuiltYet, "find each other by name"),
     ("--network container:", InvalidOption, "names no container"),
     ("-v data:/data", NotBuiltYet, "-v ./data:/data"),
     ("-v /a:/b:ro,rw", InvalidOption, "contradicts itself"),
@@ -450,7 +474,7 @@ def test_completion_and_help_show_them(session):
     shown = {each.text: each.help for each in complete(["run"], "--")}
     for name in ("--memory", "--tty", "--restart", "--health-cmd", "--sig-proxy", "--mount"):
         assert shown[name]
-    assert "--publish" not in shown
+    assert "--link" not in shown
     text = execute(["run", "--help"], session).text
     assert "--sig-proxy  " in text
     assert "--no-sig-proxy" not in text
@@ -646,7 +670,7 @@ _THEIR_SERVERS = (
     "--cpu-shares -5",
     "--annotation =x", "--stop-timeout -2", "-a stdon", "-d", "--pull allways",
     "--memory 99999999999t", "--platform", "--nmae", "--device /dev/zer",
-    "--network", "--dns-search ''",
+    "-p 80:80 --network none", "--mac-address 03", "--network", "--dns-search ''",
 )  # fmt: skip
 _REFUSED = [
     line for line, kind, _ in BAD if kind is InvalidOption and not line.startswith(_THEIR_SERVERS)

@@ -58,10 +58,10 @@ web           1      8724d338e126  2 minutes ago  67.8MB
 busybox       1e5    a9f958b6beff  2 minutes ago  67.8MB"""
 
 CONTAINERS = """\
-CONTAINER ID    IMAGE    COMMAND                 CREATED      STATUS                     NAMES
-cbb1ca061892    web:1    "/bin/sh -c while tr…"  3 hours ago  Up 5 minutes               web
-b4418426bc7e    web:1    "/bin/sh -c while tr…"  3 hours ago  Exited (3) 40 seconds ago  job
-a9649d4f726e    web:1    "/bin/sh -c while tr…"  3 hours ago  Created                    new"""
+CONTAINER ID    IMAGE    COMMAND                 CREATED      STATUS                     PORTS    NAMES
+cbb1ca061892    web:1    "/bin/sh -c while tr…"  3 hours ago  Up 5 minutes                        web
+b4418426bc7e    web:1    "/bin/sh -c while tr…"  3 hours ago  Exited (3) 40 seconds ago           job
+a9649d4f726e    web:1    "/bin/sh -c while tr…"  3 hours ago  Created                             new"""  # noqa: E501
 
 
 def test_images():

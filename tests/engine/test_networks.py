@@ -1,0 +1,483 @@
+"""Networks of real containers: names, addresses, ports, and that nothing is left of them."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from contextlib import closing
+
+import pytest
+from keepers import kill_keepers
+from ownnet import entered
+
+from ocimagic import Engine
+from ocimagic.errors import (
+    Conflict,
+    HostLacks,
+    InvalidOption,
+    InvalidState,
+    NameInUse,
+    NetworkNotFound,
+    PortTaken,
+)
+from ocimagic.linux.links import Links
+from ocimagic.linux.nftables import Table
+from ocimagic.model.network import NetworkChoice, NetworkOptions, Subnet, published_ports
+from ocimagic.model.policy import RestartName, RestartPolicy
+from ocimagic.shim.client import Started
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+WEB = "mkdir -p /www; echo $NAME > /www/index.html; exec httpd -f -p 80 -h /www"
+PATIENCE_S = 10
+
+
+def until(is_so):
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := is_so()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
+@pytest.fixture(scope="module")
+def table(shared):
+    return Table(shared.networks._table)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(shared, table):
+    """See that a test leaves no container, network, link or rule."""
+    with Links() as links:
+        before = {each.name for each in links.all()}
+    yield
+    for each in shared.containers.list(all=True):
+        shared.containers.remove(each.container_id, force=True)
+    shared.networks.prune()
+
+    def left():
+        with Links() as links:
+            return {each.name for each in links.all()} - before
+
+    assert until(lambda: not left()), left()
+    assert until(lambda: not table.rules("forward"))
+    assert until(lambda: not list(shared.home.run.iterdir()))
+
+
+def web(engine, name="web", network="net", **options):
+    """Start a web server that says its name."""
+    made = engine.containers.run(
+        "busybox", ["sh", "-c", WEB], name=name, network=network, detach=True,
+        env=(f"NAME={name}",), **options,
+    )  # fmt: skip
+    address = made.places[0].addresses[0].partition("/")[0]
+    assert until(lambda: fetch(f"http://{address}/") == name)
+    return made
+
+
+def fetch(url):
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.read().decode().strip()
+    except OSError:
+        return ""
+
+
+def run(engine, script, network="net", **options):
+    """Run a script in a container of a network; return what it wrote."""
+    done = engine.containers.run(
+        "busybox", ["sh", "-c", script], network=network, remove=True, **options
+    )
+    return (done.stdout + done.stderr).decode()
+
+
+@pytest.fixture
+def net(shared):
+    return shared.networks.create(NetworkOptions(name="net", ipv6=True))
+
+
+# -- names and addresses --------------------------------------------------------------
+
+
+def test_containers_find_each_other_by_name(shared, net):
+    web(shared, networks=(NetworkChoice(network="net", aliases=("www", "Blog")),))
+    script = (
+        "for name in web www WEB.net blog; do wget -qO- http://$name/; done; ping -c 1 -W 2 web"
+    )
+    told = run(shared, script)
+    assert told.startswith("web\n" * 4)
+    assert "1 packets received" in told
+    assert "web.net" in run(shared, f"nslookup {net.subnets[0].subnet[:-4]}2")
+
+
+def test_a_name_of_several_leads_to_each_of_them(shared, net):
+    both = (NetworkChoice(network="net", aliases=("pool",)),)
+    for name in ("one", "two"):
+        web(shared, name, networks=both)
+    told = run(shared, "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do wget -qO- http://pool/; done")
+    assert set(told.split()) == {"one", "two"}
+
+
+def test_what_is_not_here_is_asked_for_elsewhere_and_missing_names_are_said(shared, net):
+    told = run(shared, "cat /etc/resolv.conf; nslookup nobody.invalid")
+    assert told.startswith("nameserver 127.0.0.11\n")
+    assert re.search(r"can't find nobody.invalid: (NXDOMAIN|SERVFAIL)", told)
+
+
+def test_a_name_goes_with_its_container(shared, net):
+    made = web(shared)
+    asker = shared.containers.run(
+        "busybox", ["sleep", "100"], network="net", name="asker", detach=True
+    )
+    from ocimagic.model.request import ExecOptions
+
+    def asked():
+        command = ExecOptions(command=("nslookup", "web"))
+        return shared.containers.exec(asker.name, command).stdout.decode()
+
+    address = made.places[0].addresses[0].partition("/")[0]
+    assert address in asked()
+    shared.containers.stop(made.name, grace_s=0)
+    assert until(lambda: address not in asked())
+    shared.containers.start(made.name)
+    assert address in asked()
+
+
+def test_hosts_and_names_inside(shared, net):
+    told = run(shared, "cat /etc/hosts; hostname -i; ip -o addr show eth0", hostname="me")
+    address = re.search(r"inet (\S+)/16", told)[1]
+    assert f"{address}\tme\n" in told
+    assert re.search(r"inet6 fd00:", told)
+
+
+def test_the_default_network_has_no_names(shared):
+    web(shared, network="bridge")
+    assert "bad address" in run(shared, "wget -qO- http://web/", network="bridge")
+    servers = run(shared, "cat /etc/resolv.conf", network="bridge")
+    assert "127.0.0.11" not in servers
+    assert "nameserver" in servers
+
+
+def test_an_internal_network_has_no_way_out_and_no_names_of_elsewhere(shared):
+    shared.networks.create(NetworkOptions(name="inner", internal=True))
+    web(shared, network="inner")
+    told = run(shared, "wget -qO- http://web/; ip route; nslookup deb.debian.org", network="inner")
+    assert told.startswith("web\n")
+    assert "default" not in told
+    assert "SERVFAIL" in told
+
+
+def test_an_address_of_choice(shared):
+    subnet = Subnet(
+        subnet="10.211.0.0/24", ip_range="10.211.0.128/25", reserved={"x": "10.211.0.129"}
+    )
+    shared.networks.create(NetworkOptions(name="net", subnets=(subnet,), mtu=1400))
+    choice = NetworkChoice(network="net", ipv4="10.211.0.9", mac="02-42-AA-BB-CC-DD")
+    web(shared, networks=(choice,))
+    inspected = shared.networks.inspect("net").endpoints[0]
+    assert (inspected.addresses, inspected.mac) == (("10.211.0.9/24",), "02:42:aa:bb:cc:dd")
+    told = run(shared, "wget -qO- http://10.211.0.9/; ip -o a s eth0; cat /sys/class/net/eth0/mtu")
+    assert told.startswith("web\n")
+    assert "10.211.0.130/24" in told, "the first of the range that nobody has"
+    assert told.endswith("1400\n")
+    with pytest.raises(Conflict, match=r"10\.211\.0\.9 of network net is already in use"):
+        run(shared, "true", networks=(choice,))
+    with pytest.raises(InvalidOption, match="is not in network net"):
+        run(shared, "true", networks=(NetworkChoice(network="net", ipv4="10.9.9.9"),))
+
+
+def test_a_network_that_is_used_up(shared):
+    subnet = Subnet(subnet="10.211.0.0/30")
+    shared.networks.create(NetworkOptions(name="net", subnets=(subnet,)))
+    web(shared)
+    with pytest.raises(Conflict, match="no address of network net is free"):
+        run(shared, "true")
+    shared.containers.remove("web", force=True)
+    assert "10.211.0.2/30" in run(shared, "ip -o a s eth0"), "given back"
+
+
+# -- several networks -----------------------------------------------------------------
+
+
+def test_networks_are_apart(shared, net):
+    shared.networks.create(NetworkOptions(name="other"))
+    made = web(shared)
+    address = made.places[0].addresses[0].partition("/")[0]
+    told = run(shared, f"ping -c 1 -W 1 {address}; nc -w 1 {address} 80; nslookup web", "other")
+    assert "0 packets received" in told
+    assert "can't find web" in told
+
+
+def test_connected_while_it_runs_and_before_it_does(shared, net):
+    shared.networks.create(NetworkOptions(name="other"))
+    web(shared)
+    shared.networks.connect("web", NetworkChoice(network="other", aliases=("www",)))
+    assert run(shared, "wget -qO- http://www/; wget -qO- http://web/", "other") == "web\nweb\n"
+    with pytest.raises(InvalidState, match="is in network other already"):
+        shared.networks.connect("web", NetworkChoice(network="other"))
+    shared.containers.restart("web", grace_s=0)
+    places = shared.containers.get("web").places
+    assert [(each.network, each.inside) for each in places] == [("net", "eth0"), ("other", "eth1")]
+    shared.networks.disconnect("web", "net")
+    assert "default via" in shared_exec(shared, "web", "ip route")
+    shared.networks.disconnect("web", "other")
+    assert shared.containers.get("web").places == ()
+    with pytest.raises(InvalidState, match="is not in network other"):
+        shared.networks.disconnect("web", "other")
+    shared.containers.stop("web", grace_s=0)
+    shared.networks.connect("web", NetworkChoice(network="other"))
+    assert [each.network for each in shared.containers.start("web").places] == ["other"]
+
+
+def shared_exec(engine, name, script):
+    from ocimagic.model.request import ExecOptions
+
+    done = engine.containers.exec(name, ExecOptions(command=("sh", "-c", script)))
+    return (done.stdout + done.stderr).decode()
+
+
+def test_who_has_no_network_of_its_own_cannot_be_connected(shared, net):
+    shared.containers.run("busybox", ["sleep", "100"], network="host", name="host", detach=True)
+    with pytest.raises(InvalidState, match="has no network of its own"):
+        shared.networks.connect("host", NetworkChoice(network="net"))
+
+
+# -- ports ----------------------------------------------------------------------------
+
+
+def free_port():
+    with closing(socket.socket()) as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_published_port(shared, net):
+    port = free_port()
+    made = web(shared, ports=published_ports(f"{port}:80"))
+    assert fetch(f"http://127.0.0.1:{port}/") == "web"
+    assert run(shared, f"wget -qO- http://{net.subnets[0].gateway}:{port}/") == "web\n"
+    (binding,) = shared.containers.ports("web")
+    assert (binding.host_port, binding.container_port) == (port, "80/tcp")
+    shared.containers.restart(made.name, grace_s=0)
+    assert until(lambda: fetch(f"http://127.0.0.1:{port}/") == "web"), "and it has it back"
+    shared.containers.stop(made.name, grace_s=0)
+    assert shared.containers.ports("web") == ()
+    with closing(socket.create_server(("", port))):
+        pass
+
+
+def test_ports_that_are_free_are_found(shared, net):
+    web(shared, ports=published_ports("80"), exposed_ports=("90/tcp", "53/udp"), publish_all=True)
+    found = {each.container_port: each.host_port for each in shared.containers.ports("web")}
+    assert set(found) == {"80/tcp", "90/tcp", "53/udp"}
+    assert fetch(f"http://127.0.0.1:{found['80/tcp']}/") == "web"
+    assert all(49153 <= each <= 65535 for each in found.values())
+
+
+def test_who_has_a_taken_port_is_said(shared, net):
+    port = free_port()
+    web(shared, ports=published_ports(f"{port}:80"))
+    with pytest.raises(PortTaken, match="is already allocated") as refused:
+        web(shared, "second", ports=published_ports(f"{port}:80"))
+    assert refused.value.why == "container web has it"
+    taken = free_port()
+    with closing(socket.create_server(("", taken))):
+        with pytest.raises(PortTaken) as refused:
+            web(shared, "third", ports=published_ports(f"127.0.0.1:{taken}:80"))
+        assert f"(process {os.getpid()})" in refused.value.why
+    with pytest.raises(PortTaken, match="cannot be published") as refused:
+        web(shared, "fourth", ports=published_ports("192.0.2.77:0:80".replace(":0:", f":{taken}:")))
+    assert "is no address of this machine" in refused.value.why
+
+
+def test_udp(shared, net):
+    port = free_port()
+    made = shared.containers.run(
+        "busybox", ["sleep", "100"], network="net", detach=True,
+        ports=published_ports(f"{port}:53/udp"),
+    )  # fmt: skip
+    netns = os.open(f"/proc/{made.pid}/ns/net", os.O_RDONLY)
+    with entered(netns):
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    os.close(netns)
+    with closing(server), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        for each in (server, client):
+            each.settimeout(PATIENCE_S)
+        server.bind(("", 53))
+        client.sendto(b"hello", ("127.0.0.1", port))
+        said, who = server.recvfrom(10)
+        server.sendto(said + b" you", who)
+        assert client.recvfrom(20) == (b"hello you", ("127.0.0.1", port))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("80", [("", 0, 80, "tcp")]),
+        ("8080:80", [("", 8080, 80, "tcp")]),
+        ("8080:80/udp", [("", 8080, 80, "udp")]),
+        ("127.0.0.1:8080:80", [("127.0.0.1", 8080, 80, "tcp")]),
+        ("127.0.0.1::80", [("127.0.0.1", 0, 80, "tcp")]),
+        ("[::1]:8080:80", [("::1", 8080, 80, "tcp")]),
+        ("8080-8081:80-81", [("", 8080, 80, "tcp"), ("", 8081, 81, "tcp")]),
+        ("80-81", [("", 0, 80, "tcp"), ("", 0, 81, "tcp")]),
+    ],
+)
+def test_ways_to_write_ports(text, wanted):
+    found = published_ports(text)
+    assert [(p.host_address, p.host_port, p.container_port, p.protocol) for p in found] == wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0:80", "80:0", "x:80", "80/", "80/icmp", "1-3:80-81", "a.b:1:2", "99999:1", "[::1:8:8"],
+)
+def test_ports_that_are_none(text):
+    with pytest.raises(InvalidOption, match="-p"):
+        published_ports(text)
+
+
+# -- what there is ---------------------------------------------------------------------
+
+
+def test_making_and_removing(shared, net):
+    with pytest.raises(NameInUse, match="network with name net already exists"):
+        shared.networks.create(NetworkOptions(name="net"))
+    for name in ("bridge", "host", "none"):
+        with pytest.raises(Conflict, match="already exists"):
+            shared.networks.create(NetworkOptions(name=name))
+        with pytest.raises(Conflict, match="pre-defined"):
+            shared.networks.remove(name)
+    subnet = Subnet(subnet=net.subnets[0].subnet)
+    with pytest.raises(Conflict, match="overlaps"):
+        shared.networks.create(NetworkOptions(name="twin", subnets=(subnet,)))
+    with pytest.raises(InvalidOption, match="no network driver 'overlay'"):
+        shared.networks.create(NetworkOptions(name="far", driver="overlay"))
+    with pytest.raises(NetworkNotFound, match="network nett not found") as missing:
+        shared.networks.inspect("nett")
+    assert missing.value.hint == "did you mean net?"
+    web(shared)
+    with pytest.raises(Conflict, match="has active endpoints"):
+        shared.networks.remove("net")
+    assert shared.networks.prune() == ()
+    shared.containers.remove("web", force=True)
+    assert shared.networks.inspect(net.network_id[:10]).name == "net"
+    assert shared.networks.prune() == ("net",)
+    with pytest.raises(NetworkNotFound):
+        run(shared, "true")
+
+
+def test_all_that_docker_shows(shared, net):
+    names = [each.name for each in shared.networks.all()]
+    assert sorted(names) == ["bridge", "host", "net", "none"]
+    assert len({each.network_id for each in shared.networks.all()}) == 4
+
+
+# -- killed at bad moments --------------------------------------------------------------
+
+
+def started_of(engine, made):
+    state = engine.containers.directory(made.container_id) / "state.json"
+    return Started.from_message(json.loads(state.read_bytes()))
+
+
+def test_a_killed_shim_changes_nothing(shared, net):
+    port = free_port()
+    made = web(shared, ports=published_ports(f"{port}:80"))
+    started = started_of(shared, made)
+    for who in (started.shim, started.holder):
+        who.send(signal.SIGKILL)
+        assert until(lambda: fetch(f"http://127.0.0.1:{port}/") == "web")
+        time.sleep(0.2)
+        assert run(shared, "wget -qO- http://web/") == "web\n"
+    assert "web" in shared_exec(shared, "web", "nslookup web")
+
+
+def test_what_a_lost_container_left_is_found(shared, net, table):
+    port = free_port()
+    made = web(shared, ports=published_ports(f"{port}:80"))
+    kill_keepers(started_of(shared, made))
+    assert shared.containers.get("web").exit.code == 255
+    with Engine(shared.home.data, environment={}) as other:
+        assert until(lambda: not other.networks.sweep())
+        with Links() as links:
+            assert not [each for each in links.all() if each.name.startswith("oci-")]
+        assert not table.rules("forward")
+        other.containers.start("web")
+        assert until(lambda: fetch(f"http://127.0.0.1:{port}/") == "web")
+
+
+def test_the_living_are_left_alone(shared, net):
+    port = free_port()
+    web(shared, ports=published_ports(f"{port}:80"))
+    lost = web(shared, "lost")
+    kill_keepers(started_of(shared, lost))
+    shared.containers.get("lost")
+    until(lambda: not shared.networks.sweep())
+    assert fetch(f"http://127.0.0.1:{port}/") == "web"
+    assert run(shared, "wget -qO- http://web/") == "web\n"
+
+
+def test_started_again_by_its_policy(shared, net):
+    port = free_port()
+    script = "echo x >> /count; [ $(wc -l < /count) -lt 3 ] && exit 1; mkdir /www; echo $NAME > /www/index.html; exec httpd -f -p 80 -h /www"  # noqa: E501
+    shared.containers.run(
+        "busybox", ["sh", "-c", script], name="web", network="net", detach=True, env=("NAME=web",),
+        restart=RestartPolicy(name=RestartName.ALWAYS), ports=published_ports(f"{port}:80"),
+    )  # fmt: skip
+    assert until(lambda: fetch(f"http://127.0.0.1:{port}/") == "web")
+    assert run(shared, "wget -qO- http://web/") == "web\n"
+    assert shared.containers.get("web").restart_count == 2
+
+
+def test_many_at_once(shared, net):
+    """Twenty processes start containers of two networks; all find the same one."""
+    shared.networks.create(NetworkOptions(name="other"))
+    web(shared)
+    shared.networks.connect("web", NetworkChoice(network="other"))
+    code = (
+        "import sys; from ocimagic import Engine\n"
+        "engine = Engine(sys.argv[1], environment={})\n"
+        "done = engine.containers.run('busybox', ['wget', '-qO-', 'http://web/'],"
+        " network=sys.argv[2], remove=True)\n"
+        "sys.stdout.write(done.stdout.decode() + done.stderr.decode())\n"
+    )
+    import sys
+
+    asked = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(shared.home.data), network], stdout=subprocess.PIPE
+        )
+        for network in ("net", "other") * 6
+    ]
+    assert [each.communicate(timeout=60)[0] for each in asked] == [b"web\n"] * len(asked)
+
+
+def test_an_account_that_cannot_make_networks_is_told(shared, net, monkeypatch):
+    monkeypatch.setattr(type(shared.containers.unpacker), "rootless", True)
+    with pytest.raises(HostLacks, match="this account cannot make networks"):
+        run(shared, "true")
+
+
+def test_another_runtime_gets_its_networks_as_well(shared, net):
+    if not shutil.which("runc"):
+        pytest.skip("runc is not installed")
+    port = free_port()
+    web(shared, runtime="runc", ports=published_ports(f"{port}:80"))
+    assert fetch(f"http://127.0.0.1:{port}/") == "web"
+    assert run(shared, "wget -qO- http://web/", runtime="runc") == "web\n"
+
+
+def test_who_shares_a_network_shares_its_names(shared, net):
+    web(shared)
+    shared.containers.run(
+        "busybox", ["sleep", "100"], name="side", network="container:web", detach=True
+    )
+    assert shared_exec(shared, "side", "wget -qO- http://127.0.0.1/; nslookup web").startswith(
+        "web\n"
+    )
+    assert run(shared, "wget -qO- http://web/", "container:web") == "web\n"
