@@ -74,7 +74,7 @@ def ls(
 
 
 @verb("inspect", usage="[OPTIONS] NETWORK [NETWORK...]")
-@_FORMAT
+@click.option("-f", "--format", "template", default="", metavar="TEMPLATE", help="json or fields")
 @click.option("-v", "--verbose", is_flag=True, help="The same, as docker has it without a swarm")
 @click.argument("names", nargs=-1, required=True, metavar="NETWORK...")
 @click.pass_obj
