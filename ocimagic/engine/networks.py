@@ -425,6 +425,7 @@ def _ports(document: Document) -> tuple[Port, ...]:
             host_port=each.host_port,
             container_port=each.container_port,
             host_address=each.host_address,
+            last_host_port=each.last_host_port,
         )
         for each in document.options.ports
     ]

@@ -91,12 +91,14 @@ class PublishedPort:
         container_port: where it leads.
         protocol: ``tcp`` or ``udp``.
         host_port: 0 for one that is free when the container starts.
+        last_host_port: one from ``host_port`` to this one that is free; 0 for just that one.
         host_address: "" for every address of the machine.
     """
 
     container_port: int
     protocol: str = "tcp"
     host_port: int = 0
+    last_host_port: int = 0
     host_address: str = ""
 
 
@@ -206,9 +208,16 @@ def published_ports(text: str) -> tuple[PublishedPort, ...]:
     address, host, container = _parts(text, rest)
     inside = _range(text, container)
     outside = _range(text, host) if host else ()
-    # One port may get any of a range, docker says; the first that is free is not known yet.
     if len(outside) > 1 and len(inside) == 1:
-        outside = outside[:1] if len(set(outside)) == 1 else outside
+        return (
+            PublishedPort(
+                container_port=inside[0],
+                protocol=protocol,
+                host_port=outside[0],
+                last_host_port=outside[-1],
+                host_address=address,
+            ),
+        )
     if outside and len(outside) != len(inside):
         raise InvalidOption(
             f"-p {text}: {len(outside)} ports of the machine for {len(inside)} of the container",

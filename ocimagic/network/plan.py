@@ -103,6 +103,7 @@ class Port:
 
     Attributes:
         protocol: ``tcp`` or ``udp``.
+        last_host_port: the first free one from ``host_port`` to this; 0 for just that one.
         host_address: only there; "" for every address of the machine.
     """
 
@@ -110,6 +111,7 @@ class Port:
     host_port: int
     container_port: int
     host_address: str = ""
+    last_host_port: int = 0
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
@@ -126,6 +128,7 @@ class Port:
             host_port=fields.number("host_port"),
             container_port=fields.number("container_port"),
             host_address=fields.text("host_address", ""),
+            last_host_port=fields.number("last_host_port", 0),
         )
 
     def to_json(self) -> dict[str, object]:

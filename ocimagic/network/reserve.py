@@ -43,13 +43,24 @@ def reserve(
     with contextlib.ExitStack() as held:
         sockets: list[socket.socket] = []
         for port in ports:
-            found, bound = _take(port, holder) if port.host_port else _take_any(port)
+            found, bound = _take_of(port, holder)
             for each in bound:
                 held.enter_context(each)
             sockets += bound
             taken.append(found)
         held.pop_all()
     return taken, [each.detach() for each in sockets]
+
+
+def _take_of(port: Port, holder: Callable[[Port], str]) -> tuple[Port, list[socket.socket]]:
+    """Take the port that is meant, of several the first that is free."""
+    if not port.host_port:
+        return _take_any(port)
+    for number in range(port.host_port, port.last_host_port):
+        with contextlib.suppress(PortTaken):
+            return _take(replace(port, host_port=number, last_host_port=0), lambda _: "")
+    last = max(port.host_port, port.last_host_port)
+    return _take(replace(port, host_port=last, last_host_port=0), holder)
 
 
 def _take_any(port: Port) -> tuple[Port, list[socket.socket]]:

@@ -31,7 +31,9 @@ def _port_bindings(options: RunOptions) -> dict[str, list[dict[str, str]]]:
     """Return docker's ``PortMap`` of what was asked for."""
     found: dict[str, list[dict[str, str]]] = {}
     for each in options.ports:
-        host = {"HostIp": each.host_address, "HostPort": str(each.host_port or "")}
+        ports = str(each.host_port or "")
+        ports += f"-{each.last_host_port}" if each.last_host_port else ""
+        host = {"HostIp": each.host_address, "HostPort": ports}
         found.setdefault(f"{each.container_port}/{each.protocol}", []).append(host)
     return found
 

@@ -278,6 +278,19 @@ def test_ports_that_are_free_are_found(shared, net):
     assert all(49153 <= each <= 65535 for each in found.values())
 
 
+def test_one_of_a_range(shared, net):
+    port = free_port() & ~7
+    if port + 7 > 65535:
+        port -= 8
+    for name in ("one", "two"):
+        web(shared, name, ports=published_ports(f"{port}-{port + 7}:80"))
+    found = [shared.containers.ports(name)[0].host_port for name in ("one", "two")]
+    assert found[0] < found[1] <= port + 7
+    assert [fetch(f"http://127.0.0.1:{each}/") for each in found] == ["one", "two"]
+    with pytest.raises(PortTaken, match=f":{found[1]}/tcp is already allocated"):
+        web(shared, "three", ports=published_ports(f"{found[0]}-{found[1]}:80"))
+
+
 def test_who_has_a_taken_port_is_said(shared, net):
     port = free_port()
     web(shared, ports=published_ports(f"{port}:80"))
