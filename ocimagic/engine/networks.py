@@ -222,7 +222,7 @@ class Networks:
         asked = {4: choice.ipv4, 6: choice.ipv6}
 
         def free(taken: dict[str, str]) -> list[str]:
-            running = {address for address, who in taken.items() if self._is_kept(who)}
+            running = {address for address, who in taken.items() if self._is_alive(who)}
             return [
                 choose(network.name, each, asked[ip_network(each.subnet).version], running)
                 for each in options.subnets
@@ -328,7 +328,7 @@ class Networks:
             alive = [
                 each.container_id
                 for each in self._containers.store.containers.all()
-                if self._is_kept(each.container_id)
+                if self._is_alive(each.container_id)
             ]
             return Living(
                 bridges={_bridge_of(each) for each in networks},
@@ -376,6 +376,11 @@ class Networks:
         from ocimagic.shim import client as shim
 
         return shim.is_kept(self._containers.directory(container_id))
+
+    def _is_alive(self, container_id: str) -> bool:
+        """Say whether a container runs, or is just being started."""
+        # In this order: who is started is kept before the lock is let go.
+        return self._containers.is_starting(container_id) or self._is_kept(container_id)
 
     def _places(self, record: ContainerRecord) -> tuple[NetworkEndpoint, ...]:
         """Return where a container is, if it runs."""

@@ -18,7 +18,7 @@ from ocimagic.engine.connected import bindings, places
 from ocimagic.engine.exits import exit_status, parse_time
 from ocimagic.engine.record import Document
 from ocimagic.errors import HostLacks
-from ocimagic.home.locks import locked
+from ocimagic.home.locks import is_locked, locked
 from ocimagic.model.report import Health, HealthProbe
 from ocimagic.model.result import ContainerSummary, ExitStatus
 from ocimagic.model.state import Status, Verb, refusal
@@ -83,7 +83,11 @@ class Register:
 
     def locked(self, record: ContainerRecord) -> contextlib.AbstractContextManager[None]:
         """Hold the lock of one container."""
-        return locked(self.store.home.locks, f"container-{record.container_id[:12]}")
+        return locked(self.store.home.locks, _lock_of(record.container_id))
+
+    def is_starting(self, container_id: str) -> bool:
+        """Say whether an engine is at work on a container, such as starting it."""
+        return is_locked(self.store.home.locks, _lock_of(container_id))
 
     def connect(self, record: ContainerRecord) -> Connection:
         """Connect to a running container's shim.
@@ -227,6 +231,10 @@ class Register:
             places=places(record, state) if alive else (),
             ports=bindings(state) if alive else (),
         )
+
+
+def _lock_of(container_id: str) -> str:
+    return f"container-{container_id[:12]}"
 
 
 def read_json(path: Path) -> dict[str, object] | None:

@@ -84,6 +84,23 @@ def try_locked(directory: Path, name: str) -> Iterator[bool]:
             yield True
 
 
+def is_locked(directory: Path, name: str) -> bool:
+    """Say whether somebody holds the lock called ``name``, this process included."""
+    try:
+        fd = os.open(directory / name, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError:
+        return False
+    try:
+        if fcntl is not None:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
+
+
 def forget_lock(directory: Path, name: str) -> None:
     """Take away the file of a lock that nobody holds: its holder was killed."""
     with try_locked(directory, name) as held:

@@ -16,6 +16,7 @@ from keepers import kill_keepers
 from ownnet import entered
 
 from ocimagic import Engine
+from ocimagic.engine.record import Document
 from ocimagic.errors import (
     Conflict,
     HostLacks,
@@ -28,6 +29,7 @@ from ocimagic.errors import (
 from ocimagic.linux.links import Links
 from ocimagic.linux.nftables import Table
 from ocimagic.model.network import NetworkChoice, NetworkOptions, Subnet, published_ports
+from ocimagic.model.options import NetworkMode, RunOptions
 from ocimagic.model.policy import RestartName, RestartPolicy
 from ocimagic.shim.client import Started
 
@@ -188,6 +190,21 @@ def test_an_address_of_choice(shared):
         run(shared, "true", networks=(choice,))
     with pytest.raises(InvalidOption, match="is not in network net"):
         run(shared, "true", networks=(NetworkChoice(network="net", ipv4="10.9.9.9"),))
+
+
+def test_who_is_being_started_keeps_its_address(shared, net):
+    """Between the lease and the shim's lock only the engine's own lock says so."""
+    options = RunOptions(
+        image="busybox", name="slow", network=NetworkMode.NETWORK,
+        networks=(NetworkChoice(network="net"),),
+    )  # fmt: skip
+    made = shared.containers.create(options)
+    record = shared.containers.find(made.container_id)
+    document = Document.decode(record.document)
+    with shared.containers.locked(record):
+        (place,) = shared.networks.plan(record, document).endpoints
+        assert place.addresses[0] not in run(shared, "ip -o a s eth0")
+    assert place.addresses[0] in run(shared, "ip -o a s eth0"), "nobody starts it any more"
 
 
 def test_a_network_that_is_used_up(shared):
