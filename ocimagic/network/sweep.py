@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ocimagic.home.locks import locked
+from ocimagic.home.locks import locked_patiently
 from ocimagic.linux.links import Links
 from ocimagic.network.firewall import Firewall
 from ocimagic.network.neighbours import Neighbours
@@ -32,16 +32,33 @@ class Living(NamedTuple):
 def sweep(room: str, table: str, look: Callable[[], Living]) -> list[str]:
     """Take away links, bridges, rules and names that belong to nobody; return what.
 
+    Nothing if somebody is at work on networks just now: the next engine looks again.
+
     Args:
         room: see ``Wiring``.
         table: see ``Wiring``.
         look: says what belongs to somebody; called when nobody can change anything: who is
             connected then was there before.
     """
+    try:
+        with locked_patiently(Path(room), LOCK, _give_up):
+            return _swept(Path(room), table, look())
+    except _BusyError:
+        return []
+
+
+class _BusyError(Exception):
+    """Somebody holds the lock."""
+
+
+def _give_up() -> None:
+    raise _BusyError
+
+
+def _swept(room: Path, table: str, living: Living) -> list[str]:
     gone: list[str] = []
-    with locked(Path(room), LOCK), Links() as kernel:
-        living = look()
-        firewall, neighbours = Firewall(table), Neighbours(Path(room))
+    with Links() as kernel:
+        firewall, neighbours = Firewall(table), Neighbours(room)
         there = {each.name: each for each in kernel.all()}
         ours = {each.index: each for name, each in there.items() if name in living.bridges}
         used = set()
