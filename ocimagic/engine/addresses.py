@@ -1,7 +1,8 @@
-"""Which addresses a network has, and which of them a container gets."""
+"""Which addresses a network has, which of them a container gets, and what links are called."""
 
 from __future__ import annotations
 
+import hashlib
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING
 
@@ -128,3 +129,13 @@ def choose(name: str, subnet: Subnet, asked: str, taken: set[str]) -> str:
 def shown_address(interface: str) -> str:
     """Return an address without its prefix."""
     return str(ip_interface(interface).ip)
+
+
+def bridge_of(network_id: str) -> str:
+    """Return what the machine calls a network's bridge."""
+    return f"oci-{network_id[:11]}"
+
+
+def link_of(container_id: str, network_id: str) -> str:
+    """Return how the machine's name of a container's link begins: it tells who is gone."""
+    return f"veth{hashlib.sha256(f'{container_id} {network_id}'.encode()).hexdigest()[:7]}"

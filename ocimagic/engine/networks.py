@@ -17,7 +17,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.hostfiles import machine_servers
-from ocimagic.engine.addresses import check_address, choose, subnets
+from ocimagic.engine.addresses import bridge_of, check_address, choose, link_of, subnets
 from ocimagic.engine.connected import places
 from ocimagic.engine.names import new_id
 from ocimagic.engine.register import STATE_NAME, read_json
@@ -71,8 +71,10 @@ class Networks:
             InvalidOption: a name, driver or subnet that cannot be.
             NameInUse: another network has this name.
             Conflict: its subnet is another network's, or none is free.
+            HostLacks: this account cannot make networks.
         """
         check_network_name(options.name)
+        self._expect_rights()
         if options.driver != BRIDGE:
             raise InvalidOption(
                 f"there is no network driver {options.driver!r}", hint=f"write {BRIDGE}"
@@ -151,6 +153,14 @@ class Networks:
 
         return why_not(self._table)
 
+    def _expect_rights(self) -> None:
+        if why := self.lacks():
+            raise HostLacks(
+                "this account cannot make networks",
+                why=why,
+                hint="--network host shares the machine's network, --network none has none",
+            )
+
     def usual(self, options: RunOptions) -> RunOptions:
         """Return what was asked for with the network that is meant when none is said."""
         if options.network is not NetworkMode.DEFAULT or self.lacks():
@@ -166,12 +176,7 @@ class Networks:
             InvalidOption: an address that is no address, or not of the network.
             HostLacks: this account cannot make networks.
         """
-        if why := self.lacks():
-            raise HostLacks(
-                "this account cannot make networks",
-                why=why,
-                hint="--network host shares the machine's network, --network none has none",
-            )
+        self._expect_rights()
         for choice in choices:
             record = self._find(choice.network)
             options = _options(record)
@@ -236,13 +241,13 @@ class Networks:
         return Endpoint(
             network_id=network.network_id,
             network=network.name,
-            bridge=_bridge_of(network.network_id),
+            bridge=bridge_of(network.network_id),
             gateways=tuple(
                 f"{each.gateway}/{prefix}"
                 for each, prefix in zip(options.subnets, prefixes, strict=True)
             ),
             # Another one each time: the last one may be about to be removed.
-            link=_link_of(record.container_id, network.network_id) + os.urandom(2).hex(),
+            link=link_of(record.container_id, network.network_id) + os.urandom(2).hex(),
             inside=inside,
             mac=check_mac(choice.mac) if choice.mac else mac,
             addresses=tuple(
@@ -331,8 +336,8 @@ class Networks:
                 if self._is_alive(each.container_id)
             ]
             return Living(
-                bridges={_bridge_of(each) for each in networks},
-                links=tuple(_link_of(who, where) for who in alive for where in networks),
+                bridges={bridge_of(each) for each in networks},
+                links=tuple(link_of(who, where) for who in alive for where in networks),
                 containers=set(alive),
             )
 
@@ -411,15 +416,6 @@ class Networks:
             options=options.options,
             endpoints=self._endpoints(record),
         )
-
-
-def _bridge_of(network_id: str) -> str:
-    return f"oci-{network_id[:11]}"
-
-
-def _link_of(container_id: str, network_id: str) -> str:
-    """Return how the machine's name of a container's link begins: it tells who is gone."""
-    return f"veth{hashlib.sha256(f'{container_id} {network_id}'.encode()).hexdigest()[:7]}"
 
 
 def _ports(document: Document) -> tuple[Port, ...]:
