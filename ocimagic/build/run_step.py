@@ -400,6 +400,7 @@ class _Sandbox:
             "upper": str(place / "fs"),
             "userxattr": self.bench.unpacker.rootless,
             "clamp_mtime": self.bench.options.timestamp,
+            "recorded": self.bench.unpacker.records,
             "toc": toc,
         }
 
@@ -426,5 +427,5 @@ class _Sandbox:
         if unpacked and not self.bench.unpacker.copies:
             (place / "size").write_text(str(files))
             self._remove_work(place / "work")
-            store.snapshots.commit(place, diff_id)
+            store.snapshots.commit(place, diff_id, is_recorded=self.bench.unpacker.records)
         return record

@@ -29,6 +29,7 @@ from ocimagic.linux.identity import ProcessIdentity
 from ocimagic.linux.paths import make_directories, open_in_root, remove_tree
 from ocimagic.model.rootfs import Rootfs
 from ocimagic.runtime.rootfs import make_private, mount_images, mount_overlay
+from ocimagic.shim.userns import has_one_id
 from ocimagic.spec.codec import Fields
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def put_out(request: Request, fds: list[int]) -> Request:
                 TarWriter(sink.write),
                 follow=bool(request["follow"]),
                 owner=owner_inside,
+                recorded=has_one_id(),
             )
         except (FileNotFoundError, NotADirectoryError) as err:  # it went away meanwhile
             raise NotFound(f"could not find the file {path}", why=err.strerror) from err
@@ -120,6 +122,7 @@ def pack(request: Request, fds: list[int]) -> Request:
             hidden=same,
             deleted=deleted,
             owner=owner_inside,
+            leaves={} if has_one_id() else None,
         )
     with open(str(request["toc"]), "wb") as file:
         file.write(toc_to_bytes(toc))
@@ -141,7 +144,8 @@ def export(request: Request, fds: list[int]) -> Request:
         _leave_namespace()
     place = _opened_copy(rootfs) if rootfs.copied else _view(request)
     with _Sink(fds[0]) as sink, _opened(place) as root:
-        write_tree(root, "/", ".", TarWriter(sink.write), owner=owner_inside)
+        out = TarWriter(sink.write)
+        write_tree(root, "/", ".", out, owner=owner_inside, recorded=has_one_id())
     return {"tar_bytes": sink.total}
 
 

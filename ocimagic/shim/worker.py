@@ -39,6 +39,7 @@ def run(request: Request, reply: socket.socket, fds: list[int]) -> None:
         "remove": _remove,
         "probe": _probe,
         "probe_images": _probe_images,
+        "probe_records": _probe_records,
         "files": _files,
     }
     try:
@@ -104,6 +105,26 @@ def _probe_images(request: Request, _fds: list[int]) -> Request:
     except OSError as err:
         return {"why": err.strerror}
     return {"why": ""}
+
+
+def _probe_records(request: Request, _fds: list[int]) -> Request:
+    """Try to record the owner of a file of the data root.
+
+    Request: ``directory``.  Result: ``why`` it does not work, "" if it does.
+    """
+    from ocimagic.layers.ownership import Ownership, find_record, record
+
+    owner = Ownership(1, 1)
+    try:
+        flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+        fd = os.open(str(request["directory"]), flags, 0o600)
+        try:
+            record(fd, owner)
+            return {"why": "" if find_record(fd) == owner else "they are not kept"}
+        finally:
+            os.close(fd)
+    except OSError as err:
+        return {"why": f"user attributes: {err.strerror}"}
 
 
 def _probe(request: Request, _fds: list[int]) -> Request:
