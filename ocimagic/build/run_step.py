@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from contextlib import ExitStack
+import shutil
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,13 @@ from ocimagic.build.cache import Made, cache_key, now
 from ocimagic.build.few import remove_few, write_changes
 from ocimagic.build.history import argv
 from ocimagic.build.limits import frame
+from ocimagic.build.pretence import SOCKET_NAME, answering, tell_if_lost
 from ocimagic.build.run_mounts import Prepared, RunMounts
 from ocimagic.bundle.convert import runtime_config
 from ocimagic.bundle.directory import write_bundle
 from ocimagic.bundle.hostfiles import PLACED, SHOWN, write_host_files
 from ocimagic.bundle.machine import find_place
+from ocimagic.bundle.pretence import pretending
 from ocimagic.dockerfile.instructions import Run, Script
 from ocimagic.errors import (
     BuildFailed,
@@ -39,6 +42,7 @@ from ocimagic.store.images import LayerRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from ocimagic.build.bench import Bench
@@ -89,6 +93,7 @@ def run_step(
         network=network.value,
         platform=str(state.platform),
         **bench.dated,
+        **bench.lossy,
         **({"mounts": mounts.key} if mounts else {}),
         **({"security": run.security} if run.security != "sandbox" else {}),
         **({"hosts": sorted(name for name, _ in hosts)} if hosts else {}),
@@ -187,8 +192,11 @@ class _Sandbox:
                 if self.mounts is not None:
                     bundle = place / "box" / "bundle"
                     self.prepared = self.mounts.prepare(beside, bundle, self.held)
-                config = self._write(launcher, place, below, run_directory.name)
-            self._execute(launcher, place, run_directory)
+                config = self._write(launcher, place, below, run_directory)
+            with storage_errors(run_directory):
+                run_directory.mkdir(mode=0o700)
+            with self._answered(launcher, place, below, run_directory):
+                self._execute(launcher, place, run_directory)
             with storage_errors(store.home.data):
                 if not unpacker.copies and not squashed:
                     self._remove_stubs(place / "fs", below, config)
@@ -205,7 +213,7 @@ class _Sandbox:
         return replace(rootfs, upper=str(place / "fs"))
 
     def _write(
-        self, launcher: Launcher, place: Path, below: Sequence[str], container_id: str
+        self, launcher: Launcher, place: Path, below: Sequence[str], run_directory: Path
     ) -> RuntimeConfig:
         """Make the bundle, and the root if it is a copy."""
         box = place / "box"
@@ -226,9 +234,12 @@ class _Sandbox:
             tracer=self.bench.unpacker.tracer,
             hostname=HOSTNAME,
             files=files,
-            container_id=container_id,
+            container_id=run_directory.name,
         )
         config = runtime_config(replace(self.state.config, env=()), options, where)
+        if self.bench.unpacker.records:
+            listener = str(run_directory / SOCKET_NAME)
+            config = pretending(config, listener, where.machine, where.kernel)
         snapshots = self.bench.store.snapshots
         if copies:
             rootfs = self._copied(below, place)
@@ -240,6 +251,16 @@ class _Sandbox:
         rootfs = replace(rootfs, upper=str(place / "fs"))
         write_bundle(box / "bundle", config, rootfs, self.prepared.views)
         return config
+
+    def _answered(
+        self, launcher: Launcher, place: Path, below: Sequence[str], run_directory: Path
+    ) -> AbstractContextManager[None]:
+        """Have somebody answer for the container, where it has one id for all."""
+        if not self.bench.unpacker.records:
+            tell_if_lost(self.bench)
+            return nullcontext()
+        layers = [self.bench.store.snapshots.directory(name) for name in below]
+        return answering(launcher, run_directory, place, layers)
 
     def _options(self, box: Path) -> RunOptions:
         env = tuple(f"{name}={value}" for name, value in self.state.scope.run_env().items())
@@ -281,8 +302,6 @@ class _Sandbox:
             StepFailed: a non-zero exit code.
             Cancelled: the user stopped it.
         """
-        with storage_errors(run_directory):
-            run_directory.mkdir(mode=0o700)
         tail = _Tail()
         with launcher.launch(
             {

@@ -19,7 +19,7 @@ from ocimagic.layers.entrypath import (
     from_bytes,
     locate,
 )
-from ocimagic.layers.ownership import XATTR, Ownership, as_recorded, find_record
+from ocimagic.layers.ownership import ROOT, XATTR, Ownership, as_recorded, find_record
 from ocimagic.layers.rootdir import OPEN_DIRECTORY
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.layers.toc import TocEntry, toc_entry
@@ -160,7 +160,8 @@ class _Walk:
             first = self._linked.setdefault(key, self.path)
             if first != self.path:
                 if self.leaves is not None and kind is Kind.FILE:
-                    entry = as_recorded(entry, find_record(f"/proc/self/fd/{fd}"))
+                    found = find_record(f"/proc/self/fd/{fd}") or ROOT
+                    entry = entry._replace(uid=found.uid, gid=found.gid)
                 self._put(entry._replace(kind=Kind.HARDLINK, linkname=first))
                 return
         if kind is Kind.FILE:

@@ -69,7 +69,7 @@ class Ownership(NamedTuple):
 ROOT = Ownership()
 
 
-def find_record(file: int | str, *, follow: bool = True) -> Ownership | None:
+def find_record(file: int | str | bytes, *, follow: bool = True) -> Ownership | None:
     """Return what is recorded of a file, None for nothing.
 
     Args:
@@ -89,7 +89,7 @@ def find_record(file: int | str, *, follow: bool = True) -> Ownership | None:
         raise
 
 
-def record(file: int | str, owner: Ownership) -> None:
+def record(file: int | str | bytes, owner: Ownership) -> None:
     """Record whose a file or directory is; what is root's has no record.
 
     Raises:

@@ -16,10 +16,13 @@ from ocimagic.runtime.channel import Channel
 from ocimagic.runtime.labels import apply_labels
 from ocimagic.runtime.priorities import apply_personality, apply_priorities
 from ocimagic.runtime.program import wait_for
-from ocimagic.spec.runtime import CONFINE_ANNOTATION
+from ocimagic.runtime.user import Identity
+from ocimagic.spec.runtime import CONFINE_ANNOTATION, PRETENCE_ANNOTATION
 
 if TYPE_CHECKING:
     from ocimagic.runtime.program import Context
+
+_ROOT = Identity(0, 0, (), "/")
 
 
 def limit_resources(context: Context) -> None:
@@ -57,7 +60,8 @@ def become_user(context: Context) -> None:
     if context.tracer:
         _stay_who_it_is(context)
         return
-    who = context.identity
+    # Where one id has to do for all, its listener hears of another user when it listens.
+    who = _ROOT if PRETENCE_ANNOTATION in context.config.annotations else context.identity
     is_inside = _try_working_dir(context)
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
     try:
@@ -161,6 +165,15 @@ def load_asking_filter(context: Context) -> None:
         os.write(context.channel.fileno(), Channel.packet("listener", number=listener))
         wait_for(context, "handed over")
         os.close(listener)
+
+
+def pretend_user(context: Context) -> None:
+    """Ask to be the user; the listener of the filter remembers it, the kernel does not."""
+    if PRETENCE_ANNOTATION in context.config.annotations:
+        who = context.identity
+        os.setgroups(who.groups)
+        os.setresgid(who.gid, who.gid, who.gid)
+        os.setresuid(who.uid, who.uid, who.uid)
 
 
 def load_filter(context: Context) -> int:

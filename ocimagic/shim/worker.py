@@ -41,6 +41,7 @@ def run(request: Request, reply: socket.socket, fds: list[int]) -> None:
         "probe_images": _probe_images,
         "probe_records": _probe_records,
         "files": _files,
+        "pretend": _pretend,
     }
     try:
         answer: Request = {"result": jobs[str(request["op"])](request, fds)}
@@ -76,6 +77,12 @@ def _files(request: Request, fds: list[int]) -> Request:
     return JOBS[str(request["job"])](request, fds)
 
 
+def _pretend(request: Request, fds: list[int]) -> Request:
+    from ocimagic.shim.pretence.pretend import pretend
+
+    return pretend(request, fds)
+
+
 def _remove(request: Request, _fds: list[int]) -> Request:
     paths = request["paths"]
     assert isinstance(paths, list)
@@ -108,23 +115,13 @@ def _probe_images(request: Request, _fds: list[int]) -> Request:
 
 
 def _probe_records(request: Request, _fds: list[int]) -> Request:
-    """Try to record the owner of a file of the data root.
+    """Try whether owners that cannot be had can be recorded, and shown to a container.
 
-    Request: ``directory``.  Result: ``why`` it does not work, "" if it does.
+    Request: ``directory``, of the data root.  Result: ``why`` not, "" if they can.
     """
-    from ocimagic.layers.ownership import Ownership, find_record, record
+    from ocimagic.shim.pretence.probe import why_not
 
-    owner = Ownership(1, 1)
-    try:
-        flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
-        fd = os.open(str(request["directory"]), flags, 0o600)
-        try:
-            record(fd, owner)
-            return {"why": "" if find_record(fd) == owner else "they are not kept"}
-        finally:
-            os.close(fd)
-    except OSError as err:
-        return {"why": f"user attributes: {err.strerror}"}
+    return {"why": why_not(str(request["directory"]))}
 
 
 def _probe(request: Request, _fds: list[int]) -> Request:

@@ -1,0 +1,145 @@
+"""Who am I, and let me be somebody else: the set*id and get*id calls."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ocimagic.linux.notify import read_memory, write_memory
+from ocimagic.linux.process import descriptor_of
+from ocimagic.shim.pretence.credentials import (
+    LEAVE,
+    MAX_GROUPS,
+    Credentials,
+    Ids,
+    Refused,
+    set_for_files,
+    set_groups,
+    set_one,
+    set_three,
+    set_two,
+)
+from ocimagic.shim.pretence.places import fd_of, status_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ocimagic.linux.notify import Question
+    from ocimagic.shim.pretence.askers import Askers
+
+    Answer = Callable[[Question], int | None]
+
+_CREDENTIALS = struct.Struct("=iII")
+
+
+class IdentityCalls:
+    """Answers to them.
+
+    Args:
+        askers: who is who.
+    """
+
+    def __init__(self, askers: Askers) -> None:
+        self._askers = askers
+
+    def answers(self) -> dict[str, Answer]:
+        """Return what answers each call, by its name."""
+        found: dict[str, Answer] = {"getgroups": self._get_groups, "setgroups": self._set_groups}
+        for short, field in (("uid", "user"), ("gid", "group")):
+            found |= {
+                f"get{short}": partial(self._get, field, 0),
+                f"gete{short}": partial(self._get, field, 1),
+                f"getres{short}": partial(self._get_three, field),
+                f"set{short}": partial(self._set, field, set_one, 1),
+                f"setre{short}": partial(self._set, field, set_two, 2),
+                f"setres{short}": partial(self._set, field, _set_three, 3),
+                f"setfs{short}": partial(self._set_for_files, field),
+            }
+        found["getsockopt"] = self._peer
+        return found
+
+    def _get(self, field: str, which: int, question: Question) -> int:
+        ids: Ids = getattr(self._askers.who(question), field)
+        return ids[which]
+
+    def _get_three(self, field: str, question: Question) -> int:
+        ids: Ids = getattr(self._askers.who(question), field)
+        for number, address in zip(ids[:3], question.args, strict=False):
+            write_memory(question.pid, address, struct.pack("=I", number))
+        return 0
+
+    def _get_groups(self, question: Question) -> int:
+        groups = self._askers.who(question).groups
+        room = fd_of(question)
+        if room and room < len(groups):
+            return -errno.EINVAL
+        if room and groups:
+            packed = struct.pack(f"={len(groups)}I", *groups)
+            write_memory(question.pid, question.args[1], packed)
+        return len(groups)
+
+    def _set_groups(self, question: Question) -> int:
+        creds = self._askers.who(question)
+        count = question.args[0] & 0xFFFF_FFFF
+        if count > MAX_GROUPS:
+            raise Refused(errno.EINVAL if creds.may_change_ids else errno.EPERM)
+        raw = read_memory(question.pid, question.args[1], 4 * count) if count else b""
+        if len(raw) < 4 * count:
+            return -errno.EFAULT
+        self._become(question, creds, set_groups(creds, struct.unpack(f"={count}I", raw)))
+        return 0
+
+    def _set(self, field: str, rule: Callable[..., Ids], count: int, question: Question) -> int:
+        creds = self._askers.who(question)
+        words = [each & LEAVE for each in question.args[:count]]
+        ids = rule(getattr(creds, field), *words, may=creds.may_change_ids)
+        self._become(question, creds, creds._replace(**{field: ids}))
+        return 0
+
+    def _set_for_files(self, field: str, question: Question) -> int:
+        creds = self._askers.who(question)
+        before: Ids = getattr(creds, field)
+        ids = set_for_files(before, question.args[0] & LEAVE, may=creds.may_change_ids)
+        self._become(question, creds, creds._replace(**{field: ids}))
+        return before.files
+
+    def _become(self, question: Question, before: Credentials, after: Credentials) -> None:
+        if after != before:
+            self._askers.become(question, after)
+
+    def _peer(self, question: Question) -> int | None:
+        """Say who is at the other end of a local socket (SO_PEERCRED); the kernel knows errors."""
+        try:
+            return self._say_peer(question)
+        except OSError:
+            return None
+
+    def _say_peer(self, question: Question) -> int | None:
+        theirs = os.pidfd_open(int(status_line(question.pid, b"Tgid:")))
+        try:
+            door = socket.socket(fileno=descriptor_of(theirs, fd_of(question)))
+        finally:
+            os.close(theirs)
+        with door:
+            raw = door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid, _, _ = _CREDENTIALS.unpack(raw)
+        if pid <= 0:
+            return None
+        creds = self._askers.who(question._replace(pid=pid))
+        (room,) = struct.unpack("=I", read_memory(question.pid, question.args[4], 4))
+        packed = _CREDENTIALS.pack(
+            int(status_line(pid, b"NSpid:").split()[-1]),
+            creds.user.effective,
+            creds.group.effective,
+        )
+        write_memory(question.pid, question.args[3], packed[:room])
+        write_memory(question.pid, question.args[4], struct.pack("=I", min(room, len(packed))))
+        return 0
+
+
+def _set_three(ids: Ids, real: int, effective: int, saved: int, *, may: bool) -> Ids:
+    return set_three(ids, (real, effective, saved), may=may)

@@ -1,0 +1,90 @@
+"""Owners of what can have no attributes, by the file itself: a path may change at any time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from ocimagic.layers.ownership import ROOT, Leaves, Ownership, read_leaves
+from ocimagic.layers.rootdir import OPEN_DIRECTORY
+from ocimagic.linux.notify import FileKey, file_key
+from ocimagic.linux.paths import open_beneath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_LEAVES = 1 << 18
+
+
+class LeafOwners:
+    """What is recorded of symlinks, FIFOs, and files on file systems without attributes.
+
+    Args:
+        root_fd: the container's root.  All its layers are on one file system, so that overlayfs
+            shows their files' own numbers, with its own device.
+    """
+
+    def __init__(self, root_fd: int) -> None:
+        self._root_fd = root_fd
+        self._device = file_key(b"", root_fd).device
+        self._owners: dict[FileKey, Ownership] = {}
+
+    def __bool__(self) -> bool:
+        """Say whether anything is recorded."""
+        return bool(self._owners)
+
+    def load(self, snapshots: Iterable[str]) -> None:
+        """Read what is recorded of layers.
+
+        Args:
+            snapshots: directories with ``fs``; before this process changes its root.
+        """
+        for snapshot in snapshots:
+            for path, owner in (read_leaves(snapshot) or {}).items():
+                key = file_key(os.fsencode(f"{snapshot}/fs/{path}"))
+                self._owners[key._replace(device=self._device)] = owner
+
+    def find(self, key: FileKey) -> Ownership | None:
+        """Return what is recorded, None for nothing."""
+        return self._owners.get(key)
+
+    def record(self, key: FileKey, owner: Ownership) -> None:
+        """Record an owner.
+
+        Raises:
+            OSError: ENOSPC, there are too many.
+        """
+        if owner == ROOT:
+            self._owners.pop(key, None)
+        elif len(self._owners) < MAX_LEAVES or key in self._owners:
+            self._owners[key] = owner
+        else:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def below(self, upper_fd: int) -> Leaves:
+        """Return what is recorded of an upper directory's leaves, by their paths.
+
+        Args:
+            upper_fd: of the container's root.
+        """
+        found: Leaves = {}
+        pending = ["."] if self._owners else []
+        while pending:  # paths, not descriptors: a tree may be very deep
+            directory = pending.pop()
+            fd = open_beneath(upper_fd, os.fsencode(directory), OPEN_DIRECTORY)
+            try:
+                told = [(name, os.lstat(name, dir_fd=fd).st_mode) for name in os.listdir(fd)]
+            finally:
+                os.close(fd)
+            for name, mode in told:
+                path = name if directory == "." else f"{directory}/{name}"
+                if stat.S_ISDIR(mode):
+                    pending.append(path)
+                elif stat.S_ISLNK(mode) or stat.S_ISFIFO(mode):
+                    # By overlayfs, which may show another number than the upper file has.
+                    owner = self._owners.get(file_key(os.fsencode(path), self._root_fd))
+                    if owner is not None:
+                        found[path] = owner
+        return found
