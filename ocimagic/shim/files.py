@@ -23,6 +23,7 @@ from ocimagic.layers.copytree import copy_tree
 from ocimagic.layers.diff import diff_upper
 from ocimagic.layers.extract import extract
 from ocimagic.layers.openup import open_up
+from ocimagic.layers.ownership import Ownership, record
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.linux import mounting, syscalls
 from ocimagic.linux.identity import ProcessIdentity
@@ -205,9 +206,15 @@ def measure(request: Request, _fds: list[int]) -> Request:
 
 
 def own(request: Request, _fds: list[int]) -> Request:
-    """Give a file that is no link to an owner inside.  Request: ``path``, ``uid``, ``gid``."""
+    """Give a file that is no link to an owner inside.
+
+    Request: ``path``, ``uid``, ``gid``, ``recorded`` (there is one id only: record it).
+    """
     uid, gid = int(str(request["uid"])), int(str(request["gid"]))
-    os.chown(str(request["path"]), uid, gid, follow_symlinks=False)
+    if request["recorded"]:
+        record(str(request["path"]), Ownership(uid, gid))
+    else:
+        os.chown(str(request["path"]), uid, gid, follow_symlinks=False)
     return {}
 
 

@@ -13,7 +13,7 @@ from ocimagic.linux.notify import FileKey, file_key
 from ocimagic.linux.paths import open_beneath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 MAX_LEAVES = 1 << 18
 
@@ -30,25 +30,33 @@ class LeafOwners:
         self._root_fd = root_fd
         self._device = file_key(b"", root_fd).device
         self._owners: dict[FileKey, Ownership] = {}
+        # Of files in the layers, which nobody can change: their numbers are never given again,
+        # and overlayfs shows them also when it has copied the file up.
+        self._below: dict[int, Ownership] = {}
 
     def __bool__(self) -> bool:
         """Say whether anything is recorded."""
-        return bool(self._owners)
+        return bool(self._owners or self._below)
 
-    def load(self, snapshots: Iterable[str]) -> None:
-        """Read what is recorded of layers.
+    def load(self, snapshots: Iterable[str], place: str) -> None:
+        """Read what is recorded of layers, before this process changes its root.
 
         Args:
-            snapshots: directories with ``fs``; before this process changes its root.
+            snapshots: directories with ``fs``.
+            place: one whose ``fs`` is where changes go; it may hold something already.
         """
         for snapshot in snapshots:
-            for path, owner in (read_leaves(snapshot) or {}).items():
-                key = file_key(os.fsencode(f"{snapshot}/fs/{path}"))
-                self._owners[key._replace(device=self._device)] = owner
+            for key, owner in _recorded(snapshot):
+                self._below[key.ino] = owner
+        for key, owner in _recorded(place):
+            self._owners[key._replace(device=self._device)] = owner
 
     def find(self, key: FileKey) -> Ownership | None:
         """Return what is recorded, None for nothing."""
-        return self._owners.get(key)
+        found = self._owners.get(key)
+        if found is None and key.device == self._device:
+            return self._below.get(key.ino)
+        return found
 
     def record(self, key: FileKey, owner: Ownership) -> None:
         """Record an owner.
@@ -56,7 +64,9 @@ class LeafOwners:
         Raises:
             OSError: ENOSPC, there are too many.
         """
-        if owner == ROOT:
+        if key.device == self._device and key.ino in self._below:
+            self._below[key.ino] = owner
+        elif owner == ROOT:
             self._owners.pop(key, None)
         elif len(self._owners) < MAX_LEAVES or key in self._owners:
             self._owners[key] = owner
@@ -70,7 +80,7 @@ class LeafOwners:
             upper_fd: of the container's root.
         """
         found: Leaves = {}
-        pending = ["."] if self._owners else []
+        pending = ["."] if self else []
         while pending:  # paths, not descriptors: a tree may be very deep
             directory = pending.pop()
             fd = open_beneath(upper_fd, os.fsencode(directory), OPEN_DIRECTORY)
@@ -84,7 +94,12 @@ class LeafOwners:
                     pending.append(path)
                 elif stat.S_ISLNK(mode) or stat.S_ISFIFO(mode):
                     # By overlayfs, which may show another number than the upper file has.
-                    owner = self._owners.get(file_key(os.fsencode(path), self._root_fd))
-                    if owner is not None:
+                    owner = self.find(file_key(os.fsencode(path), self._root_fd))
+                    if owner is not None and owner != ROOT:
                         found[path] = owner
         return found
+
+
+def _recorded(snapshot: str) -> Iterator[tuple[FileKey, Ownership]]:
+    for path, owner in (read_leaves(snapshot) or {}).items():
+        yield file_key(os.fsencode(f"{snapshot}/fs/{path}")), owner

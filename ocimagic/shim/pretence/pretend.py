@@ -92,7 +92,9 @@ def _begin(come: tuple[Listener, int], request: Request, place_fd: int) -> _Answ
     snapshots = request["snapshots"]
     assert isinstance(snapshots, list)
     upper_fd = os.open("fs", _DIRECTORY, dir_fd=place_fd)
-    return _Answering(listener, root_fd, upper_fd, [*map(str, snapshots), str(request["place"])])
+    leaves = LeafOwners(root_fd)
+    leaves.load(map(str, snapshots), str(request["place"]))
+    return _Answering(listener, root_fd, upper_fd, leaves)
 
 
 def _wait_for(door: socket.socket, control: int) -> tuple[Listener, int] | None:
@@ -116,13 +118,10 @@ def _wait_for(door: socket.socket, control: int) -> tuple[Listener, int] | None:
 class _Answering:
     """One container and the files it sees."""
 
-    def __init__(
-        self, listener: Listener, root_fd: int, upper_fd: int, snapshots: list[str]
-    ) -> None:
+    def __init__(self, listener: Listener, root_fd: int, upper_fd: int, leaves: LeafOwners) -> None:
         self._listener = listener
         self._upper = upper_fd
-        self._leaves = LeafOwners(root_fd)
-        self._leaves.load(snapshots)
+        self._leaves = leaves
         self._places = Places(listener, os.open("/proc", _DIRECTORY), root_fd)
         records, askers = Records(self._leaves), Askers()
         arch, self._arch = ABIS[os.uname().machine]
