@@ -55,7 +55,7 @@ def answering(
         snapshots: its layers.
 
     Raises:
-        OcimagicError: what the worker reported, if the with-block has nothing worse to tell.
+        OcimagicError: what the worker reported; without its answers the container fails.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
         directory = os.open(run_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -79,8 +79,8 @@ def answering(
             os.close(writer)
             thread.join()
             os.close(reader)
-    if worker.failure is not None:
-        raise worker.failure
+            if worker.failure is not None:
+                raise worker.failure  # where the with-block failed, too, that is why
 
 
 def tell_if_lost(bench: Bench) -> None:

@@ -27,11 +27,12 @@ ALWAYS_ASKED = (
     *("chown", "lchown", "fchown", "fchownat"),
     *("stat", "lstat", "fstat", "newfstatat", "statx"),
     *("creat", "openat2", "mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"),
-    *("execve", "execveat", "chroot"),
+    *("execve", "execveat", "chroot", "capset"),
 )
 _CREATE, _TMPFILE = 0o100, 0o20000000
 _SOL_SOCKET, _SO_PEERCRED = 1, 17
-ASKED_SOMETIMES = ("open", "openat", "getsockopt")
+_KEEPCAPS = 8
+_RTTIME = 15  # by this limit who listens remembers who a process is
 _KILLABLE = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
 _KILLABLE_SINCE = (5, 19)
 _ARCHITECTURES = {
@@ -66,8 +67,10 @@ def pretending(
         "listenerPath": listener_path,
         "syscalls": [*_rules(), *others],  # the first that matches decides
     }
+    limits = tuple(each for each in config.process.rlimits if each.type != "RLIMIT_RTTIME")
     return replace(
         config,
+        process=replace(config.process, rlimits=limits),
         seccomp=asking,
         annotations={**config.annotations, PRETENCE_ANNOTATION: "users and owners"},
     )
@@ -79,8 +82,14 @@ def _rules() -> list[dict[str, object]]:
         for name, index in (("open", 1), ("openat", 2))
         for bit in (_CREATE, _TMPFILE)
     ]
-    peer = _rule(["getsockopt"], _is(1, _SOL_SOCKET), _is(2, _SO_PEERCRED))
-    return [_rule(list(ALWAYS_ASKED)), *opens, peer]
+    return [
+        _rule(list(ALWAYS_ASKED)),
+        *opens,
+        _rule(["getsockopt"], _is(1, _SOL_SOCKET), _is(2, _SO_PEERCRED)),
+        _rule(["prctl"], _is(0, _KEEPCAPS)),
+        _rule(["getrlimit", "setrlimit"], _is(0, _RTTIME)),
+        _rule(["prlimit64"], _is(1, _RTTIME)),
+    ]
 
 
 def _rule(names: list[str], *args: dict[str, object]) -> dict[str, object]:

@@ -160,11 +160,12 @@ def _unusable(cwd: str, why: str) -> StartFailed:
 def load_asking_filter(context: Context) -> None:
     """Load a filter that asks another process, now that the creator can pass the listener on."""
     if context.seccomp and context.seccomp.listener_path:
-        listener = load_filter(context)
-        # Not sendmsg: the filter may ask about that, and nobody could answer yet.
+        listener = context.seccomp.load()
+        # Not sendmsg, nor capset: the filter may ask about that, and nobody could answer yet.
         os.write(context.channel.fileno(), Channel.packet("listener", number=listener))
         wait_for(context, "handed over")
         os.close(listener)
+        _give_up_right_to_load(context)
 
 
 def pretend_user(context: Context) -> None:
@@ -176,10 +177,13 @@ def pretend_user(context: Context) -> None:
         os.setresuid(who.uid, who.uid, who.uid)
 
 
-def load_filter(context: Context) -> int:
-    """Load the filter, then give up what was kept to load it; return the listener or -1."""
+def load_filter(context: Context) -> None:
+    """Load a filter that asks nobody."""
     assert context.seccomp is not None
-    listener = context.seccomp.load()
+    context.seccomp.load()
+    _give_up_right_to_load(context)
+
+
+def _give_up_right_to_load(context: Context) -> None:
     if not context.process.no_new_privileges:
         capabilities.apply_sets(context.process.capabilities)
-    return listener

@@ -1,6 +1,7 @@
 """Who a process takes itself for: the kernel's rules for changing that, on plain values.
 
-Source: credentials(7), setresuid(2), setreuid(2), setuid(2), setfsuid(2), setgroups(2).
+Source: credentials(7), capabilities(7) "Effect of user ID changes on capabilities",
+setresuid(2), setreuid(2), setuid(2), setfsuid(2), setgroups(2).
 """
 
 from __future__ import annotations
@@ -10,6 +11,11 @@ from typing import NamedTuple
 
 LEAVE = 0xFFFF_FFFF  # -1: this id stays what it is
 MAX_GROUPS = 65536
+
+# The capabilities that make a difference here: <linux/capability.h>.
+CHOWN, SETGID, SETUID, MKNOD = 1 << 0, 1 << 6, 1 << 7, 1 << 27
+_OF_FILES = CHOWN | MKNOD
+ALL = _OF_FILES | SETGID | SETUID
 
 
 class Ids(NamedTuple):
@@ -27,29 +33,49 @@ class Ids(NamedTuple):
 
 
 class Credentials(NamedTuple):
-    """User, group and further groups.
+    """User, group and further groups, and what they may do.
 
     Attributes:
         groups: sorted, as the kernel keeps them.
+        permitted: capabilities, as far as they make a difference here.
+        effective: those of them that are in force.
+        keeps: PR_SET_KEEPCAPS.
     """
 
     user: Ids = Ids()
     group: Ids = Ids()
     groups: tuple[int, ...] = ()
+    permitted: int = ALL
+    effective: int = ALL
+    keeps: bool = False
 
-    @property
-    def may_change_ids(self) -> bool:
-        """Say whether it has what root has: the kernel takes capabilities from all others."""
-        return self.user.effective == 0
-
-    @property
-    def may_change_owners(self) -> bool:
-        """Say the same of files."""
-        return self.user.files == 0
+    def may(self, capability: int) -> bool:
+        """Say whether a capability is in force."""
+        return bool(self.effective & capability)
 
     def is_member(self, gid: int) -> bool:
         """Say whether a group is one of its own."""
         return gid == self.group.files or gid in self.groups
+
+    def with_user(self, user: Ids) -> Credentials:
+        """Change the user; who is not root any more loses what root may."""
+        permitted, effective = self.permitted, self.effective
+        if 0 in self.user[:3] and 0 not in user[:3] and not self.keeps:
+            permitted = effective = 0
+        if self.user.effective == 0 != user.effective:
+            effective = 0
+        elif self.user.effective != 0 == user.effective:
+            effective = permitted
+        if self.user.files == 0 != user.files:
+            effective &= ~_OF_FILES
+        elif self.user.files != 0 == user.files:
+            effective |= permitted & _OF_FILES
+        return self._replace(user=user, permitted=permitted, effective=effective)
+
+    def with_capabilities(self, effective: int, permitted: int) -> Credentials:
+        """Do capset(2), as far as it may be done; what it may not, the kernel says itself."""
+        permitted &= self.permitted
+        return self._replace(permitted=permitted, effective=effective & permitted)
 
 
 class Refused(Exception):
@@ -64,7 +90,7 @@ class Refused(Exception):
         self.number = number
 
 
-def set_one(ids: Ids, number: int, *, may: bool) -> Ids:
+def set_one(ids: Ids, may: bool, number: int) -> Ids:
     """Do setuid(2) or setgid(2).
 
     Raises:
@@ -79,7 +105,7 @@ def set_one(ids: Ids, number: int, *, may: bool) -> Ids:
     return ids._replace(effective=number, files=number)
 
 
-def set_two(ids: Ids, real: int, effective: int, *, may: bool) -> Ids:
+def set_two(ids: Ids, may: bool, real: int, effective: int) -> Ids:
     """Do setreuid(2) or setregid(2).
 
     Raises:
@@ -96,7 +122,7 @@ def set_two(ids: Ids, real: int, effective: int, *, may: bool) -> Ids:
     return Ids(now_real, now, ids.saved if keeps else now, now)
 
 
-def set_three(ids: Ids, wanted: tuple[int, int, int], *, may: bool) -> Ids:
+def set_three(ids: Ids, may: bool, *wanted: int) -> Ids:
     """Do setresuid(2) or setresgid(2).
 
     Raises:
@@ -109,7 +135,7 @@ def set_three(ids: Ids, wanted: tuple[int, int, int], *, may: bool) -> Ids:
     return Ids(real, effective, saved, effective)
 
 
-def set_for_files(ids: Ids, number: int, *, may: bool) -> Ids:
+def set_for_files(ids: Ids, may: bool, number: int) -> Ids:
     """Do setfsuid(2) or setfsgid(2), which change nothing rather than fail."""
     if number == LEAVE or not (may or number in ids):
         return ids
@@ -122,7 +148,7 @@ def set_groups(creds: Credentials, groups: tuple[int, ...]) -> Credentials:
     Raises:
         Refused: EPERM, EINVAL.
     """
-    if not creds.may_change_ids:
+    if not creds.may(SETGID):
         raise Refused(errno.EPERM)
     if len(groups) > MAX_GROUPS or LEAVE in groups:
         raise Refused(errno.EINVAL)
@@ -139,7 +165,11 @@ def executing(creds: Credentials, uid: int | None, gid: int | None) -> Credentia
     """
     user = creds.user.effective if uid is None else uid
     group = creds.group.effective if gid is None else gid
+    permitted = ALL if 0 in (creds.user.real, user) else 0
     return creds._replace(
         user=Ids(creds.user.real, user, user, user),
         group=Ids(creds.group.real, group, group, group),
+        permitted=permitted,
+        effective=permitted if user == 0 else 0,
+        keeps=False,
     )

@@ -14,6 +14,8 @@ from ocimagic.linux.process import descriptor_of
 from ocimagic.shim.pretence.credentials import (
     LEAVE,
     MAX_GROUPS,
+    SETGID,
+    SETUID,
     Credentials,
     Ids,
     Refused,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     Answer = Callable[[Question], int | None]
 
 _CREDENTIALS = struct.Struct("=iII")
+_CAPABILITIES = struct.Struct("=III")  # the first of two struct __user_cap_data_struct
 
 
 class IdentityCalls:
@@ -56,11 +59,17 @@ class IdentityCalls:
                 f"getres{short}": partial(self._get_three, field),
                 f"set{short}": partial(self._set, field, set_one, 1),
                 f"setre{short}": partial(self._set, field, set_two, 2),
-                f"setres{short}": partial(self._set, field, _set_three, 3),
+                f"setres{short}": partial(self._set, field, set_three, 3),
                 f"setfs{short}": partial(self._set_for_files, field),
             }
-        found["getsockopt"] = self._peer
-        return found
+        return found | {
+            "getsockopt": self._peer,
+            "capset": self._set_capabilities,
+            "prctl": self._keep_capabilities,
+            "getrlimit": partial(self._limit, 1),
+            "setrlimit": partial(self._limit, None),
+            "prlimit64": partial(self._limit, 3),
+        }
 
     def _get(self, field: str, which: int, question: Question) -> int:
         ids: Ids = getattr(self._askers.who(question), field)
@@ -86,7 +95,7 @@ class IdentityCalls:
         creds = self._askers.who(question)
         count = question.args[0] & 0xFFFF_FFFF
         if count > MAX_GROUPS:
-            raise Refused(errno.EINVAL if creds.may_change_ids else errno.EPERM)
+            raise Refused(errno.EINVAL if creds.may(SETGID) else errno.EPERM)
         raw = read_memory(question.pid, question.args[1], 4 * count) if count else b""
         if len(raw) < 4 * count:
             return -errno.EFAULT
@@ -96,20 +105,40 @@ class IdentityCalls:
     def _set(self, field: str, rule: Callable[..., Ids], count: int, question: Question) -> int:
         creds = self._askers.who(question)
         words = [each & LEAVE for each in question.args[:count]]
-        ids = rule(getattr(creds, field), *words, may=creds.may_change_ids)
-        self._become(question, creds, creds._replace(**{field: ids}))
+        self._change(question, creds, field, rule(*_ids(creds, field), *words))
         return 0
 
     def _set_for_files(self, field: str, question: Question) -> int:
         creds = self._askers.who(question)
-        before: Ids = getattr(creds, field)
-        ids = set_for_files(before, question.args[0] & LEAVE, may=creds.may_change_ids)
-        self._become(question, creds, creds._replace(**{field: ids}))
+        before, may = _ids(creds, field)
+        self._change(question, creds, field, set_for_files(before, may, question.args[0] & LEAVE))
         return before.files
+
+    def _change(self, question: Question, creds: Credentials, field: str, ids: Ids) -> None:
+        after = creds.with_user(ids) if field == "user" else creds._replace(group=ids)
+        self._become(question, creds, after)
 
     def _become(self, question: Question, before: Credentials, after: Credentials) -> None:
         if after != before:
             self._askers.become(question, after)
+
+    def _set_capabilities(self, question: Question) -> None:
+        """Remember what the kernel is told, too; it knows what of that is wrong."""
+        raw = read_memory(question.pid, question.args[1], _CAPABILITIES.size)
+        if len(raw) == _CAPABILITIES.size:
+            creds = self._askers.who(question)
+            effective, permitted, _ = _CAPABILITIES.unpack(raw)  # all of ours are in the low word
+            self._become(question, creds, creds.with_capabilities(effective, permitted))
+
+    def _keep_capabilities(self, question: Question) -> None:
+        creds = self._askers.who(question)
+        self._become(question, creds, creds._replace(keeps=bool(question.args[1])))
+
+    def _limit(self, at: int | None, question: Question) -> int:
+        """Hide the limit that says who a process is: there is none, and nobody changes it."""
+        if at is not None and question.args[at]:
+            write_memory(question.pid, question.args[at], b"\xff" * 16)
+        return 0
 
     def _peer(self, question: Question) -> int | None:
         """Say who is at the other end of a local socket (SO_PEERCRED); the kernel knows errors."""
@@ -141,5 +170,8 @@ class IdentityCalls:
         return 0
 
 
-def _set_three(ids: Ids, real: int, effective: int, saved: int, *, may: bool) -> Ids:
-    return set_three(ids, (real, effective, saved), may=may)
+def _ids(creds: Credentials, field: str) -> tuple[Ids, bool]:
+    """Return a user's or group's ids, and whether they may be changed to any other."""
+    if field == "user":
+        return creds.user, creds.may(SETUID)
+    return creds.group, creds.may(SETGID)

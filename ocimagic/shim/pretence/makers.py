@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ocimagic.layers.ownership import Ownership
 from ocimagic.linux import syscalls
 from ocimagic.linux.notify import read_memory, read_text
+from ocimagic.shim.pretence.credentials import MKNOD
 from ocimagic.shim.pretence.places import HERE, fd_of, status_line
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class MakerCalls:
 
     def _make_device(self, question: Question, name: Name, mode: int, device: int) -> int | None:
         """Make an empty file in a device's place, as only root may."""
-        if not self._askers.who(question).may_change_owners:
+        if not self._askers.who(question).may(MKNOD):
             return -errno.EPERM
         flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
         # new_decode_dev() of <linux/kdev_t.h>

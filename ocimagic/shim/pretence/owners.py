@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ocimagic.linux.notify import Shown, change_owner, stat_bytes, statx_bytes, write_memory
-from ocimagic.shim.pretence.credentials import LEAVE, Credentials
+from ocimagic.shim.pretence.credentials import CHOWN, LEAVE, Credentials
 from ocimagic.shim.pretence.places import EMPTY_PATH, HERE, NOFOLLOW, Name, fd_of
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def shown(owner: Ownership) -> Shown:
 
 def _may_give(owner: Ownership, uid: int, gid: int, creds: Credentials) -> bool:
     """Apply chown(2): root may all, an owner may choose among his groups."""
-    if creds.may_change_owners:
+    if creds.may(CHOWN):
         return True
     if creds.user.files != owner.uid:
         return uid == gid == LEAVE

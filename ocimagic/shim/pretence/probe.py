@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from array import array
 
 from ocimagic.errors import HostLacks, InvalidDocument
@@ -10,6 +11,7 @@ from ocimagic.layers.ownership import Ownership, find_record, record
 from ocimagic.linux import syscalls
 from ocimagic.linux.notify import read_memory
 from ocimagic.runtime.seccomp import compile_filter
+from ocimagic.shim.pretence.askers import LIMIT
 from ocimagic.shim.pretence.pretend import ABIS
 
 _NEW_LISTENER = 8
@@ -29,7 +31,7 @@ def why_not(directory: str) -> str:
     Args:
         directory: where layers are unpacked.
     """
-    return _no_attributes(directory) or _no_listener() or _no_memory()
+    return _no_attributes(directory) or _no_limit() or _no_listener() or _no_memory()
 
 
 def _no_attributes(directory: str) -> str:
@@ -43,6 +45,12 @@ def _no_attributes(directory: str) -> str:
             os.close(fd)
     except OSError as err:
         return f"the file system of the data root has no user attributes: {err.strerror}"
+
+
+def _no_limit() -> str:
+    if resource.getrlimit(LIMIT)[1] != resource.RLIM_INFINITY:
+        return "this account has a limit of real time (RLIMIT_RTTIME), which is needed for it"
+    return ""
 
 
 def _no_listener() -> str:
