@@ -13,7 +13,7 @@ import struct
 from array import array
 from typing import NamedTuple
 
-from ocimagic.linux.syscalls import call
+from ocimagic.linux.syscalls import call, read_process, write_process
 
 # _IOWR('!', 0, struct seccomp_notif) and its kin
 _RECEIVE = 0xC0502100
@@ -127,52 +127,72 @@ class Listener:
         return True
 
 
-def read_memory(pid: int, address: int, count: int) -> bytes:
-    """Read another process's memory: as much as there is, ``count`` bytes at most.
+class Memory:
+    """The memory of other processes, through one buffer: for one thread only."""
 
-    Raises:
-        OSError: EFAULT, there is nothing.
-    """
-    buffer = array("B", bytes(count))
-    here = struct.pack("=QQ", buffer.buffer_info()[0], count)
-    # A piece that touches a page which is not there fails whole: so they end where pages do.
-    first = min(count, _PAGE - address % _PAGE)
-    pieces = [(address, first)]
-    pieces += [(at, min(_PAGE, address + count - at))
-               for at in range(address + first, address + count, _PAGE)]  # fmt: skip
-    there = b"".join(struct.pack("=QQ", *piece) for piece in pieces)
-    got = call("process_vm_readv", pid, here, 1, there, len(pieces), 0)
-    return buffer[:got].tobytes()
+    def __init__(self) -> None:
+        self._buffer = array("B", bytes(_PAGE))
+        self._view = memoryview(self._buffer)
+        # struct iovec: an address and a count
+        self._here = array("Q", (self._buffer.buffer_info()[0], 0))
+        self._there = array("Q", (0, 0, 0, 0))
+        self._here_at = self._here.buffer_info()[0]
+        self._there_at = self._there.buffer_info()[0]
 
+    def _read(self, pid: int, address: int, count: int) -> bytes:
+        """Read a page's worth of bytes at most."""
+        # A piece that touches a page which is not there fails whole: so they end where pages do.
+        first = _PAGE - address % _PAGE
+        pieces = 1 if count <= first else 2
+        there, self._here[1] = self._there, count
+        there[0], there[1] = address, min(first, count)
+        if pieces == 2:
+            there[2], there[3] = address + first, count - first
+        got = read_process(pid, self._here_at, self._there_at, pieces)
+        return bytes(self._view[:got])
 
-def read_text(pid: int, address: int, limit: int = _PAGE) -> bytes:
-    """Read a string that ends with a NUL.
+    def read(self, pid: int, address: int, count: int) -> bytes:
+        """Read as much as there is, ``count`` bytes at most.
 
-    Raises:
-        OSError: EFAULT; ENAMETOOLONG for one of ``limit`` bytes or more.
-    """
-    # Nearly all names are short, and a short read costs less.
-    for count in (256, limit):
-        found = read_memory(pid, address, count)
-        text, end, _ = found.partition(b"\0")
-        if end:
-            return text
-        if len(found) < count:
+        Raises:
+            OSError: EFAULT, there is nothing.
+        """
+        found = b""
+        while len(found) < count:
+            wanted = min(count - len(found), _PAGE)
+            piece = self._read(pid, address + len(found), wanted)
+            found += piece
+            if len(piece) < wanted:
+                break
+        return found
+
+    def read_text(self, pid: int, address: int) -> bytes:
+        """Read a string that ends with a NUL.
+
+        Raises:
+            OSError: EFAULT; ENAMETOOLONG for one of 4096 bytes or more.
+        """
+        # Nearly all names are short, and a short read costs less.
+        for count in (128, _PAGE):
+            found = self._read(pid, address, count)
+            end = found.find(0)
+            if end >= 0:
+                return found[:end]
+            if len(found) < count:
+                raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+
+    def write(self, pid: int, address: int, data: bytes) -> None:
+        """Write bytes.
+
+        Raises:
+            OSError: EFAULT, it may not be written there, or not all of it.
+        """
+        source = array("B", data)
+        here = array("Q", (source.buffer_info()[0], len(data)))
+        there = array("Q", (address, len(data)))
+        if write_process(pid, here.buffer_info()[0], there.buffer_info()[0]) != len(data):
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
-    raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-
-
-def write_memory(pid: int, address: int, data: bytes) -> None:
-    """Write another process's memory.
-
-    Raises:
-        OSError: EFAULT, it may not be written there, or not all of it.
-    """
-    here = array("B", data)
-    ours = struct.pack("=QQ", here.buffer_info()[0], len(data))
-    theirs = struct.pack("=QQ", address, len(data))
-    if call("process_vm_writev", pid, ours, 1, theirs, 1, 0) != len(data):
-        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
 
 
 def change_owner(fd: int, uid: int, gid: int) -> None:

@@ -9,7 +9,6 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ocimagic.linux.notify import read_memory, write_memory
 from ocimagic.linux.process import descriptor_of
 from ocimagic.shim.pretence.credentials import (
     LEAVE,
@@ -30,7 +29,7 @@ from ocimagic.shim.pretence.places import fd_of, status_line
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ocimagic.linux.notify import Question
+    from ocimagic.linux.notify import Memory, Question
     from ocimagic.shim.pretence.askers import Askers
 
     Answer = Callable[[Question], int | None]
@@ -44,10 +43,12 @@ class IdentityCalls:
 
     Args:
         askers: who is who.
+        memory: of the processes.
     """
 
-    def __init__(self, askers: Askers) -> None:
+    def __init__(self, askers: Askers, memory: Memory) -> None:
         self._askers = askers
+        self._memory = memory
 
     def answers(self) -> dict[str, Answer]:
         """Return what answers each call, by its name."""
@@ -78,7 +79,7 @@ class IdentityCalls:
     def _get_three(self, field: str, question: Question) -> int:
         ids: Ids = getattr(self._askers.who(question), field)
         for number, address in zip(ids[:3], question.args, strict=False):
-            write_memory(question.pid, address, struct.pack("=I", number))
+            self._memory.write(question.pid, address, struct.pack("=I", number))
         return 0
 
     def _get_groups(self, question: Question) -> int:
@@ -88,7 +89,7 @@ class IdentityCalls:
             return -errno.EINVAL
         if room and groups:
             packed = struct.pack(f"={len(groups)}I", *groups)
-            write_memory(question.pid, question.args[1], packed)
+            self._memory.write(question.pid, question.args[1], packed)
         return len(groups)
 
     def _set_groups(self, question: Question) -> int:
@@ -96,7 +97,7 @@ class IdentityCalls:
         count = question.args[0] & 0xFFFF_FFFF
         if count > MAX_GROUPS:
             raise Refused(errno.EINVAL if creds.may(SETGID) else errno.EPERM)
-        raw = read_memory(question.pid, question.args[1], 4 * count) if count else b""
+        raw = self._memory.read(question.pid, question.args[1], 4 * count) if count else b""
         if len(raw) < 4 * count:
             return -errno.EFAULT
         self._become(question, creds, set_groups(creds, struct.unpack(f"={count}I", raw)))
@@ -124,7 +125,7 @@ class IdentityCalls:
 
     def _set_capabilities(self, question: Question) -> None:
         """Remember what the kernel is told, too; it knows what of that is wrong."""
-        raw = read_memory(question.pid, question.args[1], _CAPABILITIES.size)
+        raw = self._memory.read(question.pid, question.args[1], _CAPABILITIES.size)
         if len(raw) == _CAPABILITIES.size:
             creds = self._askers.who(question)
             effective, permitted, _ = _CAPABILITIES.unpack(raw)  # all of ours are in the low word
@@ -137,7 +138,7 @@ class IdentityCalls:
     def _limit(self, at: int | None, question: Question) -> int:
         """Hide the limit that says who a process is: there is none, and nobody changes it."""
         if at is not None and question.args[at]:
-            write_memory(question.pid, question.args[at], b"\xff" * 16)
+            self._memory.write(question.pid, question.args[at], b"\xff" * 16)
         return 0
 
     def _peer(self, question: Question) -> int | None:
@@ -159,14 +160,16 @@ class IdentityCalls:
         if pid <= 0:
             return None
         creds = self._askers.who(question._replace(pid=pid))
-        (room,) = struct.unpack("=I", read_memory(question.pid, question.args[4], 4))
+        (room,) = struct.unpack("=I", self._memory.read(question.pid, question.args[4], 4))
         packed = _CREDENTIALS.pack(
             int(status_line(pid, b"NSpid:").split()[-1]),
             creds.user.effective,
             creds.group.effective,
         )
-        write_memory(question.pid, question.args[3], packed[:room])
-        write_memory(question.pid, question.args[4], struct.pack("=I", min(room, len(packed))))
+        self._memory.write(question.pid, question.args[3], packed[:room])
+        self._memory.write(
+            question.pid, question.args[4], struct.pack("=I", min(room, len(packed)))
+        )
         return 0
 
 

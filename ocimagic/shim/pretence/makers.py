@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.layers.ownership import Ownership
 from ocimagic.linux import syscalls
-from ocimagic.linux.notify import read_memory, read_text
 from ocimagic.shim.pretence.credentials import MKNOD
 from ocimagic.shim.pretence.places import HERE, fd_of, status_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ocimagic.linux.notify import Listener, Question
+    from ocimagic.linux.notify import Listener, Memory, Question
     from ocimagic.shim.pretence.askers import Askers
     from ocimagic.shim.pretence.identity import Answer
     from ocimagic.shim.pretence.places import Name, Places, Records
@@ -49,14 +48,21 @@ class MakerCalls:
     Args:
         listener: where a new descriptor is handed over.
         askers: who is who.
+        memory: of the processes.
         places: the container's files.
         records: whose they are.
     """
 
     def __init__(
-        self, listener: Listener, askers: Askers, places: Places, records: Records
+        self,
+        listener: Listener,
+        askers: Askers,
+        memory: Memory,
+        places: Places,
+        records: Records,
     ) -> None:
         self._listener = listener
+        self._memory = memory
         self._askers = askers
         self._places = places
         self._records = records
@@ -89,7 +95,7 @@ class MakerCalls:
         return self._opened(question, name, _How(flags, question.args[1] & 0o7777))
 
     def _openat2(self, question: Question) -> int | None:
-        raw = read_memory(question.pid, question.args[2], _HOW.size)
+        raw = self._memory.read(question.pid, question.args[2], _HOW.size)
         if len(raw) < _HOW.size or question.args[3] < _HOW.size:
             return None
         how = _How._make(_HOW.unpack(raw))
@@ -139,7 +145,7 @@ class MakerCalls:
         return self._make(question, name, lambda last, fd: os.mkdir(last, mode, dir_fd=fd))
 
     def _symlink(self, question: Question, dir_fd: int, at: int) -> int | None:
-        text = read_text(question.pid, question.args[0])
+        text = self._memory.read_text(question.pid, question.args[0])
         name = self._places.name(question, dir_fd, question.args[at])
         return self._make(question, name, lambda last, fd: os.symlink(text, last, dir_fd=fd))
 

@@ -8,7 +8,7 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ocimagic.linux.notify import Shown, change_owner, stat_bytes, statx_bytes, write_memory
+from ocimagic.linux.notify import Shown, change_owner, stat_bytes, statx_bytes
 from ocimagic.shim.pretence.credentials import CHOWN, LEAVE, Credentials
 from ocimagic.shim.pretence.places import EMPTY_PATH, HERE, NOFOLLOW, Name, fd_of
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ocimagic.layers.ownership import Ownership
-    from ocimagic.linux.notify import Question
+    from ocimagic.linux.notify import Memory, Question
     from ocimagic.shim.pretence.askers import Askers
     from ocimagic.shim.pretence.identity import Answer
     from ocimagic.shim.pretence.places import Places, Records
@@ -30,12 +30,14 @@ class OwnerCalls:
 
     Args:
         askers: who is who.
+        memory: of the processes.
         places: the container's files.
         records: whose they are.
     """
 
-    def __init__(self, askers: Askers, places: Places, records: Records) -> None:
+    def __init__(self, askers: Askers, memory: Memory, places: Places, records: Records) -> None:
         self._askers = askers
+        self._memory = memory
         self._places = places
         self._records = records
 
@@ -147,7 +149,7 @@ class OwnerCalls:
         finally:
             os.close(fd)
         self._places.check(question)
-        write_memory(question.pid, address, content)
+        self._memory.write(question.pid, address, content)
         return 0
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.layers.ownership import ROOT, Ownership, find_record, record
 from ocimagic.linux import syscalls
-from ocimagic.linux.notify import Listener, file_key, read_text
+from ocimagic.linux.notify import Listener, Memory, file_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,8 @@ NOFOLLOW, FOLLOW, EMPTY_PATH = 0x100, 0x400, 0x1000  # AT_SYMLINK_NOFOLLOW and i
 # "self" is whoever looks: these are meant by who asks.
 _OWN_FILES = re.compile(rb"/+(?:proc/+(?:self|thread-self)/+fd|dev/+fd)/+(\d{1,9})")
 _STREAMS = {b"/dev/stdin": 0, b"/dev/stdout": 1, b"/dev/stderr": 2}
+_MAY_BE_OWN = (b"/proc/", b"/dev/", b"//")
+_SAME_ROOT = contextlib.nullcontext()
 _NO_ATTRIBUTES = (errno.ENOTSUP, errno.EPERM)
 
 
@@ -62,12 +64,14 @@ class Places:
 
     Args:
         listener: whose questions they are about.
+        memory: of the processes.
         proc_fd: the machine's /proc.
         root_fd: the container's root.
     """
 
-    def __init__(self, listener: Listener, proc_fd: int, root_fd: int) -> None:
+    def __init__(self, listener: Listener, memory: Memory, proc_fd: int, root_fd: int) -> None:
         self._listener = listener
+        self._memory = memory
         self._proc_fd = proc_fd
         self._root_fd = root_fd
         # Whether any process may have another root than the container's.
@@ -79,12 +83,12 @@ class Places:
         os.chroot(".")
         os.fchdir(self._proc_fd)
 
-    @contextlib.contextmanager
-    def seen_by(self, question: Question) -> Iterator[None]:
+    def seen_by(self, question: Question) -> contextlib.AbstractContextManager[None]:
         """Have the root that a process has, in the with-block."""
-        if not self.some_changed_root:
-            yield
-            return
+        return self._with_root_of(question) if self.some_changed_root else _SAME_ROOT
+
+    @contextlib.contextmanager
+    def _with_root_of(self, question: Question) -> Iterator[None]:
         fd = os.open(b"%d/root" % question.pid, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self.check(question)
@@ -117,12 +121,15 @@ class Places:
         Raises:
             OSError: EFAULT, ENAMETOOLONG, ENOENT.
         """
-        path = read_text(question.pid, address) if address or not empty else b""
+        path = self._memory.read_text(question.pid, address) if address or not empty else b""
         if not path and not empty:
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-        if found := _OWN_FILES.fullmatch(path):
-            return Name(int(found[1]), b"")
-        return Name(_STREAMS[path], b"") if path in _STREAMS else Name(dir_fd, path)
+        if path.startswith(_MAY_BE_OWN):
+            if found := _OWN_FILES.fullmatch(path):
+                return Name(int(found[1]), b"")
+            if path in _STREAMS:
+                return Name(_STREAMS[path], b"")
+        return Name(dir_fd, path)
 
     def place(self, question: Question, name: Name) -> bytes:
         """Return what this process calls a file, for looking at it only."""

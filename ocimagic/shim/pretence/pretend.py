@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import StartFailed
 from ocimagic.layers.ownership import LEAVES_NAME, leaves_to_bytes
 from ocimagic.linux import syscalls
-from ocimagic.linux.notify import Listener
+from ocimagic.linux.notify import Listener, Memory
 from ocimagic.runtime.syscall_table import syscall_numbers
 from ocimagic.shim.pretence.askers import Askers
 from ocimagic.shim.pretence.credentials import Refused
@@ -122,14 +122,14 @@ class _Answering:
         self._listener = listener
         self._upper = upper_fd
         self._leaves = leaves
-        self._places = Places(listener, os.open("/proc", _DIRECTORY), root_fd)
-        records, askers = Records(self._leaves), Askers()
+        memory, askers, records = Memory(), Askers(), Records(leaves)
+        self._places = Places(listener, memory, os.open("/proc", _DIRECTORY), root_fd)
         arch, self._arch = ABIS[os.uname().machine]
         numbers = syscall_numbers(arch)
         answers: dict[str, Answer] = {
-            **IdentityCalls(askers).answers(),
-            **OwnerCalls(askers, self._places, records).answers(),
-            **MakerCalls(listener, askers, self._places, records).answers(),
+            **IdentityCalls(askers, memory).answers(),
+            **OwnerCalls(askers, memory, self._places, records).answers(),
+            **MakerCalls(listener, askers, memory, self._places, records).answers(),
             **ProgramCalls(askers, self._places, records).answers(),
         }
         self._answers = {numbers[name]: answers[name] for name in answers if name in numbers}

@@ -9,7 +9,7 @@ from array import array
 from ocimagic.errors import HostLacks, InvalidDocument
 from ocimagic.layers.ownership import Ownership, find_record, record
 from ocimagic.linux import syscalls
-from ocimagic.linux.notify import read_memory
+from ocimagic.linux.notify import Memory
 from ocimagic.runtime.seccomp import compile_filter
 from ocimagic.shim.pretence.askers import LIMIT
 from ocimagic.shim.pretence.pretend import ABIS
@@ -68,7 +68,7 @@ def _no_listener() -> str:
 def _no_memory() -> str:
     address, count = _WORDS.buffer_info()
     try:
-        found = read_memory(os.getppid(), address, count)
+        found = Memory().read(os.getppid(), address, count)
     except OSError as err:
         return f"the memory of another process cannot be read: {err.strerror}"
     return "" if found == _WORDS.tobytes() else "what is read of another process is wrong"
