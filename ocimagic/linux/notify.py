@@ -35,6 +35,7 @@ _NOFOLLOW = 0x100
 _STATX_BTIME = 0x800
 _STATX_BASIC = 0x7FF
 _PAGE = 4096
+_NO_ADDRESS = 1 << 63  # a process has its memory below
 # Where st_uid is in struct stat, and st_gid right after it; st_mode, st_rdev.
 _STAT_BYTES = 144
 _STAT_FIELDS = {"x86_64": (28, 24, 40), "aarch64": (24, 16, 32)}
@@ -141,6 +142,8 @@ class Memory:
 
     def _read(self, pid: int, address: int, count: int) -> bytes:
         """Read a page's worth of bytes at most."""
+        if address >= _NO_ADDRESS:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         # A piece that touches a page which is not there fails whole: so they end where pages do.
         first = _PAGE - address % _PAGE
         pieces = 1 if count <= first else 2

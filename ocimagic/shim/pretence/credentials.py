@@ -66,11 +66,16 @@ class Credentials(NamedTuple):
             effective = 0
         elif self.user.effective != 0 == user.effective:
             effective = permitted
+        return self._replace(user=user, permitted=permitted, effective=effective)
+
+    def with_user_for_files(self, user: Ids) -> Credentials:
+        """Change it for files only, and so what may be done to them."""
+        effective = self.effective
         if self.user.files == 0 != user.files:
             effective &= ~_OF_FILES
         elif self.user.files != 0 == user.files:
-            effective |= permitted & _OF_FILES
-        return self._replace(user=user, permitted=permitted, effective=effective)
+            effective |= self.permitted & _OF_FILES
+        return self._replace(user=user, effective=effective)
 
     def with_capabilities(self, effective: int, permitted: int) -> Credentials:
         """Do capset(2), as far as it may be done; what it may not, the kernel says itself."""
@@ -130,6 +135,13 @@ def set_three(ids: Ids, may: bool, *wanted: int) -> Ids:
     """
     if not may and any(each not in (LEAVE, *ids[:3]) for each in wanted):
         raise Refused(errno.EPERM)
+    first, effective, last = wanted
+    if (
+        first in (LEAVE, ids.real)
+        and (effective == LEAVE or effective == ids.effective == ids.files)
+        and last in (LEAVE, ids.saved)
+    ):
+        return ids  # then not even the one for files, since Linux 6.1
     pairs = zip(wanted, ids, strict=False)
     real, effective, saved = (old if new == LEAVE else new for new, old in pairs)
     return Ids(real, effective, saved, effective)

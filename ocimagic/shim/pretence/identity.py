@@ -106,18 +106,18 @@ class IdentityCalls:
     def _set(self, field: str, rule: Callable[..., Ids], count: int, question: Question) -> int:
         creds = self._askers.who(question)
         words = [each & LEAVE for each in question.args[:count]]
-        self._change(question, creds, field, rule(*_ids(creds, field), *words))
+        ids = rule(*_ids(creds, field), *words)
+        after = creds.with_user(ids) if field == "user" else creds._replace(group=ids)
+        self._become(question, creds, after)
         return 0
 
     def _set_for_files(self, field: str, question: Question) -> int:
         creds = self._askers.who(question)
         before, may = _ids(creds, field)
-        self._change(question, creds, field, set_for_files(before, may, question.args[0] & LEAVE))
-        return before.files
-
-    def _change(self, question: Question, creds: Credentials, field: str, ids: Ids) -> None:
-        after = creds.with_user(ids) if field == "user" else creds._replace(group=ids)
+        ids = set_for_files(before, may, question.args[0] & LEAVE)
+        after = creds.with_user_for_files(ids) if field == "user" else creds._replace(group=ids)
         self._become(question, creds, after)
+        return before.files
 
     def _become(self, question: Question, before: Credentials, after: Credentials) -> None:
         if after != before:

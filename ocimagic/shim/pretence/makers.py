@@ -150,7 +150,7 @@ class MakerCalls:
         return self._make(question, name, lambda last, fd: os.symlink(text, last, dir_fd=fd))
 
     def _mknod(self, question: Question, dir_fd: int, at: int) -> int | None:
-        mode, device = (each & 0xFFFF_FFFF for each in question.args[at + 1 : at + 3])
+        mode, device = question.args[at + 1] & 0xFFFF, question.args[at + 2] & 0xFFFF_FFFF
         name = self._places.name(question, dir_fd, question.args[at])
         # Anybody may make the device 0:0, by which overlayfs means a deleted file.
         if stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and device):

@@ -148,7 +148,7 @@ class Places:
         """
         flags = os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
         if not name.path:
-            fd = os.open(self.place(question, name), os.O_PATH | os.O_CLOEXEC)
+            fd = self._open_start(question, name.dir_fd, os.O_PATH | os.O_CLOEXEC)
         else:
             with self.start(question, name) as start:
                 fd = syscalls.openat2(start, name.path, flags, 0, syscalls.RESOLVE_NO_MAGICLINKS)
@@ -170,11 +170,17 @@ class Places:
             yield self._root_fd
             return
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        fd = os.open(self.place(question, Name(name.dir_fd, b"")), flags)
+        fd = self._open_start(question, name.dir_fd, flags)
         try:
             yield fd
         finally:
             os.close(fd)
+
+    def _open_start(self, question: Question, dir_fd: int, flags: int) -> int:
+        try:
+            return os.open(self.place(question, Name(dir_fd, b"")), flags)
+        except FileNotFoundError as err:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from err
 
     @contextlib.contextmanager
     def parent(self, question: Question, name: Name) -> Iterator[tuple[int, bytes]]:
