@@ -79,25 +79,33 @@ class LeafOwners:
         Args:
             upper_fd: of the container's root.
         """
-        found: Leaves = {}
-        pending = ["."] if self else []
-        while pending:  # paths, not descriptors: a tree may be very deep
-            directory = pending.pop()
-            fd = open_beneath(upper_fd, os.fsencode(directory), OPEN_DIRECTORY)
-            try:
-                told = [(name, os.lstat(name, dir_fd=fd).st_mode) for name in os.listdir(fd)]
-            finally:
-                os.close(fd)
-            for name, mode in told:
-                path = name if directory == "." else f"{directory}/{name}"
-                if stat.S_ISDIR(mode):
-                    pending.append(path)
-                elif stat.S_ISLNK(mode) or stat.S_ISFIFO(mode):
-                    # By overlayfs, which may show another number than the upper file has.
-                    owner = self.find(file_key(os.fsencode(path), self._root_fd))
-                    if owner is not None and owner != ROOT:
-                        found[path] = owner
-        return found
+        paths: dict[str, int] = {}
+        owners: dict[int, Ownership] = {}  # by number: links to one file have one owner
+        for path, ino in _leaves_in(upper_fd) if self else ():
+            paths[path] = ino
+            # By overlayfs, which may show another number than the upper file has.
+            owner = self.find(file_key(os.fsencode(path), self._root_fd))
+            if owner is not None and owner != ROOT:
+                owners[ino] = owner
+        return {path: owners[ino] for path, ino in paths.items() if ino in owners}
+
+
+def _leaves_in(root_fd: int) -> Iterator[tuple[str, int]]:
+    """Yield path and inode number of each symlink and FIFO in a directory."""
+    pending = ["."]
+    while pending:  # paths, not descriptors: a tree may be very deep
+        directory = pending.pop()
+        fd = open_beneath(root_fd, os.fsencode(directory), OPEN_DIRECTORY)
+        try:
+            told = [(name, os.lstat(name, dir_fd=fd)) for name in os.listdir(fd)]
+        finally:
+            os.close(fd)
+        for name, each in told:
+            path = name if directory == "." else f"{directory}/{name}"
+            if stat.S_ISDIR(each.st_mode):
+                pending.append(path)
+            elif stat.S_ISLNK(each.st_mode) or stat.S_ISFIFO(each.st_mode):
+                yield path, each.st_ino
 
 
 def _recorded(snapshot: str) -> Iterator[tuple[FileKey, Ownership]]:

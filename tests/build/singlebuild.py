@@ -1,0 +1,81 @@
+"""Build a Dockerfile in a process of its own; print a JSON object of what came of it.
+
+The argument is a JSON object: ``root``, ``dockerfile``, ``context``, and more BuildOptions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from ocimagic.engine.engine import Engine
+from ocimagic.errors import OcimagicError
+from ocimagic.layers.toc import toc_from_bytes
+from ocimagic.model.event import Notice, Output
+from ocimagic.model.options import BuildOptions
+from ocimagic.transfer.layer import layers_of
+
+
+def main():
+    request = json.loads(sys.argv[1])
+    root = request.pop("root")
+    with Engine(root=root) as engine:
+        print(json.dumps(built(engine, request)))
+        unpacker = engine.images._unpacker
+        unpacker.remove_trees([engine.home.snapshots])
+
+
+def built(engine, options):
+    """Return image ID, output, notices, and a line for each entry of each layer."""
+    events = []
+    found = {"ids": engine.containers.launcher.ids, "failure": ""}
+    try:
+        result = engine.images.build(BuildOptions(**options), on_event=events.append)
+    except OcimagicError as err:
+        found["failure"] = f"{err}"
+    else:
+        store, unpacker = engine._store, engine.images._unpacker
+        layers = layers_of(store.images.load(result.digest))
+        found["image_id"] = str(result.image_id)
+        found["layers"] = [
+            [f"{e.path} {e.kind} {e.mode:o} {e.uid}:{e.gid} {e.size} {e.linkname}"
+             for e in toc_from_bytes(unpacker.toc(layer))]
+            for layer in layers
+        ]  # fmt: skip
+        found["leaks"] = [
+            str(layer.blob.digest)
+            for layer in layers
+            if b"user.ocimagic" in store.blobs.path(layer.blob.digest).read_bytes()
+        ]
+    found["output"] = b"".join(e.data for e in events if isinstance(e, Output)).decode()
+    found["notices"] = [e.text for e in events if isinstance(e, Notice)]
+    home = engine.home
+    left = [path.name for path in home.snapshots.iterdir() if not path.name.isdigit()]
+    found["left"] = [
+        *(name for name in left if name != "empty"),
+        *(path.name for path in home.run.iterdir()),
+        *(path.name for path in home.ingest.iterdir()),
+    ]
+    found["children"] = len(children(os.getpid()))
+    return found
+
+
+def children(pid):
+    """Return the processes below one, the launcher and what it keeps not counted."""
+    below = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/comm", encoding="utf-8") as file:
+                    comm = file.read().strip()
+                owner = os.stat(f"/proc/{name}").st_uid
+            except OSError:
+                continue
+            if comm == "ocimagic-owners" and owner == os.getuid() and int(name) != pid:
+                below.append(int(name))
+    return below
+
+
+if __name__ == "__main__":
+    main()

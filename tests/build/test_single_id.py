@@ -1,0 +1,220 @@
+"""An account with one id builds what root builds: the same owners, the same image ID.
+
+As root the account is a number that /etc/subuid does not know.  As an ordinary user it is this
+one, which finds no newuidmap.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+
+BUSYBOX = shutil.which("busybox")
+REPOSITORY = Path(__file__).parents[2]
+NOBODY = 54321
+BASE = "FROM scratch\nCOPY rootfs /\n"
+
+
+@pytest.fixture(scope="module")
+def room():
+    """A directory that both accounts reach, with a context in it."""
+    if BUSYBOX is None:
+        pytest.skip("no busybox on this machine (apt install busybox-static)")
+    # pytest's own directories are closed to other accounts.
+    place = Path(tempfile.mkdtemp(prefix="single-id-", dir="/var/tmp"))
+    place.chmod(0o1777)
+    root = place / "context" / "rootfs"
+    (root / "bin").mkdir(parents=True)
+    (root / "etc").mkdir()
+    (root / "tmp").mkdir()
+    shutil.copy(BUSYBOX, root / "bin" / "busybox")
+    listed = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True)
+    for applet in listed.stdout.split():
+        if applet != "busybox":
+            (root / "bin" / applet).symlink_to("busybox")
+    (root / "etc" / "passwd").write_text(
+        "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n"
+    )
+    (root / "etc" / "group").write_text("root:x:0:\nstaff:x:1001:app\nwheel:x:10:app\n")
+    (place / "context" / "file").write_text("content")
+    (place / "context" / "owned.deb").write_bytes(package())
+    (place / "context" / "layer.tar").write_bytes(archive())
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def member(name, content=b"", uid=0, gid=0, mode=0o644, kind=tarfile.REGTYPE, link=""):
+    info = tarfile.TarInfo(name)
+    info.uid, info.gid, info.mode, info.type, info.linkname = uid, gid, mode, kind, link
+    info.size = len(content)
+    return info, io.BytesIO(content)
+
+
+def tar_of(*members):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for info, content in members:
+            tar.addfile(info, content)
+    return out.getvalue()
+
+
+def archive():
+    return tar_of(
+        member("opt", uid=70, gid=71, mode=0o2750, kind=tarfile.DIRTYPE),
+        member("opt/a", b"a", uid=72, gid=73, mode=0o4711),
+        member("opt/l", uid=74, gid=75, mode=0o777, kind=tarfile.SYMTYPE, link="a"),
+        member("opt/p", uid=76, gid=77, kind=tarfile.FIFOTYPE),
+    )
+
+
+def package():
+    """A Debian package whose files belong to somebody."""
+    control = tar_of(
+        member("./control", b"Package: owned\nVersion: 1\nArchitecture: all\n"
+               b"Maintainer: x <x@example.com>\nDescription: x\n")
+    )  # fmt: skip
+    data = tar_of(
+        member("./srv", uid=33, gid=34, mode=0o750, kind=tarfile.DIRTYPE),
+        member("./srv/www", b"w", uid=33, gid=34, mode=0o640),
+    )
+    parts = {"debian-binary": b"2.0\n", "control.tar.gz": gzip.compress(control, mtime=0),
+             "data.tar.gz": gzip.compress(data, mtime=0)}  # fmt: skip
+    out = b"!<arch>\n"
+    for name, content in parts.items():
+        out += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
+        out += content + b"\n" * (len(content) % 2)
+    return out
+
+
+def build(room, dockerfile, *, single, **options):
+    """Build in a process of its own, as root or the account it is, or with one id."""
+    root = Path(tempfile.mkdtemp(dir=room))
+    root.chmod(0o777)
+    request = {"root": str(root / "root"), "dockerfile": BASE + dockerfile, "timestamp": 1_000_000,
+               "context": str(room / "context"), **options}  # fmt: skip
+    words = [sys.executable, str(Path(__file__).with_name("singlebuild.py")), json.dumps(request)]
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(root),
+                   "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
+    if single and os.geteuid() == 0:
+        ids = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        words = ["setpriv", *ids, *words]
+    elif single:
+        environment["PATH"] = "/nonexistent"
+    done = subprocess.run(
+        words, env=environment, capture_output=True, text=True, check=False, timeout=100, cwd="/"
+    )
+    shutil.rmtree(root, ignore_errors=True)
+    if "cannot run containers" in done.stdout + done.stderr:
+        pytest.skip("no containers here")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["left"], found["children"]) == ([], 0)
+    return found
+
+
+def alike(room, dockerfile, **options):
+    """Build both ways; the images must be one and the same."""
+    whole = build(room, dockerfile, single=False, **options)
+    single = build(room, dockerfile, single=True, **options)
+    assert single["ids"] == 1
+    assert (whole["failure"], single["failure"]) == ("", "")
+    assert single["layers"] == whole["layers"]
+    assert single["output"] == whole["output"]
+    assert single["image_id"] == whole["image_id"]
+    assert (single["notices"], single["leaks"]) == (whole["notices"], [])
+    return single
+
+
+CASES = {
+    "chown": """
+RUN touch /a /b && chown 7:8 /a && chmod 6755 /a && ln /a /h && cp -a /a /c && chown 9 /b
+RUN stat -c '%n %u %g %a %h' /a /b /c /h; mv /a /d && chgrp 5 /h && stat -c '%n %u %g %a' /d
+RUN mkdir -p /deep/er && touch /deep/er/f && chown -R 12:13 /deep
+RUN mv /deep /moved && rm /moved/er/f && touch /moved/er/f && ls -lnR /moved | cut -c 1-40
+""",
+    "copied": """
+COPY --chown=5:6 file /five
+COPY --chown=app:wheel file /apps
+ADD layer.tar /
+RUN chmod 600 /five && echo more >>/apps && stat -c '%n %u %g %a' /five /apps /opt /opt/*
+RUN mv /opt/l /opt/m && mv /opt/p / && cp -a /opt /opt2
+RUN find /opt2 -exec stat -c '%n %u %g' {} ';' | sort
+RUN stat -c '%n %u %g' /opt/m /p && chown -h 1:2 /opt/m
+RUN stat -c '%n %u %g' /opt/m && rm /opt/m && ln -s x /opt/m
+RUN stat -c '%n %u %g' /opt/m
+""",
+    "links": """
+RUN ln -s a /l && chown -h 5:6 /l && mkfifo /p && chown 7:8 /p && mkdir /d && mv /l /p /d
+RUN stat -c '%n %u %g %a %F' /d/l /d/p && mv /d /e && rm /e/p && mkfifo /e/p
+RUN stat -c '%n %u %g' /e/l /e/p && mv /e/l /n && stat -c '%n %u %g' /n && ln /n /m
+""",
+    "users": """
+RUN chmod 1777 /tmp && mkdir -p /home/app && chown app:staff /home/app
+USER app
+RUN id && touch /tmp/f && mkdir /tmp/d && ln -s f /tmp/l && ls -ln /tmp | cut -c 1-30
+RUN ! chown 0 /tmp/f && chgrp wheel /tmp/f && ! chgrp 5 /tmp/d && cd /home/app && echo x >x
+USER 4000:4001
+RUN id && echo y >/tmp/4000
+USER root
+RUN su app -c 'id; umask 077; mkdir -p ~/a/b; echo 1 >~/a/b/c'
+RUN stat -c '%n %u %g %a' /home/app/a/b/c
+RUN mkdir /s && chgrp 44 /s && chmod 2775 /s && touch /s/f && mkdir /s/d && touch /s/d/e
+""",
+    "tar": """
+COPY layer.tar owned.deb /
+RUN mkdir /x && tar xf /layer.tar -C /x && find /x -exec stat -c '%n %u %g %a %F' {} ';' | sort
+RUN mkdir -p /var/lib/dpkg/info && touch /var/lib/dpkg/status && dpkg -i /owned.deb
+RUN stat -c '%n %u %g %a' /srv /srv/www
+RUN mv /owned.deb /tmp && cd /tmp && dpkg-deb -x owned.deb /y && stat -c '%n %u %g %a' /y/srv/www
+""",
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_image_is_the_one_that_root_builds(room, case):
+    alike(room, CASES[case].lstrip("\n"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root can make devices to compare with")
+def test_devices_too(room):
+    text = "RUN mknod /null c 1 3 && mknod /disk b 8 1 && chown 0:6 /disk && chmod 660 /disk\n"
+    text += "RUN ls -ln /null /disk | cut -c 1-40 && cp -a /disk /copied && test -b /copied\n"
+    found = alike(room, text)
+    assert "disk b 660 0:6 0 " in found["layers"][1]
+
+
+def test_mounts_of_run_belong_to_whom_they_should(room):
+    text = (
+        "RUN --mount=type=cache,target=/c,uid=5,gid=6,mode=0700 stat -c '%u %g %a' /c && touch /c/f"
+    )
+    text += " && chown 7:7 /c/f && stat -c '%u' /c/f\n"
+    assert alike(room, text)["output"] == "5 6 700\n7\n"
+
+
+def test_squashed_it_is_the_same(room):
+    text = "RUN touch /a && chown 5:6 /a && ln -s a /l && chown -h 7:8 /l\nRUN mv /l /m\n"
+    alike(room, text, squash=True)
+
+
+def test_what_fails_fails(room):
+    found = build(room, "USER app\nRUN chown 5 /bin/busybox\n", single=True)
+    assert "exit code: 1" in found["failure"]
+    assert "Operation not permitted" in found["output"]
+
+
+def test_many_files_are_no_matter(room):
+    text = (
+        "RUN mkdir /d && cd /d && for n in $(seq 3000); do ln -s x $n; done && chown -hR 5:6 /d\n"
+    )
+    text += "RUN find /d -user 5 -group 6 | wc -l\n"
+    assert alike(room, text)["output"] == "3001\n"
