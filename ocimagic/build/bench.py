@@ -83,11 +83,6 @@ class Bench:
     told_of_owners: bool = False
 
     @property
-    def lossy(self) -> dict[str, str]:
-        """Return the part of a cache key that says a RUN could not give files to others."""
-        return {"owners": "lost"} if self.unpacker.why_owners_are_lost else {}
-
-    @property
     def dated(self) -> dict[str, int]:
         """Return the part of a cache key that times in layers are: none if they are the clock's."""
         stamp = self.options.timestamp

@@ -13,6 +13,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ocimagic.bundle.pretence import pretending
 from ocimagic.errors import OcimagicError
 from ocimagic.model.event import Notice
 
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ocimagic.build.bench import Bench
+    from ocimagic.bundle.place import Place
     from ocimagic.shim.client import Launcher
+    from ocimagic.spec.runtime import RuntimeConfig
 
-SOCKET_NAME = "owners"
+_SOCKET_NAME = "owners"
 
 
 @dataclass(slots=True)
@@ -60,7 +63,7 @@ def answering(
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
         directory = os.open(run_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:  # a socket's path may have 107 bytes only
-            door.bind(f"/proc/self/fd/{directory}/{SOCKET_NAME}")
+            door.bind(f"/proc/self/fd/{directory}/{_SOCKET_NAME}")
         finally:
             os.close(directory)
         door.listen(1)
@@ -83,10 +86,31 @@ def answering(
                 raise worker.failure  # where the with-block failed, too, that is why
 
 
-def tell_if_lost(bench: Bench) -> None:
-    """Say once in a build that its RUN instructions have one user only, and why."""
+def asking(bench: Bench, run_directory: Path, config: RuntimeConfig, where: Place) -> RuntimeConfig:
+    """Return a container's config, with questions for ``answered`` if there is one id only."""
+    if not bench.unpacker.records:
+        return config
+    listener = str(run_directory / _SOCKET_NAME)
+    return pretending(config, listener, where.machine, where.kernel)
+
+
+def answered(
+    bench: Bench, run_directory: Path, place: Path, snapshots: Sequence[Path]
+) -> contextlib.AbstractContextManager[None]:
+    """Have somebody answer, in the with-block, if there is one id only; or tell why nobody does.
+
+    Args:
+        bench: of the build.
+        run_directory: see ``answering``, as the others.
+        place: of the changes.
+        snapshots: the layers.
+    """
+    launcher = bench.unpacker.launcher
+    if launcher is not None and bench.unpacker.records:
+        return answering(launcher, run_directory, place, snapshots)
     why = bench.unpacker.why_owners_are_lost
     if why and not bench.told_of_owners:
         bench.told_of_owners = True
         text = "what RUN gives to other users stays root's, and USER fails"
         bench.on_event(Notice(f"this account has one user id: {text}; {why}"))
+    return contextlib.nullcontext()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -17,13 +17,12 @@ from ocimagic.build.cache import Made, cache_key, now
 from ocimagic.build.few import remove_few, write_changes
 from ocimagic.build.history import argv
 from ocimagic.build.limits import frame
-from ocimagic.build.pretence import SOCKET_NAME, answering, tell_if_lost
+from ocimagic.build.pretence import answered, asking
 from ocimagic.build.run_mounts import Prepared, RunMounts
 from ocimagic.bundle.convert import runtime_config
 from ocimagic.bundle.directory import write_bundle
 from ocimagic.bundle.hostfiles import PLACED, SHOWN, write_host_files
 from ocimagic.bundle.machine import find_place
-from ocimagic.bundle.pretence import pretending
 from ocimagic.dockerfile.instructions import Run, Script
 from ocimagic.errors import (
     BuildFailed,
@@ -42,7 +41,6 @@ from ocimagic.store.images import LayerRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from ocimagic.build.bench import Bench
@@ -93,13 +91,16 @@ def run_step(
         network=network.value,
         platform=str(state.platform),
         **bench.dated,
-        **bench.lossy,
         **({"mounts": mounts.key} if mounts else {}),
         **({"security": run.security} if run.security != "sandbox" else {}),
         **({"hosts": sorted(name for name, _ in hosts)} if hosts else {}),
     )
     if found := bench.cache.find(key):
         return found, True
+    if bench.unpacker.why_owners_are_lost:  # asked late, for it takes a launcher
+        key = cache_key("run without owners", run=key)
+        if found := bench.cache.find(key):
+            return found, True
     with bench.alone(key, run.source.start_line):
         if found := bench.cache.find(key):  # another build has done it meanwhile
             return found, True
@@ -195,7 +196,8 @@ class _Sandbox:
                 config = self._write(launcher, place, below, run_directory)
             with storage_errors(run_directory):
                 run_directory.mkdir(mode=0o700)
-            with self._answered(launcher, place, below, run_directory):
+            layers = [self.bench.store.snapshots.directory(name) for name in below]
+            with answered(self.bench, run_directory, place, layers):
                 self._execute(launcher, place, run_directory)
             with storage_errors(store.home.data):
                 if not unpacker.copies and not squashed:
@@ -237,9 +239,7 @@ class _Sandbox:
             container_id=run_directory.name,
         )
         config = runtime_config(replace(self.state.config, env=()), options, where)
-        if self.bench.unpacker.records:
-            listener = str(run_directory / SOCKET_NAME)
-            config = pretending(config, listener, where.machine, where.kernel)
+        config = asking(self.bench, run_directory, config, where)
         snapshots = self.bench.store.snapshots
         if copies:
             rootfs = self._copied(below, place)
@@ -251,16 +251,6 @@ class _Sandbox:
         rootfs = replace(rootfs, upper=str(place / "fs"))
         write_bundle(box / "bundle", config, rootfs, self.prepared.views)
         return config
-
-    def _answered(
-        self, launcher: Launcher, place: Path, below: Sequence[str], run_directory: Path
-    ) -> AbstractContextManager[None]:
-        """Have somebody answer for the container, where it has one id for all."""
-        if not self.bench.unpacker.records:
-            tell_if_lost(self.bench)
-            return nullcontext()
-        layers = [self.bench.store.snapshots.directory(name) for name in below]
-        return answering(launcher, run_directory, place, layers)
 
     def _options(self, box: Path) -> RunOptions:
         env = tuple(f"{name}={value}" for name, value in self.state.scope.run_env().items())

@@ -188,6 +188,35 @@ in_child(work)
 
 
 @needs_root
+def test_where_another_user_may_make_nothing_he_may_not(tmp_path):
+    code = (
+        FILES
+        + """
+os.mkdir("/his"); os.chown("/his", 1000, 0); os.mkdir("/group"); os.chown("/group", 0, 20)
+os.chmod("/group", 0o771)
+for path, uid, gid, mode in (("/secret", 0, 0, 0o600), ("/open", 0, 0, 0o666),
+                             ("/team", 5, 30, 0o060), ("/mine", 1000, 0, 0o400),
+                             ("/nomember", 5, 6, 0o664), ("/denied", 5, 1001, 0o606)):
+    open(path, "w").close(); os.chown(path, uid, gid); os.chmod(path, mode)
+def work():
+    os.setgroups([20, 30]); os.setgid(1001); os.setuid(1000)
+    def at(path, flags=os.O_WRONLY | os.O_CREAT):
+        try: os.close(os.open(path, flags)); out.append([path, "opened"])
+        except OSError as err: out.append([path, err.errno])
+    for path in ("/secret", "/open", "/team", "/mine", "/nomember", "/denied", "/new",
+                 "/his/new", "/group/new", "/none/new"):
+        at(path); at(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    at("/open", os.O_RDONLY | os.O_CREAT); at("/", os.O_TMPFILE | os.O_RDWR)
+    do(os.mkdir, "/his"); do(os.mkdir, "/his/d"); do(os.mkdir, "/d"); do(os.mkdir, "/none/d")
+    do(os.symlink, "x", "/l"); do(os.symlink, "x", "/group/l"); do(os.mkfifo, "/p")
+    do(os.mknod, "/n", 0o100644); do(os.mkdir, "/secret"); do(os.mkdir, "/secret/x")
+in_child(work)
+"""
+    )
+    both(tmp_path, code)
+
+
+@needs_root
 def test_devices_stand_for_devices(tmp_path):
     code = (
         FILES

@@ -43,7 +43,7 @@ def test_no_link_leads_out(tmp_path, outside):
 os.symlink({str(outside)!r}, "/absolute")
 os.symlink("{up}{outside}", "/relative")
 os.symlink({str(tmp_path)!r}, "/directory")
-os.mkdir("/a"); os.chdir("/a")
+os.mkdir("/a"); os.chdir("/a"); os.chmod("/", 0o777)
 for path in ("/absolute", "/relative", "/directory/outside", "{up}{outside}", "{outside}",
              "../../outside", "/../../outside"):
     do(os.chown, path, 5, 5); do(os.chown, path, 6, 6, dir_fd=os.open("/a", os.O_RDONLY))

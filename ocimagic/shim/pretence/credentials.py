@@ -13,8 +13,8 @@ LEAVE = 0xFFFF_FFFF  # -1: this id stays what it is
 MAX_GROUPS = 65536
 
 # The capabilities that make a difference here: <linux/capability.h>.
-CHOWN, SETGID, SETUID, MKNOD = 1 << 0, 1 << 6, 1 << 7, 1 << 27
-_OF_FILES = CHOWN | MKNOD
+CHOWN, DAC_OVERRIDE, SETGID, SETUID, MKNOD = 1 << 0, 1 << 1, 1 << 6, 1 << 7, 1 << 27
+_OF_FILES = CHOWN | DAC_OVERRIDE | MKNOD
 ALL = _OF_FILES | SETGID | SETUID
 
 
@@ -52,6 +52,20 @@ class Credentials(NamedTuple):
     def may(self, capability: int) -> bool:
         """Say whether a capability is in force."""
         return bool(self.effective & capability)
+
+    def may_access(self, mode: int, uid: int, gid: int, wanted: int) -> bool:
+        """Say whether a file's permission bits let it be used so.
+
+        Args:
+            mode: the bits.
+            uid: its owner.
+            gid: its group.
+            wanted: of 4, 2 and 1.
+        """
+        if self.may(DAC_OVERRIDE):
+            return True
+        shift = 6 if uid == self.user.files else 3 if self.is_member(gid) else 0
+        return mode >> shift & wanted == wanted
 
     def is_member(self, gid: int) -> bool:
         """Say whether a group is one of its own."""

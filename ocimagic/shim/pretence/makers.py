@@ -14,9 +14,9 @@ import stat
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from ocimagic.layers.ownership import Ownership
+from ocimagic.layers.ownership import ROOT, Ownership
 from ocimagic.linux import syscalls
-from ocimagic.shim.pretence.credentials import MKNOD
+from ocimagic.shim.pretence.credentials import DAC_OVERRIDE, MKNOD
 from ocimagic.shim.pretence.places import HERE, fd_of, status_line
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Make = Callable[[bytes, int], None]  # a name and the directory it goes into
 
 TMPFILE = 0o20000000  # O_TMPFILE without the O_DIRECTORY in it
+_WRITE, _SEARCH = 2, 1
 _HOW = struct.Struct("=QQQ")
 DONE = 1 << 32  # no value of a call: the answer has been given
 
@@ -110,6 +111,9 @@ class MakerCalls:
         if not name.path:
             return None
         with self._places.seen_by(question):
+            if not how.flags & TMPFILE and (mode := self._mode_of_existing(question, name)):
+                self._check(question, name, mode, how)
+                return None
             owner = self._owner(question, name if how.flags & TMPFILE else name.above)
             if owner is None:
                 return None
@@ -123,6 +127,29 @@ class MakerCalls:
         finally:
             os.close(fd)
         return DONE
+
+    def _mode_of_existing(self, question: Question, name: Name) -> int:
+        """Return the mode of what is there already, for who is not root; else 0.
+
+        The kernel looks for that before it asks whether anything may be made.
+        """
+        if not self._askers.who(question).may(DAC_OVERRIDE):
+            with contextlib.suppress(OSError):
+                return os.stat(self._places.place(question, name)).st_mode
+        return 0
+
+    def _check(self, question: Question, name: Name, mode: int, how: _How) -> None:
+        """Refuse a file that who asks may not write, though this account might.
+
+        Raises:
+            OSError: EACCES.
+        """
+        if how.flags & os.O_EXCL or not how.flags & os.O_ACCMODE or not stat.S_ISREG(mode):
+            return
+        found = self._records.of_place(self._places.place(question, name), follow=True) or ROOT
+        creds = self._askers.who(question)
+        if not creds.may_access(mode, found.uid, found.gid, _WRITE):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     def _new_file(self, question: Question, name: Name, how: _How) -> int | None:
         """Make a file and open it; None where there is one, for the kernel to open."""
@@ -177,6 +204,8 @@ class MakerCalls:
         if not name.path:
             return None
         with self._places.seen_by(question):
+            if self._mode_of_existing(question, name):
+                return None
             owner = self._owner(question, name.above)
             if device is not None:
                 owner = device._replace(gid=owner.gid if owner else 0)
@@ -195,18 +224,26 @@ class MakerCalls:
             os.close(fd)
 
     def _owner(self, question: Question, directory: Name) -> Ownership | None:
-        """Return whose a new file in a directory is; None for root's."""
+        """Return whose a new file in a directory is; None for root's.
+
+        Raises:
+            OSError: EACCES, who asks may make none there.
+        """
         creds = self._askers.who(question)
-        gid = creds.group.files
+        place = self._places.place(question, directory)
         try:
-            place = self._places.place(question, directory)
-            if os.stat(place).st_mode & stat.S_ISGID:
-                found = self._records.of_place(place, follow=True)
-                gid = found.gid if found else 0
+            mode = os.stat(place).st_mode
         except OSError:
             return None  # the kernel says what is wrong
+        is_roots = not (creds.user.files or creds.group.files)
+        if (is_roots and not mode & stat.S_ISGID) or not stat.S_ISDIR(mode):
+            return None
+        found = self._records.of_place(place, follow=True) or ROOT
+        if not creds.may_access(mode, found.uid, found.gid, _WRITE | _SEARCH):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        gid = found.gid if mode & stat.S_ISGID else creds.group.files
         owner = Ownership(creds.user.files, gid)
-        return owner if owner != Ownership() else None
+        return owner if owner != ROOT else None
 
 
 @contextlib.contextmanager
