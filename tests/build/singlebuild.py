@@ -1,6 +1,7 @@
 """Build a Dockerfile in a process of its own; print a JSON object of what came of it.
 
-The argument is a JSON object: ``root``, ``dockerfile``, ``context``, and more BuildOptions.
+The argument is a JSON object: ``root``, ``dockerfile``, ``context``, and more BuildOptions;
+``distribution`` is bootstrapped first.
 """
 
 from __future__ import annotations
@@ -10,17 +11,26 @@ import os
 import sys
 
 from ocimagic.engine.engine import Engine
-from ocimagic.errors import OcimagicError
+from ocimagic.errors import OcimagicError, RegistryUnreachable
 from ocimagic.layers.toc import toc_from_bytes
 from ocimagic.model.event import Notice, Output
-from ocimagic.model.options import BuildOptions
+from ocimagic.model.options import BuildOptions, NetworkMode
+from ocimagic.model.request import BootstrapOptions
 from ocimagic.transfer.layer import layers_of
 
 
 def main():
     request = json.loads(sys.argv[1])
-    root = request.pop("root")
+    if "network" in request:
+        request["network"] = NetworkMode(request["network"])
+    root, distribution = request.pop("root"), request.pop("distribution", "")
     with Engine(root=root) as engine:
+        if distribution:
+            try:
+                engine.images.bootstrap(BootstrapOptions(name=distribution))
+            except RegistryUnreachable as err:
+                print(json.dumps({"unreachable": err.what}))
+                return
         print(json.dumps(built(engine, request)))
         unpacker = engine.images._unpacker
         unpacker.remove_trees([engine.home.snapshots])
@@ -57,24 +67,29 @@ def built(engine, options):
         *(path.name for path in home.run.iterdir()),
         *(path.name for path in home.ingest.iterdir()),
     ]
-    found["children"] = len(children(os.getpid()))
+    found["answerers"] = answerers(os.getpid())
     return found
 
 
-def children(pid):
-    """Return the processes below one, the launcher and what it keeps not counted."""
-    below = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+def answerers(pid):
+    """Return the processes below one that answer for a container."""
+    parents, names = {}, {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
             try:
-                with open(f"/proc/{name}/comm", encoding="utf-8") as file:
-                    comm = file.read().strip()
-                owner = os.stat(f"/proc/{name}").st_uid
+                with open(f"/proc/{entry}/stat", encoding="utf-8") as file:
+                    head, _, tail = file.read().rpartition(")")
             except OSError:
                 continue
-            if comm == "ocimagic-owners" and owner == os.getuid() and int(name) != pid:
-                below.append(int(name))
-    return below
+            parents[int(entry)] = int(tail.split()[1])
+            names[int(entry)] = head.partition("(")[2]
+
+    def is_below(each):
+        while each in parents and each != pid:
+            each = parents[each]
+        return each == pid
+
+    return [each for each, name in names.items() if name == "ocimagic-owners" and is_below(each)]
 
 
 if __name__ == "__main__":

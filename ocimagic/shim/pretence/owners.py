@@ -140,8 +140,7 @@ class OwnerCalls:
             with self._places.seen_by(question):
                 if self._records.of_place(place, follow=follow) is None:
                     return None
-                flags = os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-                fd = os.open(place, flags)
+                fd = self._places.hold(question, name, follow=follow)
         except OSError:
             return None
         try:
