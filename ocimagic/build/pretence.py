@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.pretence import pretending
-from ocimagic.errors import OcimagicError
+from ocimagic.errors import OcimagicError, StartFailed, StepFailed
 from ocimagic.model.event import Notice
 
 if TYPE_CHECKING:
@@ -31,18 +31,33 @@ _SOCKET_NAME = "owners"
 
 @dataclass(slots=True)
 class _Worker:
-    """A worker's job in a thread of its own."""
+    """A worker's job in a thread of its own; it ends at the latest when ``end`` is called."""
 
     launcher: Launcher
     request: dict[str, object]
-    fds: list[int]
+    door: socket.socket
     failure: OcimagicError | OSError | None = field(default=None, init=False)
+    _thread: threading.Thread = field(init=False)
+    _reader: int = field(default=-1, init=False)
+    _writer: int = field(default=-1, init=False)
 
-    def run(self) -> None:
+    def begin(self) -> None:
+        """Start it."""
+        self._reader, self._writer = os.pipe()
+        self._thread = threading.Thread(target=self._run, name="ocimagic-owners", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
         try:
-            self.launcher.work(self.request, self.fds)
+            self.launcher.work(self.request, [self.door.fileno(), self._reader])
         except (OcimagicError, OSError) as err:
             self.failure = err
+
+    def end(self) -> None:
+        """Have it finish, and wait for that."""
+        os.close(self._writer)
+        self._thread.join()
+        os.close(self._reader)
 
 
 @contextlib.contextmanager
@@ -58,8 +73,32 @@ def answering(
         snapshots: its layers.
 
     Raises:
-        OcimagicError: what the worker reported; without its answers the container fails.
+        OcimagicError: what the worker reported; it is why a command failed, too, for without
+            answers its calls fail.
     """
+    request: dict[str, object] = {
+        "op": "pretend",
+        "place": str(place),
+        "snapshots": [str(each) for each in snapshots],
+    }
+    with _listening(run_directory) as door:
+        worker = _Worker(launcher, request, door)
+        worker.begin()
+        failure: OcimagicError | None = None
+        try:
+            yield
+        except (StartFailed, StepFailed) as err:
+            failure = err
+        finally:
+            worker.end()
+    if worker.failure is not None:
+        raise worker.failure from failure
+    if failure is not None:
+        raise failure
+
+
+@contextlib.contextmanager
+def _listening(run_directory: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
         directory = os.open(run_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:  # a socket's path may have 107 bytes only
@@ -67,23 +106,7 @@ def answering(
         finally:
             os.close(directory)
         door.listen(1)
-        reader, writer = os.pipe()
-        request: dict[str, object] = {
-            "op": "pretend",
-            "place": str(place),
-            "snapshots": [str(each) for each in snapshots],
-        }
-        worker = _Worker(launcher, request, [door.fileno(), reader])
-        thread = threading.Thread(target=worker.run, name="ocimagic-owners", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            os.close(writer)
-            thread.join()
-            os.close(reader)
-            if worker.failure is not None:
-                raise worker.failure  # where the with-block failed, too, that is why
+        yield door
 
 
 def asking(bench: Bench, run_directory: Path, config: RuntimeConfig, where: Place) -> RuntimeConfig:

@@ -144,7 +144,8 @@ def send_listener(
             _connect(door, path)
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [listener]))]
             sent = door.sendmsg([packet], rights)
-            door.sendall(packet[sent:])
+            if rest := packet[sent:]:  # who has all may have gone
+                door.sendall(rest)
     except OSError as err:
         raise HostLacks(
             "the seccomp listener cannot be handed over", why=f"{path}: {err.strerror}"

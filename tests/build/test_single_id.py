@@ -104,10 +104,11 @@ def build(room, dockerfile, *, single, seconds=100, base=BASE, **options):
     root.chmod(0o777)
     request = {"root": str(root / "root"), "dockerfile": base + dockerfile, "timestamp": 10**6,
                "context": str(room / "context"), **options}  # fmt: skip
-    words = [sys.executable, str(Path(__file__).with_name("singlebuild.py")), json.dumps(request)]
+    program = Path(__file__).with_name("singlebuild.py")
+    words = [sys.executable, str(program), json.dumps(request)]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(root),
-                   "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1",
-                   **{name: os.environ[name] for name in PROXIES if name in os.environ}}  # fmt: skip
+                   "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
+    environment |= {name: os.environ[name] for name in PROXIES if name in os.environ}
     if single and os.geteuid() == 0:
         ids = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
         words = ["setpriv", *ids, *words]
