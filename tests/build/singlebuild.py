@@ -1,21 +1,25 @@
 """Build a Dockerfile in a process of its own; print a JSON object of what came of it.
 
 The argument is a JSON object: ``root``, ``dockerfile``, ``context``, and more BuildOptions;
-``distribution`` is bootstrapped first.
+``distribution`` is bootstrapped first; ``at_output`` is done when a RUN writes something: ``kill``
+ends who answers for it, ``stop`` the build; ``run`` is a command for a container of the image,
+whose changes are committed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 
 from ocimagic.engine.engine import Engine
 from ocimagic.errors import OcimagicError, RegistryUnreachable
 from ocimagic.layers.toc import toc_from_bytes
 from ocimagic.model.event import Notice, Output
-from ocimagic.model.options import BuildOptions, NetworkMode
-from ocimagic.model.request import BootstrapOptions
+from ocimagic.model.options import BuildOptions, NetworkMode, RunOptions
+from ocimagic.model.request import BootstrapOptions, CommitOptions
 from ocimagic.transfer.layer import layers_of
 
 
@@ -40,13 +44,29 @@ def built(engine, options):
     """Return image ID, output, notices, and a line for each entry of each layer."""
     events = []
     found = {"ids": engine.containers.launcher.ids, "failure": ""}
+    at_output, command = options.pop("at_output", ""), options.pop("run", ())
+    cancelled = threading.Event()
+
+    def on_event(event):
+        events.append(event)
+        if isinstance(event, Output) and at_output == "kill":
+            for pid in answerers(os.getpid()):
+                os.kill(pid, signal.SIGKILL)
+        if isinstance(event, Output) and at_output == "stop":
+            cancelled.set()
+
     try:
-        result = engine.images.build(BuildOptions(**options), on_event=events.append)
+        result = engine.images.build(
+            BuildOptions(**options), on_event=on_event, cancelled=cancelled
+        )
+        image = engine._store.images.load(result.digest)
+        if command:
+            image = committed(engine, result, tuple(command))
     except OcimagicError as err:
         found["failure"] = f"{err}"
     else:
         store, unpacker = engine._store, engine.images._unpacker
-        layers = layers_of(store.images.load(result.digest))
+        layers = layers_of(image)
         found["image_id"] = str(result.image_id)
         found["layers"] = [
             [f"{e.path} {e.kind} {e.mode:o} {e.uid}:{e.gid} {e.size} {e.linkname}"
@@ -69,6 +89,16 @@ def built(engine, options):
     ]
     found["answerers"] = answerers(os.getpid())
     return found
+
+
+def committed(engine, result, command):
+    """Run a command in a container of an image, and commit what it changed."""
+    options = RunOptions(image=str(result.image_id), command=command, name="it")
+    done = engine.containers.run_options(options)
+    assert done.exit_code == 0, done
+    engine.containers.commit("it", CommitOptions(reference="committed"))
+    engine.containers.remove("it", force=True)
+    return engine._store.images.find("committed")
 
 
 def answerers(pid):

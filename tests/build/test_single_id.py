@@ -224,6 +224,38 @@ def test_what_fails_fails(room):
     assert "Operation not permitted" in found["output"]
 
 
+def test_whoever_kills_who_answers_ends_the_step_and_nothing_hangs(room):
+    text = "RUN echo begun; while :; do touch /x && chown 5 /x || exit 9; done\n"
+    found = build(room, text, single=True, at_output="kill")
+    assert "a worker ended without an answer" in found["failure"]
+
+
+def test_a_build_that_is_stopped_leaves_nobody_answering(room):
+    text = "RUN echo begun; while :; do touch /x; done\n"
+    found = build(room, text, single=True, at_output="stop")
+    assert "stopped by you" in found["failure"]
+
+
+def test_a_command_that_is_not_there_is_told_as_ever(room):
+    found = build(room, 'RUN ["/none"]\n', single=True)
+    assert "did not start" in found["failure"]
+
+
+def test_privileged_it_is_the_same(room):
+    text = "RUN --security=insecure touch /a && chown 5:6 /a && stat -c '%u %g' /a\n"
+    assert alike(room, text, allow=["security.insecure"])["output"] == "5 6\n"
+
+
+def test_what_a_container_changes_of_a_file_does_not_take_it_from_its_owner(room):
+    text = "COPY --chown=5:6 --chmod=640 file /five\n"
+    found = build(room, text, single=True, run=["sh", "-c", "echo more >>/five; echo x >/new"])
+    assert found["failure"] == ""
+    assert [line.split()[:4] for line in found["layers"][-1]] == [
+        ["five", "f", "640", "5:6"],
+        ["new", "f", "644", "0:0"],
+    ]
+
+
 def test_many_files_are_no_matter(room):
     text = (
         "RUN mkdir /d && cd /d && for n in $(seq 3000); do ln -s x $n; done && chown -hR 5:6 /d\n"
