@@ -182,6 +182,18 @@ RUN su app -c 'id; umask 077; mkdir -p ~/a/b; echo 1 >~/a/b/c'
 RUN stat -c '%n %u %g %a' /home/app/a/b/c
 RUN mkdir /s && chgrp 44 /s && chmod 2775 /s && touch /s/f && mkdir /s/d && touch /s/d/e
 """,
+    "elsewhere": """
+RUN mkdir -p /sub/bin && cp /bin/busybox /sub/bin/ && touch /sub/f /f && ln -s /f /sub/l
+RUN chroot /sub /bin/busybox chown 5:6 /f && stat -c '%u' /f /sub/f
+RUN chroot /sub /bin/busybox chown 7 /l && chroot /sub /bin/busybox stat -c '%u %g' /f /../f
+RUN chroot /sub /bin/busybox sh -c 'cd bin && /bin/busybox chown 4 ../../f' && stat -c %u /sub/f /f
+RUN exec 3</f && chown 9 /proc/self/fd/3 && chown :8 /dev/fd/3 && stat -c '%u %g' /f
+RUN exec 3</f && stat -L -c '%u %g' /proc/self/fd/3 && stat -L -c '%u %g' /dev/fd/3
+RUN cd /sub && chown 3 f ../f ./../sub/bin && stat -c '%u' f ../f bin
+RUN touch /dev/shm/x && chown 5 /dev/shm/x && stat -c %u /dev/shm/x && chown 5 /dev/stdout
+RUN ! chown 5 /none && ! chown 5 /f/x && ln -s loop /loop && ! chown 5 /loop && ! chown nobody /f
+RUN su app -c '! cat >/f; ! touch /new; ! mkdir /new; mkdir -p /dev/shm; echo x >/dev/null'
+""",
     "tar": """
 COPY layer.tar owned.deb /
 RUN mkdir /x && tar xf /layer.tar -C /x && find /x -exec stat -c '%n %u %g %a %F' {} ';' | sort

@@ -339,3 +339,62 @@ run("/plain"); run("/set"); run("/rootset")
     assert pretended(tmp_path, text)["out"] == [100, 7, 0]
     if IS_ROOT:
         both(tmp_path / "compared", text)
+
+
+@needs_root
+def test_every_way_to_look_at_a_file_shows_the_same(tmp_path):
+    code = (
+        FILES
+        + """
+libc.syscall.restype = ctypes.c_long
+machine = os.uname().machine
+numbers = {"x86_64": {"statx": 332, "newfstatat": 262, "stat": 4, "fstat": 5, "lstat": 6},
+           "aarch64": {"statx": 291, "newfstatat": 79, "fstat": 80}}[machine]
+at_uid, at_mode = {"x86_64": (28, 24), "aarch64": (24, 16)}[machine]
+buffer = ctypes.create_string_buffer(256)
+def raw(name, *words):
+    if name not in numbers: return
+    wide = [ctypes.c_long(word) if isinstance(word, int) else word for word in words]
+    got = libc.syscall(ctypes.c_long(numbers[name]), *wide)
+    out.append([name, got if got >= 0 else ctypes.get_errno()])
+    if got == 0 and name == "statx":
+        out.append([*struct.unpack_from("=II", buffer, 20), *struct.unpack_from("=H", buffer, 28),
+                    *struct.unpack_from("=II", buffer, 128)])
+    elif got == 0:
+        out.append([*struct.unpack_from("=II", buffer, at_uid),
+                    *struct.unpack_from("=I", buffer, at_mode)])
+open("/f", "w").close(); os.chown("/f", 5, 6); os.symlink("f", "/l"); os.lchown("/l", 7, 8)
+os.mknod("/c", 0o20600, os.makedev(1, 3)); os.mkdir("/d"); os.chown("/d", 9, 9); os.chdir("/d")
+fd, where = os.open("/f", os.O_RDONLY), os.open("/d", os.O_PATH)
+link = os.open("/l", os.O_PATH | os.O_NOFOLLOW)
+for path in (b"/f", b"/l", b"/c", b"/d", b".", b"../l", b"/none", b""):
+    raw("stat", path, buffer); raw("lstat", path, buffer)
+    for flags in (0, 0x100, 0x1000, 0x1100, 1):
+        for base in (-100, where, fd, 999):
+            raw("newfstatat", base, path, buffer, flags)
+            raw("statx", base, path, flags, 0x7FF, buffer)
+for base in (fd, where, link, 999):
+    raw("fstat", base, buffer); raw("newfstatat", base, b"", buffer, 0x1000)
+"""
+    )
+    both(tmp_path, code)
+
+
+def test_who_is_at_the_other_end_of_a_local_socket(tmp_path):
+    code = """
+one, two = socket.socketpair()
+def peer(end):
+    _, uid, gid = struct.unpack("=iII", end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return [uid, gid]
+out.append(peer(one))
+door = socket.socket(socket.AF_UNIX); door.bind("/door"); door.listen()
+os.chmod("/door", 0o777)
+pid = os.fork()
+if not pid:
+    os.setresgid(6, 6, 6); os.setresuid(5, 5, 5)
+    mine = socket.socket(socket.AF_UNIX); mine.connect("/door"); mine.recv(1); os._exit(0)
+his = door.accept()[0]
+time.sleep(0.05)
+out.append(peer(his)); his.send(b"x"); os.wait()
+"""
+    assert pretended(tmp_path, code)["out"] == [[0, 0], [5, 6]]

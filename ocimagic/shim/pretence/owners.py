@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.linux.notify import Shown, change_owner, stat_bytes, statx_bytes
 from ocimagic.shim.pretence.credentials import CHOWN, LEAVE, Credentials
-from ocimagic.shim.pretence.places import EMPTY_PATH, HERE, NOFOLLOW, Name, fd_of
+from ocimagic.shim.pretence.places import EMPTY_PATH, HERE, MAY_BE_OWN, NOFOLLOW, Name, fd_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ocimagic.shim.pretence.places import Places, Records
 
 _DEVICES = {"b": stat.S_IFBLK, "c": stat.S_IFCHR}
-_STATX_SYNC = 0x6000
+_STATX_SYNC, _NO_AUTOMOUNT = 0x6000, 0x800
+_STAT_FLAGS = EMPTY_PATH | NOFOLLOW | _NO_AUTOMOUNT | _STATX_SYNC
 
 
 class OwnerCalls:
@@ -64,12 +65,11 @@ class OwnerCalls:
         flags = question.args[4]
         if flags & ~(EMPTY_PATH | NOFOLLOW):
             return -errno.EINVAL
-        empty = bool(flags & EMPTY_PATH)
-        name = self._places.name(question, fd_of(question), question.args[1], empty=empty)
+        name = self._name(question, fd_of(question), question.args[1], flags)
         return self._chown(question, name, 2, follow=not flags & NOFOLLOW)
 
     def _chown_path(self, question: Question, *, follow: bool) -> int | None:
-        name = self._places.name(question, HERE, question.args[0])
+        name = self._places.name(question, HERE, question.args[0], follow=follow)
         return self._chown(question, name, 1, follow=follow)
 
     def _chown(self, question: Question, name: Name, at: int, *, follow: bool) -> int | None:
@@ -79,7 +79,7 @@ class OwnerCalls:
                 fd = self._places.hold(question, name, follow=follow)
             except OSError as err:
                 # Not all of the kernel's own links can be followed here; it knows their owners.
-                if err.errno == errno.ELOOP or name.path.startswith(b"/proc/"):
+                if err.errno == errno.ELOOP or name.path.startswith(MAY_BE_OWN):
                     return None
                 raise
             try:
@@ -122,7 +122,10 @@ class OwnerCalls:
         return self._stat(question, name, buffer, fill, follow=not flags & NOFOLLOW)
 
     def _name(self, question: Question, dir_fd: int, address: int, flags: int) -> Name:
-        return self._places.name(question, dir_fd, address, empty=bool(flags & EMPTY_PATH))
+        if flags & 0xFFFF_FFFF & ~_STAT_FLAGS:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        empty, follow = bool(flags & EMPTY_PATH), not flags & NOFOLLOW
+        return self._places.name(question, dir_fd, address, empty=empty, follow=follow)
 
     def _stat(
         self,

@@ -32,7 +32,7 @@ NOFOLLOW, FOLLOW, EMPTY_PATH = 0x100, 0x400, 0x1000  # AT_SYMLINK_NOFOLLOW and i
 # "self" is whoever looks: these are meant by who asks.
 _OWN_FILES = re.compile(rb"/+(?:proc/+(?:self|thread-self)/+fd|dev/+fd)/+(\d{1,9})")
 _STREAMS = {b"/dev/stdin": 0, b"/dev/stdout": 1, b"/dev/stderr": 2}
-_MAY_BE_OWN = (b"/proc/", b"/dev/", b"//")
+MAY_BE_OWN = (b"/proc/", b"/dev/", b"//")
 _SAME_ROOT = contextlib.nullcontext()
 _NO_ATTRIBUTES = (errno.ENOTSUP, errno.EPERM)
 
@@ -109,7 +109,15 @@ class Places:
         if not self._listener.is_waiting(question):
             raise Gone
 
-    def name(self, question: Question, dir_fd: int, address: int, *, empty: bool = False) -> Name:
+    def name(
+        self,
+        question: Question,
+        dir_fd: int,
+        address: int,
+        *,
+        empty: bool = False,
+        follow: bool = True,
+    ) -> Name:
         """Read how a process names a file.
 
         Args:
@@ -117,6 +125,7 @@ class Places:
             dir_fd: where a relative path begins: a descriptor of the process, or HERE.
             address: of the path.
             empty: the path may be, for what ``dir_fd`` is.
+            follow: what a link at its end leads to is meant.
 
         Raises:
             OSError: EFAULT, ENAMETOOLONG, ENOENT.
@@ -124,7 +133,7 @@ class Places:
         path = self._memory.read_text(question.pid, address) if address or not empty else b""
         if not path and not empty:
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-        if path.startswith(_MAY_BE_OWN):
+        if follow and path.startswith(MAY_BE_OWN):
             if found := _OWN_FILES.fullmatch(path):
                 return Name(int(found[1]), b"")
             if path in _STREAMS:
