@@ -98,14 +98,25 @@ def package():
     return out
 
 
-def build(room, dockerfile, *, single, seconds=100, base=BASE, **options):
-    """Build in a process of its own, as root or the account it is, or with one id."""
+def new_root(room):
     root = Path(tempfile.mkdtemp(dir=room))
     root.chmod(0o777)
+    return root
+
+
+def build(room, dockerfile, *, single, seconds=100, base=BASE, root=None, before=(), **options):
+    """Build in a process of its own, as root or the account it is, or with one id.
+
+    Args:
+        root: of the data, kept; else one of its own.
+        before: words before the program's.
+    """
+    is_kept = root is not None
+    root = root or new_root(room)
     request = {"root": str(root / "root"), "dockerfile": base + dockerfile, "timestamp": 10**6,
                "context": str(room / "context"), **options}  # fmt: skip
     program = Path(__file__).with_name("singlebuild.py")
-    words = [sys.executable, str(program), json.dumps(request)]
+    words = [*before, sys.executable, str(program), json.dumps(request)]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(root),
                    "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
     environment |= {name: os.environ[name] for name in PROXIES if name in os.environ}
@@ -123,7 +134,8 @@ def build(room, dockerfile, *, single, seconds=100, base=BASE, **options):
         timeout=seconds,
         cwd="/",
     )
-    shutil.rmtree(root, ignore_errors=True)
+    if not is_kept:
+        shutil.rmtree(root, ignore_errors=True)
     if "cannot run containers" in done.stdout + done.stderr:
         pytest.skip("no containers here")
     assert done.returncode == 0, done.stderr
@@ -266,6 +278,31 @@ def test_what_a_container_changes_of_a_file_does_not_take_it_from_its_owner(room
         ["five", "f", "640", "5:6"],
         ["new", "f", "644", "0:0"],
     ]
+
+
+def test_where_it_cannot_be_it_is_told_once_and_the_rest_is_as_before(room):
+    """Here a limit stands in the way that is needed to remember by."""
+    root = new_root(room)
+    text = "RUN touch /a && ! chown 5 /a\nRUN touch /b\n"
+    limited = ("prlimit", "--rttime=1000000:1000000")
+    found = build(room, text, single=True, root=root, before=limited)
+    assert found["failure"] == ""
+    assert [line for lines in found["layers"][1:] for line in lines] == [
+        "a f 644 0:0 0 ",
+        "b f 644 0:0 0 ",
+    ]
+    (told,) = found["notices"]
+    assert "one user id" in told
+    assert "RLIMIT_RTTIME" in told
+    found = build(room, text + "USER app\nRUN true\n", single=True, root=root, before=limited)
+    assert "does not exist in this user namespace" in found["failure"]
+    # What was made so is not taken for what can be made without the limit.
+    found = build(room, text, single=True, root=root)
+    assert "exit code: 1" in found["failure"]
+    text = text.replace("! ", "")
+    found = build(room, text, single=True, root=root)
+    assert (found["layers"][1], found["notices"]) == (["a f 644 5:0 0 "], [])
+    shutil.rmtree(root, ignore_errors=True)
 
 
 def test_many_files_are_no_matter(room):
