@@ -2,7 +2,7 @@
 
 The argument is a JSON object: ``root``, ``dockerfile``, ``context``, and more BuildOptions;
 ``distribution`` is bootstrapped first; ``at_output`` is done when a RUN writes something: ``kill``
-ends who answers for it, ``stop`` the build; ``run`` is a command for a container of the image,
+ends who answers for it, ``stop`` the build; ``rttime_us`` is a limit of it; ``run`` is a command for a container of the image,
 whose changes are committed.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -25,6 +26,8 @@ from ocimagic.transfer.layer import layers_of
 
 def main():
     request = json.loads(sys.argv[1])
+    if limit_us := request.pop("rttime_us", 0):
+        resource.setrlimit(resource.RLIMIT_RTTIME, (limit_us, limit_us))
     if "network" in request:
         request["network"] = NetworkMode(request["network"])
     root, distribution = request.pop("root"), request.pop("distribution", "")

@@ -104,19 +104,17 @@ def new_root(room):
     return root
 
 
-def build(room, dockerfile, *, single, seconds=100, base=BASE, root=None, before=(), **options):
+def build(room, dockerfile, *, single, seconds=100, base=BASE, root=None, **options):
     """Build in a process of its own, as root or the account it is, or with one id.
 
-    Args:
-        root: of the data, kept; else one of its own.
-        before: words before the program's.
+    ``root`` is a data root to be kept, else there is one of its own.
     """
     is_kept = root is not None
     root = root or new_root(room)
     request = {"root": str(root / "root"), "dockerfile": base + dockerfile, "timestamp": 10**6,
                "context": str(room / "context"), **options}  # fmt: skip
     program = Path(__file__).with_name("singlebuild.py")
-    words = [*before, sys.executable, str(program), json.dumps(request)]
+    words = [sys.executable, str(program), json.dumps(request)]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(root),
                    "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
     environment |= {name: os.environ[name] for name in PROXIES if name in os.environ}
@@ -284,8 +282,7 @@ def test_where_it_cannot_be_it_is_told_once_and_the_rest_is_as_before(room):
     """Here a limit stands in the way that is needed to remember by."""
     root = new_root(room)
     text = "RUN touch /a && ! chown 5 /a\nRUN touch /b\n"
-    limited = ("prlimit", "--rttime=1000000:1000000")
-    found = build(room, text, single=True, root=root, before=limited)
+    found = build(room, text, single=True, root=root, rttime_us=10**9)
     assert found["failure"] == ""
     assert [line for lines in found["layers"][1:] for line in lines] == [
         "a f 644 0:0 0 ",
@@ -294,7 +291,8 @@ def test_where_it_cannot_be_it_is_told_once_and_the_rest_is_as_before(room):
     (told,) = found["notices"]
     assert "one user id" in told
     assert "RLIMIT_RTTIME" in told
-    found = build(room, text + "USER app\nRUN true\n", single=True, root=root, before=limited)
+    more = "USER app\nRUN true\n"
+    found = build(room, text + more, single=True, root=root, rttime_us=10**9)
     assert "does not exist in this user namespace" in found["failure"]
     # What was made so is not taken for what can be made without the limit.
     found = build(room, text, single=True, root=root)
