@@ -1,9 +1,9 @@
 """Build a Dockerfile in a process of its own; print a JSON object of what came of it.
 
-The argument is a JSON object: ``root``, ``dockerfile``, ``context``, and more BuildOptions;
-``distribution`` is bootstrapped first; ``at_output`` is done when a RUN writes something: ``kill``
-ends who answers for it, ``stop`` the build; ``rttime_us`` is a limit of it; ``run`` is a command for a container of the image,
-whose changes are committed.
+The argument is a JSON object: ``root``, ``dockerfile``, ``context``, and more BuildOptions.
+``distribution`` is bootstrapped first; ``rttime_us`` is a limit of all; ``at_output`` is done when
+a RUN writes something: ``kill`` ends who answers for it, ``stop`` the build; ``run`` is a command
+for a container of the image, whose changes are committed.
 """
 
 from __future__ import annotations
