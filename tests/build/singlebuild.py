@@ -2,8 +2,8 @@
 
 The argument is a JSON object: ``root``, ``dockerfile``, ``context``, and more BuildOptions.
 ``distribution`` is bootstrapped first; ``rttime_us`` is a limit of all; ``at_output`` is done when
-a RUN writes something: ``kill`` ends who answers for it, ``stop`` the build; ``run`` is a command
-for a container of the image, whose changes are committed.
+a RUN writes something: ``kill`` ends who answers for it, ``stop`` the build, ``die`` this process;
+``run`` is a command for a container of the image, whose changes are committed.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ def built(engine, options):
                 os.kill(pid, signal.SIGKILL)
         if isinstance(event, Output) and at_output == "stop":
             cancelled.set()
+        if isinstance(event, Output) and at_output == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
 
     try:
         result = engine.images.build(

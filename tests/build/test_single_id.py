@@ -6,6 +6,7 @@ one, which finds no newuidmap.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -256,6 +258,39 @@ def test_a_build_that_is_stopped_leaves_nobody_answering(room):
     text = "RUN echo begun; while :; do touch /x; done\n"
     found = build(room, text, single=True, at_output="stop")
     assert "stopped by you" in found["failure"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be an account that nobody else is")
+def test_nothing_outlives_a_builder_that_is_killed(room):
+    account, root = NOBODY + 1, new_root(room)
+    request = {"root": str(root / "root"), "context": str(room / "context"), "at_output": "die",
+               "dockerfile": BASE + "RUN echo begun; while :; do touch /x; done\n"}  # fmt: skip
+    program = Path(__file__).with_name("singlebuild.py")
+    ids = ["setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups"]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(root), "PYTHONPATH": str(REPOSITORY)}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    done = subprocess.run(
+        [*ids, sys.executable, str(program), json.dumps(request)],
+        env=environment, capture_output=True, text=True, check=False, timeout=60, cwd="/",
+    )  # fmt: skip
+    if "cannot run containers" in done.stdout + done.stderr:
+        pytest.skip("no containers here")
+    assert done.returncode == -9, done.stderr + done.stdout
+    deadline = time.monotonic() + 20
+    while left := processes_of(account):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def processes_of(account):
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if entry.stat().st_uid == account:
+                    found.append((entry / "comm").read_text())
+    return found
 
 
 def test_a_command_that_is_not_there_is_told_as_ever(room):

@@ -108,7 +108,7 @@ class MakerCalls:
         return self._opened(question, name, how)
 
     def _opened(self, question: Question, name: Name, how: _How) -> int | None:
-        if not name.path:
+        if not name.path or how.flags & os.O_PATH:  # that makes nothing
             return None
         with self._places.seen_by(question):
             if not how.flags & TMPFILE and (mode := self._mode_of_existing(question, name)):
