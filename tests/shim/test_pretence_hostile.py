@@ -160,8 +160,10 @@ def test_addresses_that_are_none(tmp_path):
     code = """
 import errno
 libc.syscall.restype = ctypes.c_long
-numbers = {"x86_64": {"chown": 92, "stat": 4, "getresuid": 118, "setgroups": 116, "getgroups": 115},
-           "aarch64": {"getresuid": 148, "setgroups": 159, "getgroups": 158}}[os.uname().machine]
+numbers = {"x86_64": {"chown": 92, "stat": 4, "getresuid": 118, "setgroups": 116, "getgroups": 115,
+           "getsockopt": 55, "capset": 126, "statx": 332},
+           "aarch64": {"getresuid": 148, "setgroups": 159, "getgroups": 158,
+           "getsockopt": 209, "capset": 91, "statx": 291}}[os.uname().machine]
 def raw(name, *words):
     if name not in numbers: return
     wide = [ctypes.c_long(w) if isinstance(w, int) else w for w in words]
@@ -174,11 +176,16 @@ raw("stat", b"/f", 1); raw("stat", b"/f", 0); raw("stat", 1, buffer)
 raw("getresuid", 0, 0, 0); raw("getresuid", 1, 1, 1)
 raw("setgroups", 1 << 20, buffer); raw("setgroups", 3, 1); raw("setgroups", 0, 0)
 os.setgroups([1, 2, 3]); raw("getgroups", 2, buffer); raw("getgroups", 0, 0); raw("getgroups", 3, 1)
+one, two = socket.socketpair()
 page = mmap.mmap(-1, 8192)
 address = ctypes.addressof(ctypes.c_char.from_buffer(page))
 libc.munmap(ctypes.c_void_p(address + 4096), 4096)
 ctypes.memmove(address + 4090, b"/f\\0", 3); raw("chown", address + 4090, 6, 6)
 ctypes.memmove(address + 4094, b"/f", 2); raw("chown", address + 4094, 6, 6)
+raw("getsockopt", one.fileno(), 1, 17, 1, 1); raw("getsockopt", one.fileno(), 1, 17, 0, 0)
+raw("getsockopt", one.fileno(), 1, 17, address, address + 4094); raw("getsockopt", 99, 1, 17, 1, 1)
+raw("capset", 1, 1); raw("capset", address, address + 4090)
+raw("statx", -100, b"/f", 0, 0x7FF, 1); raw("statx", -100, address + 4094, 0, 0x7FF, buffer)
 os.write(writer, json.dumps(out).encode()); os._exit(0)
 """
     code = f"reader, writer = os.pipe()\npid = os.fork()\nif not pid:\n{indented(code)}\n"
@@ -190,6 +197,9 @@ os.write(writer, json.dumps(out).encode()); os._exit(0)
         "getresuid": ["EFAULT", "EFAULT"],
         "setgroups": ["EINVAL", "EFAULT", 0],
         "getgroups": ["EINVAL", 3, "EFAULT"],
+        "getsockopt": ["EFAULT", "EFAULT", "EFAULT", "EBADF"],
+        "capset": ["EFAULT", "EINVAL"],
+        "statx": ["EFAULT", "EFAULT"],
     }
     for name, values in wanted.items():
         if name in dict(found):

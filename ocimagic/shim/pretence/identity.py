@@ -145,7 +145,7 @@ class IdentityCalls:
         """Say who is at the other end of a local socket (SO_PEERCRED); the kernel knows errors."""
         try:
             return self._say_peer(question)
-        except OSError:
+        except (OSError, struct.error):
             return None
 
     def _say_peer(self, question: Question) -> int | None:
