@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 
 from ocimagic.engine.engine import Engine
 from ocimagic.errors import OcimagicError, RegistryUnreachable
@@ -92,7 +93,10 @@ def built(engine, options):
         *(path.name for path in home.run.iterdir()),
         *(path.name for path in home.ingest.iterdir()),
     ]
-    found["answerers"] = answerers(os.getpid())
+    deadline = time.monotonic() + 10  # it has answered, and may just be ending
+    while (left := answerers(os.getpid())) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    found["answerers"] = left
     return found
 
 
