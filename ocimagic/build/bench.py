@@ -61,6 +61,7 @@ class Bench:
         web: gives connections without logins, for what ADD fetches.
         environment: PATH and proxies, for git.
         platform: of the result; None is this machine's, and any image may be its base.
+        told_of_owners: the user knows that RUN cannot give files to others.
     """
 
     store: Store
@@ -79,6 +80,7 @@ class Bench:
     web: Callable[[], Transport] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     platform: Platform | None = None
+    told_of_owners: bool = False
 
     @property
     def dated(self) -> dict[str, int]:

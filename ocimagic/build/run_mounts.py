@@ -298,6 +298,7 @@ class RunMounts:
         launcher = self._bench.unpacker.launcher
         if (uid or gid) and launcher is not None:
             request = {"op": "files", "job": "own", "path": str(path), "uid": uid, "gid": gid}
+            request["recorded"] = self._bench.unpacker.records
             launcher.work(request)
 
     # -- asking ----------------------------------------------------------------------

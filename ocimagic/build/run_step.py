@@ -16,6 +16,7 @@ from ocimagic.build.cache import Made, cache_key, now
 from ocimagic.build.few import remove_few, write_changes
 from ocimagic.build.history import argv
 from ocimagic.build.limits import frame
+from ocimagic.build.pretence import answered, asking
 from ocimagic.build.run_mounts import Prepared, RunMounts
 from ocimagic.bundle.convert import runtime_config
 from ocimagic.bundle.directory import write_bundle
@@ -95,6 +96,10 @@ def run_step(
     )
     if found := bench.cache.find(key):
         return found, True
+    if bench.unpacker.why_owners_are_lost:  # asked late, for it takes a launcher
+        key = cache_key("run without owners", run=key)
+        if found := bench.cache.find(key):
+            return found, True
     with bench.alone(key, run.source.start_line):
         if found := bench.cache.find(key):  # another build has done it meanwhile
             return found, True
@@ -187,8 +192,12 @@ class _Sandbox:
                 if self.mounts is not None:
                     bundle = place / "box" / "bundle"
                     self.prepared = self.mounts.prepare(beside, bundle, self.held)
-                config = self._write(launcher, place, below, run_directory.name)
-            self._execute(launcher, place, run_directory)
+                config = self._write(launcher, place, below, run_directory)
+            with storage_errors(run_directory):
+                run_directory.mkdir(mode=0o700)
+            layers = [self.bench.store.snapshots.directory(name) for name in below]
+            with answered(self.bench, run_directory, place, layers):
+                self._execute(launcher, place, run_directory)
             with storage_errors(store.home.data):
                 if not unpacker.copies and not squashed:
                     self._remove_stubs(place / "fs", below, config)
@@ -205,7 +214,7 @@ class _Sandbox:
         return replace(rootfs, upper=str(place / "fs"))
 
     def _write(
-        self, launcher: Launcher, place: Path, below: Sequence[str], container_id: str
+        self, launcher: Launcher, place: Path, below: Sequence[str], run_directory: Path
     ) -> RuntimeConfig:
         """Make the bundle, and the root if it is a copy."""
         box = place / "box"
@@ -226,9 +235,10 @@ class _Sandbox:
             tracer=self.bench.unpacker.tracer,
             hostname=HOSTNAME,
             files=files,
-            container_id=container_id,
+            container_id=run_directory.name,
         )
         config = runtime_config(replace(self.state.config, env=()), options, where)
+        config = asking(self.bench, run_directory, config, where)
         snapshots = self.bench.store.snapshots
         if copies:
             rootfs = self._copied(below, place)
@@ -281,8 +291,6 @@ class _Sandbox:
             StepFailed: a non-zero exit code.
             Cancelled: the user stopped it.
         """
-        with storage_errors(run_directory):
-            run_directory.mkdir(mode=0o700)
         tail = _Tail()
         with launcher.launch(
             {
@@ -400,6 +408,7 @@ class _Sandbox:
             "upper": str(place / "fs"),
             "userxattr": self.bench.unpacker.rootless,
             "clamp_mtime": self.bench.options.timestamp,
+            "recorded": self.bench.unpacker.records,
             "toc": toc,
         }
 
@@ -426,5 +435,5 @@ class _Sandbox:
         if unpacked and not self.bench.unpacker.copies:
             (place / "size").write_text(str(files))
             self._remove_work(place / "work")
-            store.snapshots.commit(place, diff_id)
+            store.snapshots.commit(place, diff_id, is_recorded=self.bench.unpacker.records)
         return record

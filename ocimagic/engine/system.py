@@ -166,8 +166,8 @@ class System:
             )
         if ids == 1:
             lacks.append(
-                "only one user id: install uidmap and give this account a range in /etc/subuid "
-                "and /etc/subgid; until then images whose files have several owners do not unpack"
+                "only one user id: builds record other owners, but containers run as root only; "
+                "install uidmap and give this account a range in /etc/subuid and /etc/subgid"
             )
         if ids == 0:
             return "full", lacks

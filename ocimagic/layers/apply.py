@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from ocimagic.errors import DiskFull, LayerRefused, OcimagicError, StorageError
@@ -38,6 +38,8 @@ from ocimagic.layers.whiteout import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from ocimagic.layers.ownership import Leaves
+
 __all__ = [
     "AppliedLayer",
     "IdPolicy",
@@ -62,6 +64,7 @@ class AppliedLayer:
         needs_parent: whether the layer leans on lower layers, so that it is not the same
             directory over every parent.
         skipped: what was left out.
+        leaves: records of what can have no attributes, with ids RECORDED.
     """
 
     entries: int
@@ -69,6 +72,7 @@ class AppliedLayer:
     toc: tuple[TocEntry, ...]
     needs_parent: bool
     skipped: tuple[Skipped, ...]
+    leaves: Leaves = field(default_factory=dict)
 
 
 def apply_layer(
@@ -186,6 +190,7 @@ class _Application:
             toc=toc,
             needs_parent=self._merges and not independent(toc),
             skipped=tuple(self._attributes.skipped),
+            leaves=self._attributes.leaves(self._root),
         )
 
     # Directories
@@ -334,7 +339,10 @@ class _Application:
         except PermissionError:
             if entry.kind is Kind.FIFO:
                 raise
-            self._skip_device(parent, name, line.path)
+            if self._attributes.records:
+                self._stand_in(parent, name, entry, line.path)
+            else:
+                self._skip_device(parent, name, line.path)
             return
         self._attributes.dress_nofollow(parent, name, entry, line.path)
 
@@ -363,6 +371,14 @@ class _Application:
         """Remove what is in an entry's way, whole."""
         remove(name, parent.fd)
         self._root.forget()
+
+    def _stand_in(self, parent: OpenDirectory, name: bytes, entry: Entry, path: str) -> None:
+        """Make an empty file in a device's place, with a record of which it is."""
+        fd = os.open(name, _CREATE, 0o600, dir_fd=parent.fd)
+        try:
+            self._attributes.dress_file(fd, entry, path)
+        finally:
+            os.close(fd)
 
     def _skip_device(self, parent: OpenDirectory, name: bytes, path: str) -> None:
         """Leave a device out, but hide what it would have hidden."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.layers.attributes import keeps_xattr, owner_outside
 from ocimagic.layers.entrypath import as_bytes, from_bytes
+from ocimagic.layers.ownership import as_recorded, find_record
 from ocimagic.layers.rootdir import OPEN_DIRECTORY
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.linux import syscalls
@@ -90,6 +91,7 @@ def write_tree(
     *,
     follow: bool = False,
     owner: Owner = owner_outside,
+    recorded: bool = False,
 ) -> None:
     """Write a file, or a directory with all in it, as a tar, and finish the tar.
 
@@ -102,6 +104,7 @@ def write_tree(
         writer: takes the entries.
         follow: write what a symlink at the end leads to.
         owner: says whose a file is.
+        recorded: a record of the owner, where a file has one, wins.
 
     Raises:
         OSError: it is not there, or cannot be read.
@@ -111,9 +114,9 @@ def write_tree(
         _refuse_window(fd, path)
         told = os.fstat(fd)
         if stat.S_ISDIR(told.st_mode):
-            _Tree(fd, name, writer, owner).run()
+            _Tree(fd, name, writer, owner, recorded=recorded).run()
         else:
-            _Tree(fd, name, writer, owner).leaf(fd, "", told)
+            _Tree(fd, name, writer, owner, recorded=recorded).leaf(fd, "", told)
     finally:
         os.close(fd)
     writer.finish()
@@ -131,8 +134,11 @@ def _look(*, follow: bool) -> int:
 class _Tree:
     """One pass over a directory."""
 
-    def __init__(self, base_fd: int, name: str, writer: TarWriter, owner: Owner) -> None:
+    def __init__(
+        self, base_fd: int, name: str, writer: TarWriter, owner: Owner, *, recorded: bool
+    ) -> None:
         self._base = base_fd
+        self._recorded = recorded
         self._owner = owner
         self._name = name
         self._writer = writer
@@ -168,11 +174,11 @@ class _Tree:
             return []
         reader = os.open(b".", OPEN_DIRECTORY, dir_fd=fd)
         try:
-            xattrs = _xattrs(reader)
+            entry = self._dressed(self._entry(path, Kind.DIR, told), reader)
             names = sorted(map(os.fsencode, os.listdir(reader)))
         finally:
             os.close(reader)
-        self._writer.add(self._entry(path, Kind.DIR, told)._replace(xattrs=xattrs))
+        self._writer.add(entry)
         return [f"{path}/{from_bytes(name)}" if path else from_bytes(name) for name in names]
 
     def leaf(self, fd: int, path: str, told: os.stat_result) -> None:
@@ -199,11 +205,14 @@ class _Tree:
         # The very file that was looked at, whatever its path leads to by now.
         reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            size = os.fstat(reader).st_size
-            entry = entry._replace(size=size, xattrs=_xattrs(reader))
-            self._writer.add(entry, _content(reader, size))
+            entry = self._dressed(entry._replace(size=os.fstat(reader).st_size), reader)
+            self._writer.add(entry, _content(reader, entry.size))
         finally:
             os.close(reader)
+
+    def _dressed(self, entry: Entry, fd: int) -> Entry:
+        entry = entry._replace(xattrs=_xattrs(fd))
+        return as_recorded(entry, find_record(fd)) if self._recorded else entry
 
     def _open(self, path: str, flags: int) -> int:
         return open_beneath(self._base, as_bytes(path) or b".", flags)

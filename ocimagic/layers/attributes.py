@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks, LayerRefused
-from ocimagic.layers.entrypath import as_bytes
+from ocimagic.layers.entrypath import as_bytes, from_bytes
+from ocimagic.layers.ownership import Leaves, Ownership, record
 from ocimagic.layers.rootdir import OPEN_DIRECTORY, chmod_nofollow
 from ocimagic.layers.tarheader import Entry, Kind
 
@@ -33,12 +34,20 @@ class IdPolicy(enum.Enum):
     REAL = enum.auto()  # the owners the layer says
     SINGLE = enum.auto()  # whoever runs this; the toc still says whose they were meant to be
     PLAIN = enum.auto()  # the same, who has no privilege and so keeps the right to read and write
+    RECORDED = enum.auto()  # whoever runs this, with a record of whose they were meant to be
 
     @classmethod
-    def here(cls, *, single: bool) -> IdPolicy:
-        """Return the policy of this process, given whether it has more than one id."""
+    def here(cls, *, single: bool, recorded: bool = False) -> IdPolicy:
+        """Return the policy of this process.
+
+        Args:
+            single: it has one id only.
+            recorded: who reads the files later knows of records.
+        """
         if not single:
             return cls.REAL
+        if recorded:
+            return cls.RECORDED
         return cls.SINGLE if os.geteuid() == 0 else cls.PLAIN
 
 
@@ -101,6 +110,8 @@ class Attributes:
 
     def __init__(self, ids: IdPolicy) -> None:
         self.skipped: list[Skipped] = []
+        self.records = ids is IdPolicy.RECORDED
+        self._leaves: dict[str, tuple[int, Ownership]] = {}  # by path: inode number, owner
         self._chowns = ids is IdPolicy.REAL
         self._kept_mode = _OWNERS if ids is IdPolicy.PLAIN else 0
         # By inode number, since symlinks give a directory several paths.
@@ -111,6 +122,8 @@ class Attributes:
         # In this order: chown(2) and write(2) take setuid bits and capabilities away.
         if self._chowns:
             _chown(fd, entry.uid, entry.gid, path)
+        elif self.records:
+            _record(fd, entry, path)
         os.fchmod(fd, entry.mode | self._kept_mode & _READ_AND_WRITE)
         if entry.xattrs:
             self._set_xattrs(fd, path, entry)
@@ -120,6 +133,12 @@ class Attributes:
         """Dress what cannot be opened: a symlink, a FIFO or a device."""
         if self._chowns:
             _chown(name, entry.uid, entry.gid, path, dir_fd=parent.fd)
+        elif self.records:
+            place = f"{parent.path}/{from_bytes(name)}" if parent.path else from_bytes(name)
+            self._leaves.pop(place, None)
+            if entry.uid or entry.gid:
+                ino = os.lstat(name, dir_fd=parent.fd).st_ino
+                self._leaves[place] = ino, Ownership(entry.uid, entry.gid)
         if entry.kind is not Kind.SYMLINK:
             chmod_nofollow(name, entry.mode, parent.fd)
         self.skipped.extend(
@@ -142,6 +161,8 @@ class Attributes:
             _chown(fd, entry.uid, entry.gid, path)
         elif told.st_mode & 0o700 != 0o700:  # its owner needs it open while it is filled
             os.fchmod(fd, stat.S_IMODE(told.st_mode) | 0o700)
+        if self.records:
+            _record(fd, entry, path)
         for name in os.listxattr(fd):
             if keeps_xattr(name) and name not in entry.xattrs:
                 os.removexattr(fd, name)
@@ -162,6 +183,23 @@ class Attributes:
             self._ends[directory.ino] = _DirectoryEnd(directory.path, mode, directory.mtime_ns)
         if mode & 0o300 != 0o300 and not self._chowns:
             os.chmod(f"/proc/self/fd/{directory.fd}", mode | 0o700)
+
+    def leaves(self, root: RootDirectory) -> Leaves:
+        """Return what is recorded of symlinks and FIFOs; a later entry may have replaced them."""
+        found: Leaves = {}
+        for path, (ino, owner) in self._leaves.items():
+            above, _, name = path.rpartition("/")
+            root.close_retired()
+            try:
+                told = os.lstat(as_bytes(name), dir_fd=root.open(above).fd)
+            except OSError as err:
+                if err.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    raise
+                continue
+            # A number alone may be another file's by now.
+            if told.st_ino == ino and stat.S_IFMT(told.st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+                found[path] = owner
+        return found
 
     def finish(self, root: RootDirectory) -> None:
         """Set modes and times of directories, now that nothing changes them any more."""
@@ -204,6 +242,22 @@ def _end_directory(root: RootDirectory, ino: int, end: _DirectoryEnd) -> None:
             os.utime(fd, ns=(end.mtime_ns, end.mtime_ns))
     finally:
         os.close(fd)
+
+
+def _record(fd: int, entry: Entry, path: str) -> None:
+    device = str(entry.kind) if entry.kind in (Kind.CHAR, Kind.BLOCK) else ""
+    owner = Ownership(entry.uid, entry.gid, device, entry.dev_major, entry.dev_minor)
+    try:
+        record(fd, owner)
+    except OSError as err:
+        if err.errno not in (errno.ENOTSUP, errno.EPERM):
+            raise
+        raise HostLacks(
+            "the owners of a layer's files cannot be recorded here",
+            why=f"setxattr: {err.strerror}",
+            hint="keep the data root on a file system with user attributes, such as ext4 or xfs",
+            where=path,
+        ) from err
 
 
 def _chown(file: int | bytes, uid: int, gid: int, path: str, dir_fd: int | None = None) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.layers.attributes import keeps_xattr
 from ocimagic.layers.entrypath import as_bytes, from_bytes
+from ocimagic.layers.ownership import XATTR
 from ocimagic.layers.rootdir import OPEN_DIRECTORY
 from ocimagic.linux.paths import open_beneath
 
@@ -231,7 +232,9 @@ def _equal(one: int, other: int) -> bool:
 
 
 def _xattrs(fd: int) -> dict[str, bytes]:
-    return {name: os.getxattr(fd, name) for name in os.listxattr(fd) if keeps_xattr(name)}
+    # A recorded owner is none of the file's attributes, but a change of it is a change.
+    names = [name for name in os.listxattr(fd) if keeps_xattr(name) or name == XATTR]
+    return {name: os.getxattr(fd, name) for name in names}
 
 
 def _xattr(fd: int, name: str) -> bytes:

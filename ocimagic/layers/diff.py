@@ -19,6 +19,7 @@ from ocimagic.layers.entrypath import (
     from_bytes,
     locate,
 )
+from ocimagic.layers.ownership import ROOT, XATTR, Ownership, as_recorded, find_record
 from ocimagic.layers.rootdir import OPEN_DIRECTORY
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.layers.toc import TocEntry, toc_entry
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from ocimagic.layers.attributes import Owner
+    from ocimagic.layers.ownership import Leaves
     from ocimagic.layers.tarstream import TarWriter
 
 _READ_BYTES = 1 << 20
@@ -41,7 +43,7 @@ _KINDS = {
 }
 
 
-def diff_upper(
+def diff_upper(  # noqa: PLR0913  each says another thing that the directory does not tell
     upper_fd: int,
     *,
     userxattr: bool,
@@ -50,6 +52,7 @@ def diff_upper(
     hidden: Collection[str] = (),
     deleted: Iterable[str] = (),
     owner: Owner = owner_outside,
+    leaves: Leaves | None = None,
 ) -> tuple[TocEntry, ...]:
     """Write an upper directory as a layer tar in normal form, and finish the tar.
 
@@ -64,6 +67,8 @@ def diff_upper(
         hidden: paths to leave out, directories with all that is in them.
         deleted: paths that get a whiteout, which nothing in the directory tells.
         owner: says whose a file is.
+        leaves: where owners are recorded, what is recorded of symlinks and FIFOs; a file's
+            record wins over ``owner``, and a device's makes a device of the file.
 
     Raises:
         StorageError: it cannot be read, or only together with its lower directories.
@@ -72,6 +77,7 @@ def diff_upper(
     walk = _Walk(upper_fd, writer, "user" if userxattr else "trusted", clamp_mtime)
     walk.hidden = hidden
     walk.owner = owner
+    walk.leaves = leaves
     for path in deleted:
         parent, _, name = path.rpartition("/")
         walk.deleted.setdefault(parent, set()).add(as_bytes(name))
@@ -96,6 +102,7 @@ class _Walk:
         self.hidden: Collection[str] = ()
         self.deleted: dict[str, set[bytes]] = {}
         self.owner: Owner = owner_outside
+        self.leaves: Leaves | None = None
         self._upper_fd = upper_fd
         self._writer = writer
         self._overlay = f"{namespace}.overlay."
@@ -133,7 +140,7 @@ class _Walk:
         prefix = ""
         if self.path:
             prefix = f"{self.path}/"
-            self._put(self._entry(Kind.DIR, told)._replace(xattrs=_kept(xattrs)))
+            self._put(self._dressed(self._entry(Kind.DIR, told), xattrs))
         if xattrs.get(self._overlay + "opaque") == b"y":
             self._put(Entry(prefix + OPAQUE_NAME, Kind.FILE, WHITEOUT_MODE))
         for name in sorted(hidden | self.deleted.get(self.path, set())):
@@ -145,10 +152,16 @@ class _Walk:
         if self.path.rpartition("/")[2].startswith(WHITEOUT_PREFIX):
             raise LayerRefused(self.path, "in a layer this name would delete another file")
         entry = self._entry(kind, told)
+        if self.leaves and kind is not Kind.FILE and self.path in self.leaves:
+            uid, gid, *_ = self.leaves[self.path]
+            entry = entry._replace(uid=uid, gid=gid)
         key = (told.st_dev, told.st_ino)
         if told.st_nlink > 1:
             first = self._linked.setdefault(key, self.path)
             if first != self.path:
+                if self.leaves is not None and kind is Kind.FILE:
+                    found = find_record(f"/proc/self/fd/{fd}") or ROOT
+                    entry = entry._replace(uid=found.uid, gid=found.gid)
                 self._put(entry._replace(kind=Kind.HARDLINK, linkname=first))
                 return
         if kind is Kind.FILE:
@@ -162,9 +175,17 @@ class _Walk:
     def _put_file(self, entry: Entry) -> None:
         fd = self._open(os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            self._put(entry._replace(xattrs=_kept(self._xattrs(fd))), _content(fd, entry.size))
+            entry = self._dressed(entry, self._xattrs(fd))
+            self._put(entry, _content(fd, entry.size))
         finally:
             os.close(fd)
+
+    def _dressed(self, entry: Entry, xattrs: dict[str, bytes]) -> Entry:
+        """Return an entry with its attributes, as its record says if there is one."""
+        entry = entry._replace(xattrs=_kept(xattrs))
+        if self.leaves is None:
+            return entry
+        return as_recorded(entry, Ownership.of_bytes(xattrs.get(XATTR, b"")))
 
     def _open(self, flags: int) -> int:
         return open_beneath(self._upper_fd, as_bytes(self.path) or b".", flags)

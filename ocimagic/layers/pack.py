@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ocimagic.layers.diff import diff_upper
+from ocimagic.layers.ownership import read_leaves
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.layers.toc import toc_to_bytes
 
@@ -43,24 +44,26 @@ class Meter:
 def pack_changes(request: dict[str, object], out_fd: int) -> dict[str, object]:
     """Write an upper directory as an uncompressed layer tar.
 
-    Request: ``upper``, ``userxattr``, ``clamp_mtime`` (seconds or null), ``toc`` (a path).
+    Request: ``upper``, ``userxattr``, ``clamp_mtime`` (seconds or null), ``toc`` (a path),
+    ``recorded`` (owners are recorded, those of leaves beside the upper directory).
     Result: ``diff_id``, ``tar_bytes``, ``unpacked_bytes``, ``entries``.
     """
     meter = Meter()
-    clamp = request["clamp_mtime"]
+    clamp, upper = request["clamp_mtime"], str(request["upper"])
     with os.fdopen(os.dup(out_fd), "wb", buffering=_CHUNK) as out:
 
         def sink(chunk: bytes | memoryview) -> None:
             meter.see(chunk)
             out.write(chunk)
 
-        fd = os.open(str(request["upper"]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             toc = diff_upper(
                 fd,
                 userxattr=bool(request["userxattr"]),
                 writer=TarWriter(sink),
                 clamp_mtime=None if clamp is None else int(str(clamp)),
+                leaves=(read_leaves(os.path.dirname(upper)) or {}) if request["recorded"] else None,
             )
         finally:
             os.close(fd)

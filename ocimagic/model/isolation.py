@@ -51,7 +51,7 @@ MEANINGS: dict[Mode, Meaning] = {
     ),
     Mode.ROOTLESS_1: Meaning(
         "files, processes, host name and shared memory are its own; its root is this account",
-        "one user id: what an image gives to other users belongs to this account too",
+        "one user id: builds record who else owns a file, but a container runs as root only",
         "install uidmap and give this account a range in /etc/subuid and /etc/subgid",
     ),
     Mode.NESTED: Meaning(

@@ -267,6 +267,7 @@ PHASES: tuple[Callable[[InitContext], None], ...] = (
     privileges.confine_files,
     program.leave_descriptors,
     privileges.load_asking_filter,
+    privileges.pretend_user,
     departure.wait_for_start,
     departure.run_start_hooks,
     departure.execute,

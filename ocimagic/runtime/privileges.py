@@ -16,10 +16,13 @@ from ocimagic.runtime.channel import Channel
 from ocimagic.runtime.labels import apply_labels
 from ocimagic.runtime.priorities import apply_personality, apply_priorities
 from ocimagic.runtime.program import wait_for
-from ocimagic.spec.runtime import CONFINE_ANNOTATION
+from ocimagic.runtime.user import Identity
+from ocimagic.spec.runtime import CONFINE_ANNOTATION, PRETENCE_ANNOTATION
 
 if TYPE_CHECKING:
     from ocimagic.runtime.program import Context
+
+_ROOT = Identity(0, 0, (), "/")
 
 
 def limit_resources(context: Context) -> None:
@@ -57,7 +60,8 @@ def become_user(context: Context) -> None:
     if context.tracer:
         _stay_who_it_is(context)
         return
-    who = context.identity
+    # Where one id has to do for all, its listener hears of another user when it listens.
+    who = _ROOT if PRETENCE_ANNOTATION in context.config.annotations else context.identity
     is_inside = _try_working_dir(context)
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
     try:
@@ -156,17 +160,30 @@ def _unusable(cwd: str, why: str) -> StartFailed:
 def load_asking_filter(context: Context) -> None:
     """Load a filter that asks another process, now that the creator can pass the listener on."""
     if context.seccomp and context.seccomp.listener_path:
-        listener = load_filter(context)
-        # Not sendmsg: the filter may ask about that, and nobody could answer yet.
+        listener = context.seccomp.load()
+        # Not sendmsg, nor capset: the filter may ask about that, and nobody could answer yet.
         os.write(context.channel.fileno(), Channel.packet("listener", number=listener))
         wait_for(context, "handed over")
         os.close(listener)
+        _give_up_right_to_load(context)
 
 
-def load_filter(context: Context) -> int:
-    """Load the filter, then give up what was kept to load it; return the listener or -1."""
+def pretend_user(context: Context) -> None:
+    """Ask to be the user; the listener of the filter remembers it, the kernel does not."""
+    if PRETENCE_ANNOTATION in context.config.annotations:
+        who = context.identity
+        os.setgroups(who.groups)
+        os.setresgid(who.gid, who.gid, who.gid)
+        os.setresuid(who.uid, who.uid, who.uid)
+
+
+def load_filter(context: Context) -> None:
+    """Load a filter that asks nobody."""
     assert context.seccomp is not None
-    listener = context.seccomp.load()
+    context.seccomp.load()
+    _give_up_right_to_load(context)
+
+
+def _give_up_right_to_load(context: Context) -> None:
     if not context.process.no_new_privileges:
         capabilities.apply_sets(context.process.capabilities)
-    return listener

@@ -141,13 +141,24 @@ def send_listener(
     path = filter_.listener_path
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as door:
-            door.connect(path)
+            _connect(door, path)
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [listener]))]
             sent = door.sendmsg([packet], rights)
-            door.sendall(packet[sent:])
+            if rest := packet[sent:]:  # who has all may have gone
+                door.sendall(rest)
     except OSError as err:
         raise HostLacks(
             "the seccomp listener cannot be handed over", why=f"{path}: {err.strerror}"
         ) from err
     finally:
         os.close(listener)
+
+
+def _connect(door: socket.socket, path: str) -> None:
+    """Connect through a descriptor of the directory: a socket's path may have 107 bytes only."""
+    parent, name = os.path.split(path)
+    directory = os.open(parent or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        door.connect(f"/proc/self/fd/{directory}/{name}")
+    finally:
+        os.close(directory)

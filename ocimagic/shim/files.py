@@ -23,12 +23,14 @@ from ocimagic.layers.copytree import copy_tree
 from ocimagic.layers.diff import diff_upper
 from ocimagic.layers.extract import extract
 from ocimagic.layers.openup import open_up
+from ocimagic.layers.ownership import Ownership, record
 from ocimagic.layers.tarstream import TarWriter
 from ocimagic.linux import mounting, syscalls
 from ocimagic.linux.identity import ProcessIdentity
 from ocimagic.linux.paths import make_directories, open_in_root, remove_tree
 from ocimagic.model.rootfs import Rootfs
 from ocimagic.runtime.rootfs import make_private, mount_images, mount_overlay
+from ocimagic.shim.userns import has_one_id
 from ocimagic.spec.codec import Fields
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ def put_out(request: Request, fds: list[int]) -> Request:
                 TarWriter(sink.write),
                 follow=bool(request["follow"]),
                 owner=owner_inside,
+                recorded=has_one_id(),
             )
         except (FileNotFoundError, NotADirectoryError) as err:  # it went away meanwhile
             raise NotFound(f"could not find the file {path}", why=err.strerror) from err
@@ -120,6 +123,7 @@ def pack(request: Request, fds: list[int]) -> Request:
             hidden=same,
             deleted=deleted,
             owner=owner_inside,
+            leaves={} if has_one_id() else None,
         )
     with open(str(request["toc"]), "wb") as file:
         file.write(toc_to_bytes(toc))
@@ -141,7 +145,8 @@ def export(request: Request, fds: list[int]) -> Request:
         _leave_namespace()
     place = _opened_copy(rootfs) if rootfs.copied else _view(request)
     with _Sink(fds[0]) as sink, _opened(place) as root:
-        write_tree(root, "/", ".", TarWriter(sink.write), owner=owner_inside)
+        out = TarWriter(sink.write)
+        write_tree(root, "/", ".", out, owner=owner_inside, recorded=has_one_id())
     return {"tar_bytes": sink.total}
 
 
@@ -201,9 +206,15 @@ def measure(request: Request, _fds: list[int]) -> Request:
 
 
 def own(request: Request, _fds: list[int]) -> Request:
-    """Give a file that is no link to an owner inside.  Request: ``path``, ``uid``, ``gid``."""
+    """Give a file that is no link to an owner inside.
+
+    Request: ``path``, ``uid``, ``gid``, ``recorded`` (there is one id only: record it).
+    """
     uid, gid = int(str(request["uid"])), int(str(request["gid"]))
-    os.chown(str(request["path"]), uid, gid, follow_symlinks=False)
+    if request["recorded"]:
+        record(str(request["path"]), Ownership(uid, gid))
+    else:
+        os.chown(str(request["path"]), uid, gid, follow_symlinks=False)
     return {}
 
 

@@ -21,7 +21,14 @@ _FOR_CONTAINERS = (
     "ocimagic.spec.runtime",
 )
 _FOR_ORDINARY_USERS = ("shutil",)
-_FOR_FILES = ("ocimagic.shim.files", "ocimagic.shim.unpack", "ocimagic.layers.toc", "tempfile")
+_FOR_FILES = (
+    "ocimagic.shim.files",
+    "ocimagic.shim.unpack",
+    "ocimagic.shim.pretence.pretend",
+    "ocimagic.shim.pretence.probe",
+    "ocimagic.layers.toc",
+    "tempfile",
+)
 _CODECS = ("isal.isal_zlib", "zstandard", "zlib")
 _ENCODINGS = ("ascii", "utf-8")  # open() loads the module of one when it first meets it
 

@@ -9,6 +9,7 @@ from ocimagic.layers.apply import IdPolicy, NeedsParent, WhiteoutStyle, apply_la
 from ocimagic.layers.compress import decompressed
 from ocimagic.layers.copytree import copy_tree
 from ocimagic.layers.erofs.image import write_image
+from ocimagic.layers.ownership import LEAVES_NAME, leaves_to_bytes
 from ocimagic.layers.pack import Meter
 from ocimagic.layers.toc import toc_to_bytes
 from ocimagic.linux import mounting, syscalls
@@ -31,9 +32,10 @@ SIZE_NAME = "size"
 def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
     """Unpack one layer blob into ``directory/fs``, with its table of contents beside it.
 
-    Request: ``directory``, ``max_bytes``, ``userxattr``, ``single_id``, ``image`` (make it an
-    image beside an empty directory, if it can be unpacked alone) and ``parent``, the
-    JSON of a Rootfs whose upper is ``directory/fs``, or null to unpack it alone.
+    Request: ``directory``, ``max_bytes``, ``userxattr``, ``single_id``, ``recorded`` (with one
+    id only: record the owners), ``image`` (make it an image beside an empty directory, if it can
+    be unpacked alone) and ``parent``, the JSON of a Rootfs whose upper is ``directory/fs``, or
+    null to unpack it alone.
     Result: ``diff_id``, ``tar_bytes``, ``unpacked_bytes``; or ``needs_parent`` with the reason
     when it cannot be unpacked alone.
     """
@@ -41,7 +43,7 @@ def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
     meter = Meter()
     limit = int(str(request["max_bytes"]))
     chunks = read_ahead(meter.watch(decompressed(_read(blob_fd), max_bytes=limit)))
-    ids = IdPolicy.here(single=bool(request["single_id"]))
+    ids = IdPolicy.here(single=bool(request["single_id"]), recorded=bool(request["recorded"]))
     try:
         if request["image"] and request["parent"] is None:
             applied = _write_image(directory, chunks, meter)
@@ -54,6 +56,8 @@ def unpack_layer(request: dict[str, object], blob_fd: int) -> dict[str, object]:
         return {"needs_parent": str(err)}
     _write(f"{directory}/{TOC_NAME}", toc_to_bytes(applied.toc))
     _write(f"{directory}/{SIZE_NAME}", str(applied.size_bytes).encode())
+    if ids is IdPolicy.RECORDED:
+        _write(f"{directory}/{LEAVES_NAME}", leaves_to_bytes(applied.leaves))
     return {
         "diff_id": meter.diff_id,
         "tar_bytes": meter.total,

@@ -89,6 +89,12 @@ def enter(names: tuple[str, ...]) -> int:
     return 1 + sum(each.count for each in uids) if many else 1
 
 
+def has_one_id() -> bool:
+    """Say whether this process is root of a user namespace that has no other id."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return os.geteuid() == 0 and sum(int(line.split()[2]) for line in file) == 1
+
+
 def can_hide_processes() -> bool:
     """Say whether a container may have a /proc of its own processes: tried in a child.
 

@@ -39,7 +39,9 @@ def run(request: Request, reply: socket.socket, fds: list[int]) -> None:
         "remove": _remove,
         "probe": _probe,
         "probe_images": _probe_images,
+        "probe_records": _probe_records,
         "files": _files,
+        "pretend": _pretend,
     }
     try:
         answer: Request = {"result": jobs[str(request["op"])](request, fds)}
@@ -75,6 +77,12 @@ def _files(request: Request, fds: list[int]) -> Request:
     return JOBS[str(request["job"])](request, fds)
 
 
+def _pretend(request: Request, fds: list[int]) -> Request:
+    from ocimagic.shim.pretence.pretend import pretend
+
+    return pretend(request, fds)
+
+
 def _remove(request: Request, _fds: list[int]) -> Request:
     paths = request["paths"]
     assert isinstance(paths, list)
@@ -104,6 +112,16 @@ def _probe_images(request: Request, _fds: list[int]) -> Request:
     except OSError as err:
         return {"why": err.strerror}
     return {"why": ""}
+
+
+def _probe_records(request: Request, _fds: list[int]) -> Request:
+    """Try whether owners that cannot be had can be recorded, and shown to a container.
+
+    Request: ``directory``, of the data root.  Result: ``why`` not, "" if they can.
+    """
+    from ocimagic.shim.pretence.probe import why_not
+
+    return {"why": why_not(str(request["directory"]))}
 
 
 def _probe(request: Request, _fds: list[int]) -> Request:

@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ocimagic.home.disk import storage_errors
+from ocimagic.layers.ownership import LEAVES_NAME
 from ocimagic.model.rootfs import IMAGE_SUFFIX, Rootfs
 
 if TYPE_CHECKING:
@@ -70,7 +71,13 @@ class Snapshots:
         """Say whether a snapshot is an image that must be mounted to be seen."""
         return os.path.exists(f"{self._home.snapshots}/{name}/fs{IMAGE_SUFFIX}")
 
-    def commit(self, unpacked: Path, key: str, *, no_image: bool = False) -> str:
+    def is_recorded(self, name: str) -> bool:
+        """Say whether the owners of a snapshot's files are recorded beside them."""
+        return (self._home.snapshots / name / LEAVES_NAME).exists()
+
+    def commit(
+        self, unpacked: Path, key: str, *, no_image: bool = False, is_recorded: bool = False
+    ) -> str:
         """Give an unpacked layer its number and return it; the first of two wins.
 
         The loser's directory stays where it is for the caller to remove.
@@ -79,6 +86,7 @@ class Snapshots:
             unpacked: what ``new`` returned, filled.
             key: the layer's.
             no_image: an image that is there already is of no use on this machine.
+            is_recorded: one that was made without recording owners is of no use either.
         """
         with self._database.transaction() as cursor:
             rows = cursor.execute(
@@ -87,6 +95,8 @@ class Snapshots:
             for number, boot_id in rows:
                 usable = boot_id in (None, self._boot_id)
                 if no_image and self.is_image(f"{number}"):
+                    usable = False
+                if is_recorded and not self.is_recorded(f"{number}"):
                     usable = False
                 if usable and (self._home.snapshots / f"{number}" / "fs").is_dir():
                     return str(number)

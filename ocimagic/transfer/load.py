@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from ocimagic.store.images import LayerRecord
     from ocimagic.store.store import Store
     from ocimagic.transfer.spool import SpooledFile
-    from ocimagic.transfer.unpack import Unpacker, Unpacking
+    from ocimagic.transfer.unpack import Unpacker
+    from ocimagic.transfer.unpacking import Unpacking
 
 _EVENT_GAP_S = 0.1
 

@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from ocimagic.spec.digest import Digest
     from ocimagic.spec.reference import Reference
     from ocimagic.store.store import Store
-    from ocimagic.transfer.unpack import Unpacker, Unpacking
+    from ocimagic.transfer.unpack import Unpacker
+    from ocimagic.transfer.unpacking import Unpacking
 
 _AT_ONCE = 3
 _TRIES_WITHOUT_PROGRESS = 3

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ocimagic.errors import (
 )
 from ocimagic.linux import process as calls
 from ocimagic.linux.identity import identify
+from ocimagic.linux.notify import Listener
 from ocimagic.runtime.beginning import destroy
 from ocimagic.runtime.cgroup import place
 from ocimagic.runtime.state import ContainerState
@@ -105,6 +107,7 @@ def test_a_creator_that_is_killed_takes_the_process_with_it(box):
     box.bundle()
     script = f"""
 import sys
+import threading
 sys.path.insert(0, {str(ROOT)!r})
 from ocimagic.runtime.bundle import load_bundle
 from ocimagic.runtime.create import Init
@@ -640,6 +643,48 @@ def test_a_listener_answers_for_the_container(box, tmp_path):
     os.close(fds[0])  # with the last listener gone the kernel answers ENOSYS
     box.wait(init)
     assert "Function not implemented" in box.output.read_text()
+
+
+def test_a_filter_may_ask_about_what_the_runtime_itself_still_has_to_do(box, tmp_path):
+    """And its socket may be where only a descriptor leads: a path of 107 bytes is the most."""
+    place = tmp_path / ("a-long-name" * 12)
+    place.mkdir()
+    box.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": str(place / "agent.sock"),
+        "syscalls": [{"names": ["capset", "mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+    }
+    asked = []
+
+    def answer(door):
+        with door, door.accept()[0] as connection:
+            _, fds, _, _ = socket.recv_fds(connection, 1 << 16, 1)
+        ready = select.poll()
+        ready.register(fds[0], select.POLLIN)
+        while not any(events & select.POLLHUP for _, events in ready.poll()):
+            question = Listener(fds[0]).receive()
+            if question is not None:
+                asked.append(question.number)
+                Listener(fds[0]).let_go_on(question)
+        os.close(fds[0])
+
+    door = socket.socket(socket.AF_UNIX)
+    fd = os.open(place, os.O_PATH)
+    door.bind(f"/proc/self/fd/{fd}/agent.sock")
+    os.close(fd)
+    door.listen()
+    # Daemonic: a runtime that waits for itself would never let it end.
+    answerer = threading.Thread(target=answer, args=(door,), daemon=True)
+    answerer.start()
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits for itself"))
+    signal.alarm(20)
+    try:
+        assert box.run("mkdir /tmp/x; echo $?") == "0\n"
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    answerer.join(10)
+    assert len(set(asked)) == 2
 
 
 def test_flags_of_the_filter(box):

@@ -399,7 +399,7 @@ from ocimagic.store.blobs import BlobStore
 from ocimagic.store.images import Images
 from ocimagic.store.layout import Layout
 from ocimagic.store.syncing import Syncing
-from ocimagic.transfer.unpack import Unpacking
+from ocimagic.transfer.unpacking import Unpacking
 root, archive, place = sys.argv[1:]
 kind, name = place.split(".")
 setattr(globals()[kind], name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))

@@ -192,11 +192,10 @@ class Bootstrap:
             HostLacks: see ``make``.
         """
         self._unpacker.ensure(())
-        launcher = self._unpacker.launcher
-        if launcher is not None and launcher.ids == 1:
+        if why := self._unpacker.why_owners_are_lost:
             raise HostLacks(
                 "a distribution cannot be bootstrapped with one user id",
-                why="its files belong to several, and this account may map only its own",
+                why=f"its files belong to several, and whose they are cannot be recorded: {why}",
                 hint=_SINGLE_ID_HINT,
             )
 
