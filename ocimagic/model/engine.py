@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         Removed,
         SystemInfo,
     )
+    from ocimagic.model.volumes import VolumesAPI
     from ocimagic.spec.platform import Platform
 
 
@@ -376,6 +377,11 @@ class EngineAPI(Protocol):
     @property
     def networks(self) -> NetworksAPI:
         """Return the verbs on networks."""
+        ...
+
+    @property
+    def volumes(self) -> VolumesAPI:
+        """Return the verbs on volumes."""
         ...
 
     @property
