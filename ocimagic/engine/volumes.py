@@ -13,6 +13,7 @@ from ocimagic.errors import Conflict, VolumeNotFound
 from ocimagic.layers.compress import decompressed
 from ocimagic.model.options import VolumeMount
 from ocimagic.model.volume import (
+    ANONYMOUS,
     VolumeOptions,
     VolumesPruned,
     VolumeSummary,
@@ -164,11 +165,12 @@ class Volumes:
 
     def _summary(self, record: VolumeRecord, users: Sequence[str]) -> VolumeSummary:
         document = json.loads(record.document)
+        nameless = {ANONYMOUS: ""} if document["anonymous"] else {}
         return VolumeSummary(
             name=record.name,
             created=datetime.fromtimestamp(record.created, UTC),
             mountpoint=str(self._keeper.data(record.name)),
-            labels=document["labels"],
+            labels=document["labels"] | nameless,
             anonymous=document["anonymous"],
             users=tuple(users),
         )

@@ -320,8 +320,8 @@ class DiskAPI(Protocol):
         """Forget all build steps."""
         ...
 
-    def prune(self, *, all: bool = False) -> SystemPruned:  # noqa: A002  docker's word
-        """Take stopped containers, unused images and the build cache away."""
+    def prune(self, *, all: bool = False, volumes: bool = False) -> SystemPruned:  # noqa: A002
+        """Take stopped containers, unused images, the build cache and perhaps volumes away."""
         ...
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 LOCAL = "local"
+ANONYMOUS = "com.docker.volume.anonymous"  # docker's label for one that nobody named
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
 
 
