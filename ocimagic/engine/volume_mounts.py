@@ -46,6 +46,8 @@ def with_volumes(
     taken = {each.target for each in options.volumes} | {each.target for each in options.tmpfs}
     more = []
     for path in image_volumes:
+        if "\0" in path:
+            raise InvalidOption(f"the image's VOLUME {path!r} holds a NUL character")
         # As a process inside would understand it, so that nothing leads out.
         target = os.path.normpath("/" + path.lstrip("/"))
         if target == "/":

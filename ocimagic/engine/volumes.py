@@ -117,7 +117,10 @@ class Volumes:
         Raises:
             VolumeNotFound: there is none of this name.
         """
-        with self._keeper.using([name]), self._keeper.filling([name]), Pipe() as pipe:
+        self._store.find(name)
+        with self._keeper.using([name]), Pipe() as pipe:
+            with self._keeper.filling([name]):
+                self._keeper.work(self._request(name, "settle"))
             request = self._request(name, "pack_volume")
             worker = Beside(lambda: self._keeper.work(request, [pipe.writer]), pipe.close_writer)
             total = 0
@@ -140,6 +143,7 @@ class Volumes:
             VolumeNotFound: there is none of this name.
             LayerRefused: malformed or hostile.
         """
+        self._store.find(name)
         single = self._containers.launcher.ids == 1
         with self._keeper.using([name]), self._keeper.filling([name]), Pipe() as pipe:
             request = self._request(name, "unpack_volume") | {"single_id": single}

@@ -8,9 +8,11 @@ comes next if need be: whatever is killed, a volume is empty or it becomes full.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING
 
+from ocimagic.errors import InvalidOption
 from ocimagic.layers.archive import write_tree
 from ocimagic.layers.attributes import IdPolicy, owner_inside
 from ocimagic.layers.copytree import copy_attributes, copy_tree
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 DATA, _FILLING, _FILLED = "_data", "filling", "filled"
+_NOTHING = (errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG)
 _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -49,13 +52,18 @@ def fill(request: Request, _fds: list[int]) -> Request:
     return {"filled": count}
 
 
+def settle(request: Request, _fds: list[int]) -> Request:
+    """Finish or undo what somebody who was killed began.  Request: ``directory``."""
+    with opened(str(request["directory"])) as place:
+        _settle(place)
+    return {}
+
+
 def pack_volume(request: Request, fds: list[int]) -> Request:
     """Write a volume's files as a tar to the first descriptor.
 
     Request: ``directory``.  Result: ``tar_bytes``.
     """
-    with opened(str(request["directory"])) as place:
-        _settle(place)
     with opened(f"{request['directory']}/{DATA}") as data, Sink(fds[0]) as sink:
         write_tree(data, "/", ".", TarWriter(sink.write), owner=owner_inside)
     return {"tar_bytes": sink.total}
@@ -75,7 +83,7 @@ def unpack_volume(request: Request, fds: list[int]) -> Request:
         if is_empty:
             os.mkdir(_FILLING, 0o755, dir_fd=place)
         with opened(f"{request['directory']}/{_FILLING if is_empty else DATA}") as root:
-            count = extract(read(fds[0]), root, "/", ids=ids, devices=True)
+            count = extract(read(fds[0]), root, "/", ids=ids, devices=True, itself=True)
         if is_empty:
             _finish(place)
     return {"entries": count}
@@ -95,7 +103,13 @@ def _fill(root: int, target: str, directory: str) -> bool:
     """Copy what a root has at a path into a volume that is empty; say whether it is there."""
     try:
         source = open_in_root(root, target, _PLACE)
-    except FileNotFoundError:
+    except NotADirectoryError as err:
+        raise InvalidOption(
+            f"a volume cannot be at {target}", why="the image has a file there, or on the way"
+        ) from err
+    except OSError as err:
+        if err.errno not in _NOTHING:
+            raise
         return False
     try:
         with opened(directory) as place:
@@ -142,6 +156,7 @@ def _is_there(name: str, place: int) -> bool:
 
 JOBS: dict[str, Callable[[Request, list[int]], Request]] = {
     "fill": fill,
+    "settle": settle,
     "pack_volume": pack_volume,
     "unpack_volume": unpack_volume,
 }
