@@ -16,7 +16,7 @@ from ocimagic.cli.template import fill
 from ocimagic.cli.texts import pairs
 from ocimagic.cli.values import InspectDocument, Names
 from ocimagic.errors import InvalidOption, NotBuiltYet, OcimagicError
-from ocimagic.model.volume import LOCAL, VolumeOptions
+from ocimagic.model.volume import LOCAL, VolumeOptions, check_volume_driver
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
@@ -47,6 +47,7 @@ def create(
             why="a volume is a directory here, and options are of other kinds",
             hint="a directory of this machine: -v ./DIRECTORY:/DIR, memory: --tmpfs /DIR",
         )
+    driver = check_volume_driver(driver)
     options = VolumeOptions(name=name, driver=driver, labels=pairs("--label", label))
     return Names((session.engine().volumes.create(options).name,))
 
