@@ -31,7 +31,7 @@ def inherited(containers: Register, options: RunOptions) -> RunOptions:
         for each in Document.decode(record.document).options.volumes:
             if each.target not in own:
                 read_only = each.read_only or donor.read_only
-                found[each.target] = replace(each, read_only=read_only)
+                found[each.target] = replace(each, read_only=read_only, inherited=True)
     return replace(options, volumes=(*options.volumes, *found.values()))
 
 

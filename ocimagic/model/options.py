@@ -91,6 +91,7 @@ class VolumeMount:
         anonymous: the engine named the volume: it goes with ``rm -v`` and ``--rm``.
         no_copy: an empty volume does not get what the image has at the target.
         labels: of the volume, if it is made for this.
+        inherited: another container has it, see ``VolumesFrom``.
     """
 
     source: str = ""
@@ -104,6 +105,7 @@ class VolumeMount:
     anonymous: bool = False
     no_copy: bool = False
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    inherited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

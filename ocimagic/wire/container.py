@@ -255,18 +255,20 @@ def _networks(summary: ContainerSummary) -> dict[str, object]:
 
 
 def _nameless(options: RunOptions) -> list[str]:
-    return [each.target for each in options.volumes if each.kept and each.anonymous]
+    return [each.target for each in options.volumes if each.anonymous and not each.inherited]
 
 
 def _mount(volume: VolumeMount) -> dict[str, object]:
     kept = {"Type": "volume", "Name": volume.name} if volume.kept else {"Type": "bind"}
     driver = {"Driver": LOCAL} if volume.kept else {}
+    words = ["ro"] * volume.read_only + ["nocopy"] * volume.no_copy
+    mode = ",".join(words) or ("z" if volume.kept and not volume.anonymous else "")
     return {
         **kept,
         "Source": volume.source,
         "Destination": volume.target,
         **driver,
-        "Mode": "ro" if volume.read_only else "z" if volume.kept and not volume.anonymous else "",
+        "Mode": "" if volume.inherited else mode,
         "RW": not volume.read_only,
         "Propagation": volume.propagation or ("" if volume.kept else "rprivate"),
     }

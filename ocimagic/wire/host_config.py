@@ -43,7 +43,8 @@ def host_config(container: ContainerDetails) -> dict[str, object]:
     options = container.options
     linux = Fields(container.runtime_config, "runtime config").child("linux")
     return {
-        "Binds": [bind(each) for each in options.volumes if not each.anonymous] or None,
+        "Binds": [bind(each) for each in options.volumes if not (each.anonymous or each.inherited)]
+        or None,
         "ContainerIDFile": options.cidfile or "",
         "LogConfig": {"Type": options.log.driver, "Config": _log_config(options)},
         "NetworkMode": container.summary.network,
