@@ -172,12 +172,16 @@ class VolumeKeeper:
         return launcher.work({"op": "files", **request}, list(fds))
 
     def named(self, mount: VolumeMount) -> VolumeMount:
-        """Return a mount with the volume's name, if it had none, and its place."""
-        if not mount.kept:
+        """Return a mount with the volume's name, if it had none, and its place.
+
+        What has a name, or no source, is a volume.
+        """
+        if mount.source and not (mount.kept or mount.name):
             return mount
         anonymous = mount.anonymous or not mount.name
         name = mount.name or new_id()
-        return replace(mount, name=name, anonymous=anonymous, source=str(self.data(name)))
+        source = str(self.data(name))
+        return replace(mount, kept=True, name=name, anonymous=anonymous, source=source)
 
 
 def _lock(name: str, what: str = "volume") -> str:

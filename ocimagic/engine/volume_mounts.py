@@ -56,7 +56,7 @@ def with_volumes(
             taken.add(target)
             more.append(VolumeMount(target=target, kept=True))
     for each in options.volumes:
-        if each.kept and each.name:
+        if each.name:
             check_volume_name(each.name)
     mounts = tuple(containers.volumes.named(each) for each in (*options.volumes, *more))
     return replace(options, volumes=mounts)

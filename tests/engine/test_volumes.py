@@ -2,7 +2,12 @@
 
 import contextlib
 import io
+import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
 
@@ -34,7 +39,7 @@ LOOK = (
 
 
 def kept(name="", target="/data", **more):
-    return VolumeMount(target=target, kept=True, name=name, **more)
+    return VolumeMount(target=target, name=name, **more)
 
 
 def run(engine, script, *volumes, image="busybox", **options):
@@ -195,6 +200,46 @@ def test_a_killed_copy_is_begun_again_or_finished(shared, images, left):
     assert run(shared, f"cd {place} && {script}", bound) == ""
     assert run(shared, LOOK, kept("data"), image="full") == run(shared, LOOK, image="full")
     assert run(shared, f"ls {place}", bound) == "_data\n"
+
+
+KILLED = """
+import os, signal, sys
+from ocimagic import Engine
+from ocimagic.model.options import VolumeMount
+engine = Engine(sys.argv[1], environment={})
+engine.containers.launcher.ids
+signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
+signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
+for number in range(1000):
+    volume = VolumeMount(name=f"data{number}", target="/data")
+    engine.containers.run("full", ["true"], volumes=(volume,), remove=True)
+"""
+
+
+@pytest.mark.parametrize("delay_s", [0.02, 0.05, 0.09, 0.14, 0.2])
+def test_killed_at_any_moment_a_volume_becomes_full(shared, images, delay_s):
+    words = [sys.executable, "-c", KILLED, shared.home.data, str(delay_s)]
+    done = subprocess.run(words, start_new_session=True, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    expected = run(shared, LOOK, image="full")
+    for name in names(shared):
+        assert run(shared, LOOK, kept(name), image="full") == expected
+    shared.volumes.prune(all=True)
+    for each in shared.home.locks.glob("*-*"):  # of who was killed, until somebody has it again
+        each.unlink()
+    for each in shared.home.volumes.glob("*"):
+        assert each.name not in names(shared)
+        run(shared, "true", kept(each.name))  # a directory without a row is put away
+    Engine(shared.home.data, environment={"HOME": str(shared.home.data)}).close()
+
+
+@pytest.mark.parametrize("runtime", ["runc"])
+def test_other_runtimes_mount_them_too(shared, images, runtime):
+    if not shutil.which(runtime):
+        pytest.skip(f"{runtime} is not installed")
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    assert run(shared, "cat /data/sub/file", kept("data"), image="full", runtime=runtime) == "two\n"
 
 
 # -- nobody's, and an image's ----------------------------------------------------------------
