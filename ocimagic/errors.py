@@ -433,8 +433,7 @@ def pack(err: OcimagicError) -> dict[str, object]:
 
 def unpack(message: Mapping[str, object]) -> OcimagicError:
     """Return the error that ``pack`` was given, with its class and all its fields."""
-    kind = globals().get(str(message["error"]), OcimagicError)
-    fields = message["fields"]
+    kind, fields = globals().get(str(message["error"]), OcimagicError), message["fields"]
     assert issubclass(kind, OcimagicError)
     assert isinstance(fields, dict)
     err: OcimagicError = kind.__new__(kind)
