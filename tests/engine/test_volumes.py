@@ -44,7 +44,7 @@ def kept(name="", target="/data", **more):
 
 def run(engine, script, *volumes, image="busybox", **options):
     """Run a script in a container; return what it wrote."""
-    options.setdefault("remove", True)
+    options = {"remove": True, "network": "none"} | options
     done = engine.containers.run(image, ["sh", "-c", script], volumes=volumes, **options)
     return (done.stdout + done.stderr).decode()
 
@@ -106,7 +106,7 @@ def test_what_is_written_is_there_for_the_next_container(shared):
 
 def test_two_containers_see_one_volume_while_both_run(shared):
     script = "until [ -e /data/go ]; do sleep 0.02; done; echo seen > /data/seen"
-    options = {"detach": True, "remove": False, "name": "waits"}
+    options = {"detach": True, "name": "waits", "network": "none"}
     shared.containers.run("busybox", ["sh", "-c", script], volumes=(kept("data"),), **options)
     told = run(
         shared, "touch /mnt/go; until [ -e /mnt/seen ]; do sleep 0.02; done; cat /mnt/seen",
@@ -212,7 +212,7 @@ signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
 signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
 for number in range(1000):
     volume = VolumeMount(name=f"data{number}", target="/data")
-    engine.containers.run("full", ["true"], volumes=(volume,), remove=True)
+    engine.containers.run("full", ["true"], volumes=(volume,), network="none", remove=True)
 """
 
 
@@ -282,8 +282,9 @@ def test_a_volume_over_the_root_is_refused(shared, images):
 def test_rm_takes_nameless_volumes_along_and_no_others(shared, images):
     run(shared, "echo a > /x/a", kept("mine"), kept("", "/x"), image="declared")
     assert names(shared) == ["mine"]
+    volumes = (kept("mine"), kept("", "/x"))
     shared.containers.run(
-        "declared", ["true"], volumes=(kept("mine"), kept("", "/x")), remove=True, detach=True
+        "declared", ["true"], volumes=volumes, network="none", remove=True, detach=True
     )
     until_gone(shared)
     assert names(shared) == ["mine"]
@@ -445,7 +446,7 @@ def test_where_volumes_are_counted(shared):
 def test_a_stopped_containers_files_are_copied_from_its_volumes(shared, tmp_path):
     run(shared, "echo a > /data/a", kept("data"))
     made = shared.containers.run(
-        "busybox", ["true"], volumes=(kept("data"),), name="done", detach=True
+        "busybox", ["true"], volumes=(kept("data"),), network="none", name="done", detach=True
     )
     shared.containers.wait("done")
     shared.containers.copy_from(made.name, "/data/a", str(tmp_path))
