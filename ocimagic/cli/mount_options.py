@@ -33,13 +33,13 @@ _KEYS = {
     "tmpfs-mode": "tmpfs-mode",
     "volume-nocopy": "volume-nocopy",
     "volume-label": "volume-label",
+    "volume-subpath": "volume-subpath",
     "volume-driver": "volume-driver",
 }
 # Keys that may stand alone for "true".
 _FLAGS = ("readonly", "bind-nonrecursive", "volume-nocopy")
 _LATER = {
     "volume-opt": "a volume is a directory here, and options are of other kinds",
-    "volume-subpath": "a part of a volume cannot be mounted alone yet",
 }
 _KINDS = ("bind", "tmpfs", "volume")
 _MOUNT_HINT = (
@@ -173,6 +173,7 @@ def _volume_mount(
         kept=True,
         name=check_volume_name(name) if name else "",
         no_copy=truth("volume-nocopy", fields.get("volume-nocopy", "false")),
+        part=fields.get("volume-subpath", ""),
         labels={key: value for key, _, value in (each.partition("=") for each in labels)},
     )
 

@@ -337,7 +337,7 @@ class Files(Register):
         if writable and options.read_only:
             raise InvalidState(f"the root of container {record.name} is read-only")
         volumes = sorted(options.volumes, key=lambda each: each.target.count("/"))
-        binds = [[each.source, each.target, each.read_only] for each in volumes]
+        binds = [[each.source, each.target, each.read_only, each.part] for each in volumes]
         return self._layers(record) | {"binds": binds, "writable": writable}
 
 

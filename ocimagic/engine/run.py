@@ -26,7 +26,7 @@ from ocimagic.engine.networks import Networks
 from ocimagic.engine.record import Document
 from ocimagic.engine.sharing import Donors, find_donors, network_name, sharing_launcher
 from ocimagic.engine.supervision import find_runtime, stop_signal, supervision
-from ocimagic.engine.volume_mounts import inherited, with_volumes
+from ocimagic.engine.volume_mounts import check_parts, inherited, with_volumes
 from ocimagic.errors import (
     Cancelled,
     ContainerNotFound,
@@ -123,6 +123,8 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
             networks.check(options.networks)
         place = _place(containers, donors, container_id)
         runtime = find_runtime(options.runtime)
+        if runtime:
+            check_parts(donors.options)
         image = containers.images.obtain(options, on_event)
         layers = containers.unpacker.ensure(layers_of(image))
         if not options.remove:

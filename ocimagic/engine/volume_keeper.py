@@ -160,7 +160,10 @@ class VolumeKeeper:
         kept = [each for each in mounts if each.kept]
         if not kept:
             return
-        volumes = [[each.target, str(self.directory(each.name)), not each.no_copy] for each in kept]
+        volumes = [
+            [each.target, str(self.directory(each.name)), not (each.no_copy or each.part)]
+            for each in kept
+        ]
         with self.filling(each.name for each in kept):
             self.work({"job": "fill", "volumes": volumes, **layers})
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.record import Document
-from ocimagic.errors import InvalidOption
+from ocimagic.errors import HostLacks, InvalidOption
 from ocimagic.model.options import VolumeMount
 from ocimagic.model.volume import check_volume_name
 
@@ -33,6 +33,21 @@ def inherited(containers: Register, options: RunOptions) -> RunOptions:
                 read_only = each.read_only or donor.read_only
                 found[each.target] = replace(each, read_only=read_only, inherited=True)
     return replace(options, volumes=(*options.volumes, *found.values()))
+
+
+def check_parts(options: RunOptions) -> None:
+    """Refuse parts of volumes for a runtime that would show all of them.
+
+    Raises:
+        HostLacks: it would.
+    """
+    for each in options.volumes:
+        if each.part:
+            raise HostLacks(
+                f"{each.part} of volume {each.name} cannot be mounted by {options.runtime}",
+                why="it would be shown the whole volume, or be led out of it by a link",
+                hint="leave --runtime out",
+            )
 
 
 def with_volumes(

@@ -91,6 +91,7 @@ class VolumeMount:
         anonymous: the engine named the volume: it goes with ``rm -v`` and ``--rm``.
         no_copy: an empty volume does not get what the image has at the target.
         labels: of the volume, if it is made for this.
+        part: a directory or file in the volume that is mounted instead of all of it, or "".
         inherited: another container has it, see ``VolumesFrom``.
     """
 
@@ -105,6 +106,7 @@ class VolumeMount:
     anonymous: bool = False
     no_copy: bool = False
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    part: str = ""
     inherited: bool = False
 
 

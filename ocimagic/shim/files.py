@@ -29,6 +29,8 @@ from ocimagic.linux import mounting, syscalls
 from ocimagic.linux.identity import ProcessIdentity
 from ocimagic.linux.paths import make_directories, open_in_root, remove_tree
 from ocimagic.model.rootfs import Rootfs
+from ocimagic.runtime.bind_mount import Bind
+from ocimagic.runtime.mount_options import MountOptions
 from ocimagic.runtime.rootfs import make_private, mount_images, mount_overlay
 from ocimagic.shim.userns import has_one_id
 from ocimagic.spec.codec import Fields
@@ -296,18 +298,19 @@ def _of_files(root: Request) -> int:
     fd = os.open(place, _DIRECTORY)
     binds = root["binds"]
     assert isinstance(binds, list)
-    for source, target, read_only in binds:
+    for source, target, read_only, part in binds:
         # A volume whose source or place is gone is not there to be copied from.
-        with contextlib.suppress(OSError):
-            _bind(fd, str(source), str(target), read_only=bool(read_only))
+        with contextlib.suppress(OSError, StartFailed):
+            bound = Bind(str(target), str(source), MountOptions(recursive=True), part=str(part))
+            _bind(fd, bound, read_only=bool(read_only))
     return fd
 
 
-def _bind(root_fd: int, source: str, target: str, *, read_only: bool) -> None:
+def _bind(root_fd: int, bound: Bind, *, read_only: bool) -> None:
     """Show a volume in a stack of layers, by descriptors at both ends."""
-    spot = open_in_root(root_fd, target, os.O_PATH)
+    spot = open_in_root(root_fd, bound.destination, os.O_PATH)
     try:
-        tree = mounting.open_tree(source, recursive=True)
+        tree = bound.opened().tree
         try:
             if read_only:
                 mounting.set_attributes(tree, mounting.MOUNT_ATTR_RDONLY, recursive=True)

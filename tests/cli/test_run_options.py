@@ -198,6 +198,8 @@ GOOD = [
         VolumeMount(kept=True, target="/nameless"))}),
     ("--mount src=v,dst=/x,volume-label=a=b,volume-label=c,volume-driver=local", {"volumes": (
         VolumeMount(kept=True, name="v", target="/x", labels={"a": "b", "c": ""}),)}),
+    ("--mount type=volume,src=v,dst=/x,volume-subpath=a/b", {"volumes": (
+        VolumeMount(kept=True, name="v", target="/x", part="a/b"),)}),
     ("--mount type=volume,dst=/x,readonly,volume-nocopy=true", {"volumes": (
         VolumeMount(kept=True, target="/x", read_only=True, no_copy=True),)}),
     ("--volumes-from web --volumes-from db:ro --volume-driver local", {"volumes_from": (
@@ -356,7 +358,6 @@ BAD = [
     ("--mount type=bind,src=foo,dst=/x", InvalidOption, "not absolute"),
     ("--mount type=bind,src,dst=/x", InvalidOption, "needs a value"),
     ("--mount type=volume,src=v,dst=/x,volume-opt=o=ro", NotBuiltYet, "volume-opt"),
-    ("--mount type=volume,src=v,dst=/x,volume-subpath=a", NotBuiltYet, "volume-subpath"),
     ("--mount type=volume,src=v,dst=/x,volume-driver=nfs", InvalidOption, "no volume driver"),
     ("--mount type=volume,src=./v,dst=/x", InvalidOption, "is no name for a volume"),
     ("--mount type=bind,src=/tmp,dst=/x,volume-nocopy", InvalidOption, "does not go with"),

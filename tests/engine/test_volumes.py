@@ -16,9 +16,11 @@ import pytest
 from ocimagic import Engine
 from ocimagic.errors import (
     Conflict,
+    HostLacks,
     InvalidOption,
     LayerRefused,
     OcimagicError,
+    StartFailed,
     VolumeNotFound,
 )
 from ocimagic.model.options import BuildOptions, TmpfsMount, VolumeMount, VolumesFrom
@@ -240,6 +242,35 @@ def test_other_runtimes_mount_them_too(shared, images, runtime):
     if os.geteuid() != 0:
         pytest.skip("needs root")
     assert run(shared, "cat /data/sub/file", kept("data"), image="full", runtime=runtime) == "two\n"
+
+
+def test_a_part_of_a_volume(shared, images, tmp_path):
+    run(shared, "true", kept("data"), image="full")
+    assert run(shared, "cat /x/file; touch /x/new", kept("data", "/x", part="sub")) == "two\n"
+    assert run(shared, "ls /data/sub; cat /y", kept("data"), kept("data", "/y", part="file")) == (
+        "file\nnew\none\n"
+    )
+    made = shared.containers.run(
+        "busybox", ["true"], volumes=(kept("data", "/x", part="sub"),), network="none", detach=True
+    )
+    shared.containers.wait(made.name)
+    shared.containers.copy_from(made.name, "/x/file", str(tmp_path))
+    assert (tmp_path / "file").read_text() == "two\n"
+    with pytest.raises(StartFailed, match="No such file"):
+        run(shared, "true", kept("data", "/x", part="gone"))
+    for part in ("/sub", "../x", "sub/../.."):
+        with pytest.raises(InvalidOption, match="not a path in it"):
+            run(shared, "true", kept("data", "/x", part=part))
+    with pytest.raises(HostLacks, match="cannot be mounted by"):
+        run(shared, "true", kept("data", "/x", part="sub"), runtime=sys.executable)
+
+
+def test_a_link_in_a_volume_leads_no_part_out_of_it(shared, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    run(shared, f"ln -s {tmp_path} /data/out; ln -s ../../../.. /data/up", kept("data"))
+    with pytest.raises(StartFailed, match="No such file"):
+        run(shared, "true", kept("data", "/x", part="out"))
+    assert run(shared, "ls /x", kept("data", "/x", part="up")) == "out\nup\n", "the volume itself"
 
 
 # -- nobody's, and an image's ----------------------------------------------------------------
