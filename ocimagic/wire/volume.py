@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocimagic.wire.image import timestamp
-
 if TYPE_CHECKING:
     from ocimagic.model.volume import VolumeSummary
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 def volume_inspect(volume: VolumeSummary) -> dict[str, object]:
     """Return the document of ``volume inspect``."""
     return {
-        "CreatedAt": timestamp(volume.created.replace(microsecond=0)),
+        "CreatedAt": f"{volume.created:%Y-%m-%dT%H:%M:%SZ}",
         "Driver": volume.driver,
         "Labels": dict(volume.labels) or None,
         "Mountpoint": volume.mountpoint,

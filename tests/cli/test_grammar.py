@@ -207,6 +207,7 @@ def test_calls(line, call, session, engine):
         ("volume ls --format json", '"Mountpoint":"/volumes/data/_data","Name":"data","Scope"'),
         ("volume inspect data", '"Mountpoint": "/volumes/data/_data"'),
         ("volume inspect -f {{.Scope}} data", "local"),
+        ("volume inspect -f {{.CreatedAt}} data", "2026-03-21T12:00:00Z"),
         ("inspect --type volume -f {{.Name}} thing", "thing"),
         ("volume rm -f missing", "missing"),
         ("volume prune -f", "Deleted Volumes:\nidle\n\nTotal reclaimed space: 5B"),
