@@ -16,6 +16,7 @@ import pytest
 from ocimagic import Engine
 from ocimagic.errors import (
     Conflict,
+    ContainerNotFound,
     HostLacks,
     InvalidOption,
     LayerRefused,
@@ -233,6 +234,9 @@ def test_killed_at_any_moment_a_volume_becomes_full(shared, images, delay_s):
     expected = run(shared, LOOK, image="full")
     for name in names(shared):
         assert run(shared, LOOK, kept(name), image="full") == expected
+    for each in shared.containers.list(all=True):  # made and not begun, or not yet at its end
+        with contextlib.suppress(ContainerNotFound):
+            shared.containers.remove(each.container_id, force=True)
     shared.volumes.prune(all=True)
     for each in shared.home.locks.glob("*-*"):  # of who was killed, until somebody has it again
         each.unlink()
