@@ -86,9 +86,10 @@ class Bind:
                 return self._open_part()
             return mounting.open_tree(self.source, recursive=self.options.recursive)
         except OSError as err:
+            source = f"{self.source}/{self.part}" if self.part else self.source
             raise StartFailed(
                 f"cannot {self}",
-                why=f"{os.path.join(self.source, self.part)}: {err.strerror}",
+                why=f"{source}: {err.strerror}",
                 hint="make it first, or correct the path before the colon of -v",
             ) from err
 
