@@ -13,7 +13,7 @@ Docker API answers.
     │   │   └── NotAnImage                or that is of something else than an image
     │   └── DockerfileError               with line, column and the line itself
     ├── NotFound                          125  404
-    │   ├── ImageNotFound  ContainerNotFound  NetworkNotFound  BlobNotFound
+    │   ├── ImageNotFound  ContainerNotFound  NetworkNotFound  VolumeNotFound  BlobNotFound
     │   ├── SuiteNotFound                 the mirror has no such Debian suite
     │   └── PlatformNotFound              the index has no image for this platform
     ├── Conflict                          125  409
@@ -172,6 +172,10 @@ class ContainerNotFound(NotFound):
 
 class NetworkNotFound(NotFound):
     """No network of that name or ID."""
+
+
+class VolumeNotFound(NotFound):
+    """No volume of that name."""
 
 
 class BlobNotFound(NotFound):
@@ -420,19 +424,16 @@ def pack(err: OcimagicError) -> dict[str, object]:
 
     Long texts are cut: a command or a path in them may be megabytes, a frame is not.
     """
-    fields = {name: _shortened(value) for name, value in vars(err).items()}
+    fields = {
+        name: f"{value[:_MAX_FIELD]}…" if isinstance(value, str) and value[_MAX_FIELD:] else value
+        for name, value in vars(err).items()
+    }
     return {"error": type(err).__name__, "fields": fields}
-
-
-def _shortened(value: object) -> object:
-    too_long = isinstance(value, str) and len(value) > _MAX_FIELD
-    return f"{str(value)[:_MAX_FIELD]}…" if too_long else value
 
 
 def unpack(message: Mapping[str, object]) -> OcimagicError:
     """Return the error that ``pack`` was given, with its class and all its fields."""
-    kind = globals().get(str(message["error"]), OcimagicError)
-    fields = message["fields"]
+    kind, fields = globals().get(str(message["error"]), OcimagicError), message["fields"]
     assert issubclass(kind, OcimagicError)
     assert isinstance(fields, dict)
     err: OcimagicError = kind.__new__(kind)

@@ -91,6 +91,7 @@ def _check_bare(options: RunOptions, place: Place) -> None:
     asked = {
         "--network": options.network not in (NetworkMode.DEFAULT, NetworkMode.HOST),
         "--volume and --mount": bool(options.volumes),
+        "--volumes-from": bool(options.volumes_from),
         "--tmpfs": bool(options.tmpfs),
         "--read-only": options.read_only,
         "--hostname": bool(options.hostname or options.domainname),

@@ -11,7 +11,7 @@ from ocimagic.bundle.devices import device_mounts
 from ocimagic.errors import HostLacks, InvalidOption, nearest
 from ocimagic.model.namespace import Share, namespace_choice
 from ocimagic.model.options import DEFAULT_SHM_BYTES, BindRecursion
-from ocimagic.spec.runtime import Mount
+from ocimagic.spec.runtime import PART, Mount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,6 +161,7 @@ def _volume(volume: VolumeMount, place: Place) -> Mount:
                 why="only Linux 5.12 and later can",
                 hint="leave bind-recursive=readonly out",
             )
+    words += [f"{PART}{volume.part}"] if volume.part else []
     return Mount(destination=volume.target, type="bind", source=volume.source, options=tuple(words))
 
 
@@ -168,6 +169,8 @@ def _check_volume(volume: VolumeMount) -> None:
     for what, path in (("source", volume.source), ("target", volume.target)):
         if not path.startswith("/"):
             raise InvalidOption(f"the {what} {path!r} of a volume is not absolute")
+    if volume.part.startswith("/") or "\0" in volume.part or ".." in volume.part.split("/"):
+        raise InvalidOption(f"the part {volume.part!r} of a volume is not a path in it")
     if not volume.target.strip("/"):
         raise InvalidOption("a volume cannot cover the root of the container")
     if volume.propagation and volume.propagation.removeprefix("r") not in _PROPAGATIONS:

@@ -258,14 +258,13 @@ def update(
 
 @verb("rm", takes="container", refused=refused.RM, usage=_NAMES_USAGE)
 @click.option("-f", "--force", is_flag=True, help="Kill it first if it runs")
-# There are no anonymous volumes yet, so there is nothing that -v could leave behind.
-@click.option("-v", "--volumes", is_flag=True, hidden=True, expose_value=False)
+@click.option("-v", "--volumes", is_flag=True, help="Remove its volumes that have no name, too")
 @_names
 @click.pass_obj
-def rm(session: Session, names: tuple[str, ...], *, force: bool) -> Acted:
+def rm(session: Session, names: tuple[str, ...], *, force: bool, volumes: bool) -> Acted:
     """Remove one or more containers."""
     containers = session.engine().containers
-    on_each(session, names, lambda name: containers.remove(name, force=force))
+    on_each(session, names, lambda name: containers.remove(name, force=force, volumes=volumes))
     return Acted("removed", names)
 
 

@@ -26,7 +26,7 @@ _force = click.option("-f", "--force", is_flag=True, help="Do not ask")
 @click.option("--format", "template", default="", metavar="TEMPLATE", help="json or fields")
 @click.pass_obj
 def df(session: Session, template: str, *, verbose: bool) -> DiskUsage | UsageDetails | Names:
-    """Show how much images, containers and the build cache take on disk."""
+    """Show how much images, containers, volumes and the build cache take on disk."""
     usage = session.engine().system.disk.usage()
     if template:
         from ocimagic.render.report import usage_rows
@@ -75,17 +75,21 @@ def prune_cache(session: Session, *, force: bool) -> CachePruned | Names:
 @verb("prune", usage="[OPTIONS]")
 @click.option("-a", "--all", "everything", is_flag=True, help="Images with a name, too")
 @_force
+@click.option("--volumes", is_flag=True, help="Volumes that nobody named, too")
 @click.pass_obj
-def prune_system(session: Session, *, everything: bool, force: bool) -> SystemPruned | Names:
+def prune_system(
+    session: Session, *, everything: bool, force: bool, volumes: bool
+) -> SystemPruned | Names:
     """Remove stopped containers, unused images and the build cache."""
     images = "images without at least one container" if everything else "dangling images"
     warning = (
         "WARNING! This will remove:\n  - all stopped containers\n"
-        f"  - all {images}\n  - all build cache"
+        + ("  - all anonymous volumes not used by at least one container\n" if volumes else "")
+        + f"  - all {images}\n  - all build cache"
     )
     if not force and not session.confirm(warning):
         return Names(())
-    return session.engine().system.disk.prune(all=everything)
+    return session.engine().system.disk.prune(all=everything, volumes=volumes)
 
 
 # docker has build and prune under two more names, which tutorials use.

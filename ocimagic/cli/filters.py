@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ocimagic.model.engine import EngineAPI
     from ocimagic.model.network import NetworkSummary
     from ocimagic.model.result import ContainerSummary, ImageSummary
+    from ocimagic.model.volume import VolumeSummary
 
 Row = TypeVar("Row")
 
@@ -134,6 +135,27 @@ def keep_networks(
             "until": lambda each, value: (
                 unix_ns(each.created) <= moment_ns(value, now, option="until")
             ),
+        },
+    )
+
+
+def keep_volumes(
+    volumes: Iterable[VolumeSummary], conditions: Iterable[str]
+) -> list[VolumeSummary]:
+    """Keep the volumes that fit docker's conditions for ``volume ls`` and ``prune``.
+
+    Raises:
+        InvalidOption: a condition that cannot be understood.
+    """
+    return _keep(
+        volumes,
+        conditions,
+        {
+            "name": lambda each, value: value in each.name,
+            "driver": lambda each, value: each.driver == value,
+            "label": _labelled,
+            "label!": lambda each, value: not _labelled(each, value),
+            "dangling": lambda each, value: _truth("dangling", value) == (not each.users),
         },
     )
 
@@ -275,7 +297,9 @@ def _healthy(container: ContainerSummary, value: str) -> bool:
     return (container.health.status if container.health else "none") == value
 
 
-def _labelled(row: ContainerSummary | ImageSummary | NetworkSummary, text: str) -> bool:
+def _labelled(
+    row: ContainerSummary | ImageSummary | NetworkSummary | VolumeSummary, text: str
+) -> bool:
     key, equals, value = text.partition("=")
     return key in row.labels and (not equals or row.labels[key] == value)
 

@@ -22,6 +22,7 @@ from ocimagic.cli.parser import HelpAsked, Noun, Refused, Verb
 from ocimagic.cli.registry import registry
 from ocimagic.cli.system import doctor, info, inspect, system, version
 from ocimagic.cli.values import HelpText
+from ocimagic.cli.volume import volume
 from ocimagic.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ ROOT = Noun(
         "container": containers.container,
         "manifest": manifest,
         "network": network,
+        "volume": volume,
         "system": system,
         "registry": registry,
         "builder": builder,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from ocimagic.cli.quantities import byte_size, truth
 from ocimagic.errors import InvalidOption, NotBuiltYet, nearest
-from ocimagic.model.options import BindRecursion, TmpfsMount, VolumeMount
+from ocimagic.model.options import BindRecursion, TmpfsMount, VolumeMount, VolumesFrom
 from ocimagic.model.resources import DeviceMapping
+from ocimagic.model.volume import check_volume_driver, check_volume_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,45 +31,70 @@ _KEYS = {
     "bind-recursive": "bind-recursive",
     "tmpfs-size": "tmpfs-size",
     "tmpfs-mode": "tmpfs-mode",
+    "volume-nocopy": "volume-nocopy",
+    "volume-label": "volume-label",
+    "volume-subpath": "volume-subpath",
+    "volume-driver": "volume-driver",
 }
 # Keys that may stand alone for "true".
-_FLAGS = ("readonly", "bind-nonrecursive")
-_VOLUMES_WHY = "volumes that the engine keeps come with a later version"
-_MOUNT_HINT = "write --mount type=bind,src=DIR,dst=DIR or type=tmpfs,dst=DIR"
+_FLAGS = ("readonly", "bind-nonrecursive", "volume-nocopy")
+_LATER = {
+    "volume-opt": "a volume is a directory here, and options are of other kinds",
+}
+_KINDS = ("bind", "tmpfs", "volume")
+_MOUNT_HINT = (
+    "write --mount type=bind,src=DIR,dst=DIR, type=volume,src=NAME,dst=DIR or type=tmpfs,dst=DIR"
+)
 
 
 def volume(session: Session, text: str) -> VolumeMount:
-    """Read ``-v SOURCE:TARGET[:MODE]``; a relative source starts at the session's directory."""
-    source, *rest = text.split(":")
-    hint = "write -v SOURCE:TARGET or -v SOURCE:TARGET:ro"
-    if len(rest) not in {1, 2} or not source:
-        why = "a volume without a source comes with a later version" if text else None
-        raise InvalidOption(f"volume {text!r} cannot be understood", why=why, hint=hint)
+    """Read ``-v [SOURCE:]TARGET[:MODE]``; a relative source starts at the session's directory.
+
+    A source that is no path names a volume, and none is one that the engine names.
+    """
+    parts = text.split(":")
+    source, *rest = parts if len(parts) > 1 else ("", *parts)
+    hint = "write -v NAME:TARGET, -v ./DIRECTORY:TARGET or -v TARGET, and :ro if it is to be so"
+    if len(rest) > 2 or not all(parts):
+        raise InvalidOption(f"volume {text!r} cannot be understood", hint=hint)
     _refuse_nul("volume", text)
-    if not source.startswith(("/", ".", "~")):
-        raise NotBuiltYet(
-            f"named volumes such as {source!r} are not built yet",
-            hint=f"for a directory write -v ./{source}:{rest[0]}",
-        )
     if not rest[0].startswith("/"):
         raise InvalidOption(f"the target {rest[0]!r} of volume {text!r} is not absolute", hint=hint)
-    read_only, relabel, propagation = _mode(rest[1] if len(rest) == 2 else "", text)
+    kept = not source.startswith(("/", ".", "~"))
+    if kept and source:
+        check_volume_name(source)
+    words = _mode(rest[1] if len(rest) == 2 else "", text)
+    if kept and "propagation" in words:
+        raise InvalidOption(f"volume {text!r}: {words['propagation']} is for directories only")
     return VolumeMount(
-        source=session.path(source),
+        source="" if kept else session.path(source),
         target=target_path(rest[0], text),
-        read_only=read_only,
-        relabel=relabel,
-        propagation=propagation,
+        read_only=words.get("access") == "ro",
+        relabel=words.get("label", ""),
+        propagation=words.get("propagation", ""),
+        kept=kept,
+        name=source if kept else "",
+        no_copy=kept and "copy" in words,
     )
 
 
-def _mode(mode: str, text: str) -> tuple[bool, str, str]:
-    """Read ``ro,z,rslave``: whether read-only, the relabelling, the propagation."""
+def volumes_from(text: str) -> VolumesFrom:
+    """Read ``--volumes-from CONTAINER[:ro|rw]``."""
+    container, colon, mode = text.partition(":")
+    if not container or (colon and mode not in {"ro", "rw"}):
+        raise InvalidOption(
+            f"--volumes-from {text!r} cannot be understood", hint="write CONTAINER or CONTAINER:ro"
+        )
+    return VolumesFrom(container=container, read_only=mode == "ro")
+
+
+def _mode(mode: str, text: str) -> dict[str, str]:
+    """Read ``ro,z,rslave``: by kind, the access, the relabelling, the propagation."""
     found: dict[str, str] = {}
     for word in mode.split(",") if mode else ():
         kind = _kind_of_mode(word)
         if kind is None or kind in found:
-            known = ("ro", "rw", "z", "Z", *PROPAGATIONS)
+            known = ("ro", "rw", "z", "Z", "nocopy", *PROPAGATIONS)
             near = nearest(word, known)
             raise InvalidOption(
                 f"mode {word!r} of volume {text!r} cannot be understood"
@@ -77,28 +103,28 @@ def _mode(mode: str, text: str) -> tuple[bool, str, str]:
                 hint=f"did you mean {near}?" if near else f"it may be {', '.join(known)}",
             )
         found[kind] = word
-    return found.get("access") == "ro", found.get("label", ""), found.get("propagation", "")
+    return found
 
 
 def _kind_of_mode(word: str) -> str | None:
-    # nocopy is for volumes the engine keeps, and what macOS needs consistency for is not here.
+    # What macOS needs consistency for is not here.
     kinds = {"access": ("ro", "rw"), "label": ("z", "Z"), "propagation": PROPAGATIONS,
              "copy": ("nocopy",), "consistency": _CONSISTENCIES}  # fmt: skip
     return next((kind for kind, words in kinds.items() if word in words), None)
 
 
 def mount(session: Session, text: str) -> VolumeMount | TmpfsMount:
-    """Read ``--mount type=bind,src=…,dst=…,…`` or ``type=tmpfs,dst=…,…``."""
+    """Read ``--mount type=bind,src=…,dst=…,…``, or ``type=volume`` or ``type=tmpfs``."""
     _refuse_nul("mount", text)
-    fields = _mount_fields(text)
+    pairs = _mount_fields(text)
+    fields = dict(pairs)
     kind = fields.pop("type", "volume").lower()
-    if kind in {"volume", "image", "npipe", "cluster"}:
-        why = _VOLUMES_WHY if kind == "volume" else None
-        raise NotBuiltYet(f"mounts of type {kind!r} are not built yet", why=why, hint=_MOUNT_HINT)
-    if kind not in {"bind", "tmpfs"}:
+    if kind in {"image", "npipe", "cluster"}:
+        raise NotBuiltYet(f"mounts of type {kind!r} are not built yet", hint=_MOUNT_HINT)
+    if kind not in _KINDS:
         raise InvalidOption(f"mount type {kind!r} is unknown", hint=_MOUNT_HINT)
     for key in fields:
-        if key.startswith(("bind-", "tmpfs-")) and not key.startswith(f"{kind}-"):
+        if key.startswith(tuple(f"{each}-" for each in _KINDS if each != kind)):
             raise InvalidOption(f"{key} in --mount {text!r} does not go with type={kind}")
     target = fields.get("target", "")
     if not target.startswith("/"):
@@ -107,21 +133,24 @@ def mount(session: Session, text: str) -> VolumeMount | TmpfsMount:
     read_only = truth("readonly", fields.get("readonly", "false"))
     if kind == "tmpfs":
         return _tmpfs_mount(fields, text, read_only=read_only)
+    if kind == "volume":
+        labels = [value for key, value in pairs if key == "volume-label"]
+        return _volume_mount(fields, labels, text, read_only=read_only)
     return _bind_mount(session, fields, text, read_only=read_only)
 
 
-def _mount_fields(text: str) -> dict[str, str]:
+def _mount_fields(text: str) -> list[tuple[str, str]]:
     """Return the keys in their one spelling; a value may be quoted as in a table file."""
     try:
         (row,) = csv.reader([text], strict=True)
     except (csv.Error, ValueError) as err:
         raise InvalidOption(f"--mount {text!r} cannot be understood", hint=_MOUNT_HINT) from err
-    fields: dict[str, str] = {}
+    fields: list[tuple[str, str]] = []
     for field in row:
         key, equals, value = field.partition("=")
         key = key.lower()
-        if key.startswith(("volume-", "image-")):
-            raise NotBuiltYet(f"{key} in --mount is not built yet", why=_VOLUMES_WHY)
+        if key in _LATER or key.startswith("image-"):
+            raise NotBuiltYet(f"{key} in --mount is not built yet", why=_LATER.get(key))
         if key not in _KEYS:
             near = nearest(key, _KEYS)
             hint = f"did you mean {near}?" if near else _MOUNT_HINT
@@ -129,8 +158,24 @@ def _mount_fields(text: str) -> dict[str, str]:
         name = _KEYS[key]
         if not equals and name not in _FLAGS:
             raise InvalidOption(f"{key} in --mount {text!r} needs a value", hint=f"write {key}=…")
-        fields[name] = value if equals else "true"
+        fields.append((name, value if equals else "true"))
     return fields
+
+
+def _volume_mount(
+    fields: dict[str, str], labels: list[str], text: str, *, read_only: bool
+) -> VolumeMount:
+    check_volume_driver(fields.get("volume-driver", ""))
+    name = fields.get("source", "")
+    return VolumeMount(
+        target=target_path(fields["target"], text),
+        read_only=read_only,
+        kept=True,
+        name=check_volume_name(name) if name else "",
+        no_copy=truth("volume-nocopy", fields.get("volume-nocopy", "false")),
+        part=fields.get("volume-subpath", ""),
+        labels={key: value for key, _, value in (each.partition("=") for each in labels)},
+    )
 
 
 def _tmpfs_mount(fields: dict[str, str], text: str, *, read_only: bool) -> TmpfsMount:

@@ -31,7 +31,6 @@ CREATE = (
     *_group(_WINDOWS, "--cpu-count", "--cpu-percent", "--io-maxbandwidth", "--io-maxiops"),
     *_group(_WINDOWS, "--isolation"),
     *_group("the kernel gave this limit up; --memory counts its memory too", "--kernel-memory"),
-    *_group("named volumes come with a later version", "--volume-driver", "--volumes-from"),
     *_group("what a graphics card needs besides its node comes with a later version", "--gpus"),
     *_group("the size of a container's changes cannot be limited yet", "--storage-opt"),
     *_group(
@@ -95,7 +94,7 @@ _LATER = "it comes with a later version"
 
 ROOT_WORDS = {
     **dict.fromkeys(
-        ("events", "context", "plugin", "volume"),
+        ("events", "context", "plugin"),
         _LATER,
     ),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config", "trust", "checkpoint",

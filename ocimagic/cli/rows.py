@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ocimagic.model.network import NetworkSummary
     from ocimagic.model.report import ContainerStats, FileChange, PortBinding
     from ocimagic.model.result import ContainerSummary, HistoryLine, ImageSummary
+    from ocimagic.model.volume import VolumeSummary
     from ocimagic.render.table import Table
 
 Row = TypeVar("Row")
@@ -263,6 +264,32 @@ class NetworkRows(Rows["NetworkSummary"]):
         from ocimagic.render.network import NETWORK_HEADS
 
         return NETWORK_HEADS
+
+
+class VolumeRows(Rows["VolumeSummary"]):
+    """What ``volume ls`` returns."""
+
+    def layout(self, now: datetime) -> Table:
+        """Lay out docker's columns for volumes."""
+        from ocimagic.render.volume import volume_table
+
+        return volume_table(self, now)
+
+    def fields(self, row: VolumeSummary, now: datetime) -> dict[str, str]:
+        """Return docker's fields of a volume."""
+        from ocimagic.render.volume import volume_fields
+
+        return volume_fields(row, now)
+
+    def heads(self) -> Mapping[str, str]:
+        """Return docker's heads for volumes."""
+        from ocimagic.render.volume import VOLUME_HEADS
+
+        return VOLUME_HEADS
+
+    def methods(self, row: VolumeSummary) -> Mapping[str, Callable[..., object]]:
+        """Return ``.Label "name"``."""
+        return {"Label": lambda name: row.labels.get(str(name), "")}
 
 
 class PortRows(tuple["PortBinding", ...]):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ocimagic.cli.mount_options import devices, mount, tmpfs, volume
+from ocimagic.cli.mount_options import devices, mount, tmpfs, volume, volumes_from
 from ocimagic.cli.name_options import extra_host, ip_address, search_domain
 from ocimagic.cli.network_options import network_options
 from ocimagic.cli.policy_options import health_options, log_options, restart_policy
@@ -30,6 +30,7 @@ from ocimagic.model.options import (
     VolumeMount,
     network_choice,
 )
+from ocimagic.model.volume import check_volume_driver
 from ocimagic.spec.platform import Platform
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ _OPTIONS = (
     click.option("--log-opt", multiple=True, metavar="KEY=VALUE",
                  help="Option of the log: max-size, max-file, compress"),
     click.option("--mount", multiple=True, metavar="KEY=VALUE,...",
-                 help="Mount a directory (type=bind) or memory (type=tmpfs)"),
+                 help="Mount a volume, a directory (type=bind) or memory (type=tmpfs)"),
     click.option("--name", metavar="NAME", help="Name the container"),
     click.option("--ip", metavar="IP", help="Its address in the network"),
     click.option("--ip6", metavar="IP", help="Its address of IPv6 in the network"),
@@ -157,7 +158,11 @@ _OPTIONS = (
     click.option("-u", "--user", metavar="USER[:GROUP]", help="User name or ID"),
     click.option("--userns", default="", metavar="host", help="User namespace to use"),
     click.option("--uts", default="", metavar="host", help="UTS namespace (host name) to use"),
-    click.option("-v", "--volume", multiple=True, metavar="SRC:DST[:ro]", help="Bind a directory"),
+    click.option("-v", "--volume", multiple=True, metavar="[SRC:]DST[:ro]",
+                 help="Mount a volume, or a directory of this machine"),
+    click.option("--volume-driver", default="", metavar="local", help="Driver of its volumes"),
+    click.option("--volumes-from", multiple=True, metavar="CONTAINER[:ro]",
+                 help="Mount what another container has mounted"),
     click.option("-w", "--workdir", metavar="DIR", help="Working directory in the container"),
 )  # fmt: skip
 _FOREGROUND = (
@@ -248,11 +253,13 @@ def _foreground(given: Mapping[str, Any], *, detach: bool) -> dict[str, Any]:
 
 
 def _mounts(session: Session, given: Mapping[str, Any]) -> dict[str, Any]:
+    check_volume_driver(given["volume_driver"])
     asked = [mount(session, text) for text in given["mount"]]
     bound = [volume(session, text) for text in given["volume"]]
     memory = [tmpfs(text) for text in given["tmpfs"]]
     return {
         "volumes": (*bound, *(each for each in asked if isinstance(each, VolumeMount))),
+        "volumes_from": tuple(volumes_from(text) for text in given["volumes_from"]),
         "tmpfs": (*memory, *(each for each in asked if isinstance(each, TmpfsMount))),
         "devices": tuple(each for text in given["device"] for each in devices(text)),
     }

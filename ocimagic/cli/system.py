@@ -10,7 +10,7 @@ import click
 
 from ocimagic.cli import refused
 from ocimagic.cli.disk import df, prune_system
-from ocimagic.cli.inspecting import inspected
+from ocimagic.cli.inspecting import KINDS, inspected
 from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.template import fill
 from ocimagic.cli.values import Names, VersionInfo
@@ -63,16 +63,22 @@ def version(template: str) -> VersionInfo | Names:
 
 @verb("inspect", takes="container", usage="[OPTIONS] NAME|ID [NAME|ID...]")
 @click.option("-f", "--format", "template", default="", metavar="TEMPLATE", help="json or fields")
-@click.option("--type", "kind", default="", metavar="image|container", help="Look only among these")
+@click.option(
+    "--type",
+    "kind",
+    default="",
+    metavar="KIND",
+    help="Look only among: container, image, network, volume",
+)
 @click.option("-s", "--size", is_flag=True, help="Show how much containers take on disk")
 @click.argument("names", nargs=-1, required=True, metavar="NAME|ID...")
 @click.pass_obj
 def inspect(
     session: Session, names: tuple[str, ...], template: str, kind: str, *, size: bool
 ) -> InspectDocument | Names:
-    """Show everything known of images or containers."""
-    if kind not in {"", "image", "container"}:
-        raise InvalidOption(f"--type takes image or container, not {kind!r}")
+    """Show everything known of containers, images, networks or volumes."""
+    if kind not in {"", *KINDS}:
+        raise InvalidOption(f"--type takes {', '.join(KINDS)}, not {kind!r}")
     return inspected(session, names, template, kind=kind, size=size)
 
 

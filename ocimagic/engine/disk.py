@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.build.cache_mounts import CacheMounts
 from ocimagic.engine.lineage import title
+from ocimagic.engine.volumes import Volumes
 from ocimagic.model.report import (
     CachePruned,
     ContainerUsage,
@@ -18,8 +19,10 @@ from ocimagic.model.report import (
     ImagesPruned,
     ImageUsage,
     SystemPruned,
+    VolumeUsage,
 )
 from ocimagic.model.state import ALIVE
+from ocimagic.model.volume import VolumesPruned
 from ocimagic.spec.digest import Digest
 from ocimagic.store import gc
 from ocimagic.store.snapshots import copied_key
@@ -46,6 +49,7 @@ class Disk:
         self._unpacker = unpacker
         self._images = images
         self._containers = containers
+        self._volumes = Volumes(containers)
 
     # -- looking -----------------------------------------------------------------
 
@@ -74,6 +78,14 @@ class Disk:
             cache_steps=int(str(self._store.database.rows("SELECT COUNT(*) FROM steps")[0][0])),
             cache_bytes=sum(sizes.get(each, 0) for each in cached)
             + self._bytes_below(CacheMounts(self._store.home).all()),
+            volumes=tuple(
+                VolumeUsage(
+                    name=each.name,
+                    size_bytes=self._volumes.size_bytes(each.name),
+                    containers=len(each.users),
+                )
+                for each in self._volumes.all()
+            ),
         )
 
     def _layer_sizes(self, images: list[StoredImage]) -> dict[Digest, int]:
@@ -179,10 +191,21 @@ class Disk:
         requests = ({"op": "files", "job": "measure", "path": str(each)} for each in directories)
         return sum(int(str(launcher.work(each)["bytes"])) for each in requests)
 
-    def prune(self, *, all: bool = False) -> SystemPruned:  # noqa: A002  docker's word
-        """Take stopped containers, unused images and the build cache away, in this order."""
+    def prune(
+        self,
+        *,
+        all: bool = False,  # noqa: A002  docker's word
+        volumes: bool = False,
+    ) -> SystemPruned:
+        """Take what is not used away: containers, volumes, images, the build cache, in this order.
+
+        Args:
+            all: images with a name, too.
+            volumes: those that nobody named.
+        """
         return SystemPruned(
             containers=self._containers.prune(),
+            volumes=self._volumes.prune() if volumes else VolumesPruned(),
             images=self.prune_images(all=all),
             cache=self.prune_cache(),
         )

@@ -11,6 +11,7 @@ from ocimagic.engine.images import Images
 from ocimagic.engine.manifests import Manifests
 from ocimagic.engine.networks import Networks
 from ocimagic.engine.system import System
+from ocimagic.engine.volumes import Volumes
 from ocimagic.errors import InvalidOption, OcimagicError
 from ocimagic.home.location import Home
 from ocimagic.shim.client import Launcher
@@ -60,6 +61,7 @@ class Engine:
         self.containers = Containers(self._store, unpacker, launcher, self.images)
         self.images.containers = self.containers
         self.networks = Networks(self.containers)
+        self.volumes = Volumes(self.containers)
         self.manifests = Manifests(self._store, self.images)
         self.system = System(self._store, unpacker, self.images, self.containers, known)
         if launcher is not None:
@@ -72,6 +74,7 @@ class Engine:
         with suppress(OcimagicError), self._store.alone() as held:
             if held:
                 gc.tidy(self._store, unpacker.remove_trees)
+                self.containers.volumes.tidy()
 
     def _sweep_networks(self) -> None:
         """Take away what the networks of killed containers left in the kernel."""

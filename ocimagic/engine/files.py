@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import stat
-import threading
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.hostfiles import PLACED, SHOWN
@@ -22,9 +21,10 @@ from ocimagic.engine.copying import (
     source_name,
     unpack_here,
 )
+from ocimagic.engine.pipes import Beside, Counted, Pipe, pieces_of
 from ocimagic.engine.record import Document
 from ocimagic.engine.register import STATE_NAME, Register, read_json
-from ocimagic.errors import BadInput, HostLacks, InvalidState, NotFound, OcimagicError
+from ocimagic.errors import BadInput, HostLacks, InvalidState, NotFound
 from ocimagic.layers.compress import decompressed
 from ocimagic.model.report import ChangeKind, Committed, Copied, FileChange, PathInfo
 from ocimagic.model.state import Status, Verb
@@ -74,7 +74,7 @@ class Files(Register):
         source = Source(source_name(path), found.is_directory)
         directory, rebased = plan(source, local_target(target))
         with self._reading(record, path, rebased, follow=follow) as chunks:
-            counted = _Counted(chunks)
+            counted = Counted(chunks)
             unpack_here(counted, directory, owners=archive)
         return Copied(source=f"{record.name}:{path}", target=target, size_bytes=counted.total)
 
@@ -114,7 +114,7 @@ class Files(Register):
         found = self._look(record, path, follow=follow)
         first = CONTENTS if source_name(path) == CONTENTS else found.name
         with self._reading(record, path, first, follow=follow) as chunks:
-            counted = _Counted(chunks)
+            counted = Counted(chunks)
             for chunk in counted:
                 out(chunk)
         return counted.total
@@ -133,7 +133,7 @@ class Files(Register):
             raise BadInput(f"the destination {record.name}:{path} must be a directory")
 
         def write(out: Callable[[bytes | memoryview], object]) -> None:
-            for piece in decompressed(_pieces(stdin)):
+            for piece in decompressed(pieces_of(stdin)):
                 out(piece)
 
         return self._writing(record, target.path or "/", write)
@@ -185,8 +185,8 @@ class Files(Register):
     ) -> Iterator[Iterator[bytes]]:
         """Have a worker write a tar, and yield its pieces."""
         request = {"job": "put_out", "path": absolute(path), "name": name, "follow": follow}
-        with _Pipe() as pipe:
-            worker = _Beside(lambda: self._work(record, request, [pipe.writer]), pipe.close_writer)
+        with Pipe() as pipe:
+            worker = Beside(lambda: self._work(record, request, [pipe.writer]), pipe.close_writer)
             try:
                 yield pipe.pieces()
             finally:
@@ -203,12 +203,12 @@ class Files(Register):
         """Have a worker unpack the tar that ``write`` writes; return its size in bytes."""
         single = self.launcher.ids == 1
         request = {"job": "take_in", "path": directory, "single_id": single}
-        with _Pipe() as pipe:
+        with Pipe() as pipe:
 
             def work() -> Mapping[str, object]:
                 return self._work(record, request, [pipe.reader], writable=True)
 
-            worker = _Beside(work, pipe.close_reader)
+            worker = Beside(work, pipe.close_reader)
             try:
                 with contextlib.suppress(BrokenPipeError):  # the worker says why
                     write(pipe.write)
@@ -224,9 +224,9 @@ class Files(Register):
         """Return what changed in a container's own files since it was made, sorted by path."""
         record = self.find(name)
         self.check(record, Verb.DIFF)
-        with _Pipe() as pipe:
+        with Pipe() as pipe:
             request = {"job": "compare"} | self._layers(record)
-            worker = _Beside(lambda: self.files_work(request, [pipe.writer]), pipe.close_writer)
+            worker = Beside(lambda: self.files_work(request, [pipe.writer]), pipe.close_writer)
             raw = b"".join(pipe.pieces())
             worker.join()
             worker.result()
@@ -238,9 +238,9 @@ class Files(Register):
         record = self.find(name)
         self.check(record, Verb.EXPORT)
         request = {"job": "export"} | self._layers(record)
-        with _Pipe() as pipe:
-            worker = _Beside(lambda: self.files_work(request, [pipe.writer]), pipe.close_writer)
-            counted = _Counted(pipe.pieces())
+        with Pipe() as pipe:
+            worker = Beside(lambda: self.files_work(request, [pipe.writer]), pipe.close_writer)
+            counted = Counted(pipe.pieces())
             try:
                 for piece in counted:
                     out(piece)
@@ -337,7 +337,7 @@ class Files(Register):
         if writable and options.read_only:
             raise InvalidState(f"the root of container {record.name} is read-only")
         volumes = sorted(options.volumes, key=lambda each: each.target.count("/"))
-        binds = [[each.source, each.target, each.read_only] for each in volumes]
+        binds = [[each.source, each.target, each.read_only, each.part] for each in volumes]
         return self._layers(record) | {"binds": binds, "writable": writable}
 
 
@@ -352,88 +352,3 @@ def _stubs(bundle: Path, document: Document) -> list[str]:
     asked = {target.rstrip("/") for target in targets}
     mounts = (str(mount["destination"]) for mount in config["mounts"])
     return [path.strip("/") for path in mounts if path.rstrip("/") not in asked]
-
-
-def _pieces(stdin: int | bytes) -> Iterator[bytes]:
-    if isinstance(stdin, bytes):
-        yield stdin
-        return
-    while piece := os.read(stdin, _CHUNK):
-        yield piece
-
-
-class _Counted:
-    """Pieces that are counted on their way."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self.total = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in self._pieces:
-            self.total += len(piece)
-            yield piece
-
-
-class _Pipe:
-    """A pipe whose ends are closed one by one, by whoever is done with them."""
-
-    def __init__(self) -> None:
-        self.reader, self.writer = os.pipe()
-        self.total = 0
-
-    def __enter__(self) -> _Pipe:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close_reader()
-        self.close_writer()
-
-    def close_reader(self) -> None:
-        if self.reader >= 0:
-            os.close(self.reader)
-            self.reader = -1
-
-    def close_writer(self) -> None:
-        if self.writer >= 0:
-            os.close(self.writer)
-            self.writer = -1
-
-    def pieces(self) -> Iterator[bytes]:
-        while piece := os.read(self.reader, _CHUNK):
-            yield piece
-
-    def write(self, piece: bytes | memoryview) -> None:
-        view = memoryview(piece)
-        while view:
-            written = os.write(self.writer, view)
-            self.total += written
-            view = view[written:]
-
-
-class _Beside:
-    """A job in a thread of its own; ``result`` raises what it raised."""
-
-    def __init__(self, job: Callable[[], object], after: Callable[[], None]) -> None:
-        self._error: OcimagicError | OSError | None = None
-        self._thread = threading.Thread(
-            target=self._run, args=(job, after), name="ocimagic-files", daemon=True
-        )
-        self._thread.start()
-
-    def _run(self, job: Callable[[], object], after: Callable[[], None]) -> None:
-        try:
-            job()
-        except (OcimagicError, OSError) as err:
-            self._error = err
-        finally:
-            after()
-
-    def join(self) -> None:
-        """Wait until it is over."""
-        self._thread.join()
-
-    def result(self) -> None:
-        """Raise what it raised."""
-        if self._error is not None:
-            raise self._error

@@ -196,8 +196,13 @@ class Lifecycle(Register):
         self.check(record, Verb.UPDATE)
         return update(self, record, options)
 
-    def remove(self, name: str, *, force: bool = False) -> None:
-        """Remove a container with its files and log; ``force`` kills a running one first.
+    def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove a container with its files and log.
+
+        Args:
+            name: its name or ID.
+            force: kill it first if it runs.
+            volumes: remove its volumes, too, that nobody named and no other container uses.
 
         Raises:
             InvalidState: it runs and ``force`` was not given.
@@ -207,7 +212,7 @@ class Lifecycle(Register):
             self._stop(record, 0.0, _KILL)
         with self.locked(record):
             self.check(record, Verb.REMOVE)
-            self.discard(record)
+            self.discard(record, volumes=volumes)
 
     def prune(self, keep: Callable[[ContainerSummary], bool] = lambda _: False) -> Pruned:
         """Remove all containers that do not run, except those that ``keep`` says to keep."""

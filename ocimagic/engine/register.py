@@ -17,6 +17,7 @@ from ocimagic.engine.attachment import Attachment
 from ocimagic.engine.connected import bindings, places
 from ocimagic.engine.exits import exit_status, parse_time
 from ocimagic.engine.record import Document
+from ocimagic.engine.volume_keeper import VolumeKeeper
 from ocimagic.errors import HostLacks
 from ocimagic.home.locks import is_locked, locked
 from ocimagic.model.report import Health, HealthProbe
@@ -49,6 +50,7 @@ class Register:
         self.store = store
         self.unpacker = unpacker
         self.images = images
+        self.volumes = VolumeKeeper(store, unpacker)
         self._launcher = launcher
         self.told: set[str] = set()  # what is said once in the life of an engine
 
@@ -144,11 +146,22 @@ class Register:
             # The shim did not live to do it.
             with self.locked(record):
                 self.discard(record)
-        self.store.containers.remove(record.container_id)
+        self.forget(record)
         return True
 
-    def discard(self, record: ContainerRecord) -> None:
-        """Take a container's files and row away; the caller holds its lock."""
+    def forget(self, record: ContainerRecord, *, volumes: bool = False) -> None:
+        """Take a container's row away, and with ``--rm`` the volumes that nobody named.
+
+        Args:
+            record: the container's, whose files are gone.
+            volumes: take such volumes away in any case.
+        """
+        self.store.containers.remove(record.container_id)
+        if volumes or Document.decode(record.document).options.remove:
+            self.volumes.release(record.document)
+
+    def discard(self, record: ContainerRecord, *, volumes: bool = False) -> None:
+        """Take a container's files and row away, see ``forget``; the caller holds its lock."""
         directory = self.directory(record.container_id)
         gone = directory.with_suffix(".gone")
         # At once gone for whoever looks, its shim perhaps doing the same; then bit by bit.
@@ -156,7 +169,7 @@ class Register:
             directory.rename(gone)
         doomed = [gone, self.run_directory(record.container_id)]
         self.unpacker.remove_trees([path for path in doomed if path.exists()])
-        self.store.containers.remove(record.container_id)
+        self.forget(record, volumes=volumes)
 
     # -- how ---------------------------------------------------------------------
 
@@ -225,7 +238,10 @@ class Register:
             labels=document.labels,
             health=_health(state),
             restart_count=int(str(state.get("restart_count", 0))),
-            mounts=tuple((each.source, each.target) for each in document.options.volumes),
+            mounts=tuple(
+                (each.name or each.source, each.target) for each in document.options.volumes
+            ),
+            volumes=tuple(each.name for each in document.options.volumes if each.kept),
             exposed_ports=document.exposed_ports,
             networks=tuple(each.network for each in document.options.networks),
             places=places(record, state) if alive else (),

@@ -26,6 +26,7 @@ from ocimagic.engine.networks import Networks
 from ocimagic.engine.record import Document
 from ocimagic.engine.sharing import Donors, find_donors, network_name, sharing_launcher
 from ocimagic.engine.supervision import find_runtime, stop_signal, supervision
+from ocimagic.engine.volume_mounts import check_parts, inherited, with_volumes
 from ocimagic.errors import (
     Cancelled,
     ContainerNotFound,
@@ -46,12 +47,12 @@ from ocimagic.transfer.layer import layers_of
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ocimagic.bundle.place import Place
     from ocimagic.engine.attachment import Attachment
     from ocimagic.engine.lifecycle import Lifecycle
-    from ocimagic.model.options import RunOptions
+    from ocimagic.model.options import RunOptions, VolumeMount
     from ocimagic.model.result import ExitStatus
     from ocimagic.store.images import StoredImage
 
@@ -85,7 +86,7 @@ def run(
     if ended is None:
         return containers.summary(record)
     if options.remove:
-        containers.store.containers.remove(record.container_id)
+        containers.forget(record)
     return RunResult(
         container_id=record.container_id,
         name=record.name,
@@ -117,32 +118,48 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
         name = _free_name(containers, options.name)
         networks = Networks(containers)
         options = networks.usual(options)
-        donors = find_donors(containers, options, container_id)
+        donors = find_donors(containers, inherited(containers, options), container_id)
         if options.networks:
             networks.check(options.networks)
         place = _place(containers, donors, container_id)
         runtime = find_runtime(options.runtime)
+        if runtime:
+            check_parts(donors.options)
         image = containers.images.obtain(options, on_event)
         layers = containers.unpacker.ensure(layers_of(image))
         if not options.remove:
             store.sync()  # what a container stands on must be there after a power cut
+        # Where nothing can be mounted, what the image has there stays in the root.
+        wanted = () if place.bare else image.config.config.volumes
+        donors = replace(donors, options=with_volumes(containers, donors.options, wanted))
         document = replace(
             _document(donors, image, container_id, layers, bare=place.bare), runtime=runtime
         )
         record = ContainerRecord(
             container_id, name, image.manifest.digest, time.time(), document.encode()
         )
-        # The row last: a row without a directory is what a container that is gone looks like.
         try:
-            _write(containers, document, donors, image, place)
-            for text in warnings(donors.options, place):
-                if text not in containers.told:
-                    on_event(Notice(text))
-            containers.told |= {NOT_ISOLATED} if place.bare else set()
-            return _add(containers, record, chosen=bool(options.name))
+            with _volumes(containers, donors.options.volumes):
+                # The row last: one without a directory is what a container that is gone looks like.
+                _write(containers, document, donors, image, place)
+                for text in warnings(donors.options, place):
+                    if text not in containers.told:
+                        on_event(Notice(text))
+                containers.told |= {NOT_ISOLATED} if place.bare else set()
+                return _add(containers, record, chosen=bool(options.name))
         except BaseException:
-            containers.discard(record)
+            containers.discard(record, volumes=True)
             raise
+
+
+@contextmanager
+def _volumes(containers: Lifecycle, mounts: Sequence[VolumeMount]) -> Iterator[None]:
+    """Have the volumes of a container there, and keep them until its row does."""
+    kept = [each for each in mounts if each.kept]
+    with containers.volumes.using(each.name for each in kept):
+        for each in kept:
+            containers.volumes.ensure(each)
+        yield
 
 
 @contextmanager
@@ -322,7 +339,10 @@ def _write(
         rootfs = snapshots.rootfs(
             document.layers, directory / "rw", userxattr=place.rootless, volatile=options.remove
         )
-    write_bundle(directory / "bundle", config, rootfs)
+    bundle = directory / "bundle"
+    write_bundle(bundle, config, rootfs)
+    layers = {"rootfs": rootfs.to_json(), "bundle": str(bundle)}
+    containers.volumes.fill(options.volumes, layers)
 
 
 def _is_own(options: RunOptions) -> bool:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NOT_YET = (
     "networks for ordinary users: a container has the host's network, or none",
-    "named volumes, compose, the Docker API socket",
+    "compose, the Docker API socket",
 )
 _NOT_ISOLATED = (
     "containers are not isolated: nobody may mount or make namespaces here, so they are changed "

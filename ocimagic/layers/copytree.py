@@ -42,6 +42,22 @@ def copy_tree(source: str, target: str) -> None:
         os.close(from_fd)
 
 
+def copy_attributes(source: int, target: int) -> None:
+    """Give an open file or directory the owner, attributes, mode and times of another."""
+    _set(source, target, os.fstat(source), owner=None)
+
+
+def _set(source: int, target: int, told: os.stat_result, *, owner: tuple[int, int] | None) -> None:
+    """Set what is told of the source; ``owner`` is whose the target is already."""
+    # A change of owner takes capabilities and set-id bits away: they come after.
+    if (told.st_uid, told.st_gid) != owner:
+        os.fchown(target, told.st_uid, told.st_gid)
+    for name in filter(keeps_xattr, os.listxattr(source)):
+        os.setxattr(target, name, os.getxattr(source, name))
+    os.fchmod(target, stat.S_IMODE(told.st_mode))
+    os.utime(target, ns=(told.st_atime_ns, told.st_mtime_ns))
+
+
 class _Copy:
     def __init__(self, source: int, target: int) -> None:
         self._source = source
@@ -112,7 +128,7 @@ class _Copy:
             target = os.open(name, _CREATE, 0o600, dir_fd=there)
             try:
                 _copy_content(source, target, told.st_size)
-                self._set(source, target, told)
+                _set(source, target, told, owner=self._owner)
             finally:
                 os.close(target)
         finally:
@@ -123,20 +139,11 @@ class _Copy:
         try:
             target = open_beneath(self._target, os.fsencode(path), OPEN_DIRECTORY)
             try:
-                self._set(source, target, os.fstat(source))
+                _set(source, target, os.fstat(source), owner=self._owner)
             finally:
                 os.close(target)
         finally:
             os.close(source)
-
-    def _set(self, source: int, target: int, told: os.stat_result) -> None:
-        # A change of owner takes capabilities and set-id bits away: they come after.
-        if (told.st_uid, told.st_gid) != self._owner:
-            os.fchown(target, told.st_uid, told.st_gid)
-        for name in filter(keeps_xattr, os.listxattr(source)):
-            os.setxattr(target, name, os.getxattr(source, name))
-        os.fchmod(target, stat.S_IMODE(told.st_mode))
-        os.utime(target, ns=(told.st_atime_ns, told.st_mtime_ns))
 
 
 def _copy_content(source: int, target: int, size: int) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import BadInput, DiskFull, LayerRefused, OcimagicError, StorageError
 from ocimagic.layers.attributes import Attributes, IdPolicy
 from ocimagic.layers.entrypath import as_bytes, normalise
-from ocimagic.layers.rootdir import OpenDirectory, RootDirectory, open_searchable
+from ocimagic.layers.rootdir import OPEN_DIRECTORY, OpenDirectory, RootDirectory, open_searchable
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.layers.tarstream import TarReader
 from ocimagic.linux.paths import make_directories
@@ -34,6 +34,7 @@ def extract(
     *,
     ids: IdPolicy,
     devices: bool,
+    itself: bool = False,
 ) -> int:
     """Unpack a tar into a directory; what is there already is replaced or added to.
 
@@ -43,6 +44,7 @@ def extract(
         base: the directory in it, absolute or relative.
         ids: whether files get the owners the tar says.
         devices: whether device nodes are made; else they are left out.
+        itself: whether the directory, too, gets what the tar says of it.
 
     Returns:
         How many entries were made.
@@ -56,6 +58,7 @@ def extract(
     reader = TarReader(chunks)
     with RootDirectory(root_fd) as root:
         work = _Extraction(reader, root, base.strip("/"), ids, devices=devices)
+        work.dresses_itself = itself
         entry: Entry | None = None
         try:
             for entry in reader:
@@ -73,6 +76,7 @@ class _Extraction:
         self, reader: TarReader, root: RootDirectory, base: str, ids: IdPolicy, *, devices: bool
     ) -> None:
         self.count = 0
+        self.dresses_itself = False
         self._reader = reader
         self._root = root
         self._base = base
@@ -84,7 +88,9 @@ class _Extraction:
         self._root.close_retired()
         inside = normalise(entry.name)
         if not inside:
-            return  # the directory itself stays what it is
+            if self.dresses_itself and entry.kind is Kind.DIR:
+                self._dress_itself(entry)
+            return
         path = self._below(inside)
         above, _, last = path.rpartition("/")
         parent, name = self._parent(above), as_bytes(last)
@@ -108,6 +114,14 @@ class _Extraction:
     def finish(self) -> None:
         """Set modes and times of directories, now that nothing changes them any more."""
         self._attributes.finish(self._root)
+
+    def _dress_itself(self, entry: Entry) -> None:
+        here = self._root.open(self._base)
+        fd = os.open(b".", OPEN_DIRECTORY, dir_fd=here.fd)
+        try:
+            self._attributes.dress_directory(fd, entry, here.path)
+        finally:
+            os.close(fd)
 
     def _below(self, inside: str) -> str:
         return f"{self._base}/{inside}" if self._base else inside

@@ -170,8 +170,11 @@ class ContainersAPI(Protocol):
         """Change limits and restart policy; returns what the kernel did not take."""
         ...
 
-    def remove(self, name: str, *, force: bool = False) -> None:
-        """Remove a container with its files and log; ``force`` kills a running one first."""
+    def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove a container with its files and log; ``force`` kills a running one first.
+
+        ``volumes`` removes its volumes, too, that nobody named and no other container uses.
+        """
         ...
 
     def prune(self, keep: Callable[[ContainerSummary], bool] = ...) -> Pruned:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         Removed,
         SystemInfo,
     )
+    from ocimagic.model.volumes import VolumesAPI
     from ocimagic.spec.platform import Platform
 
 
@@ -319,8 +320,8 @@ class DiskAPI(Protocol):
         """Forget all build steps."""
         ...
 
-    def prune(self, *, all: bool = False) -> SystemPruned:  # noqa: A002  docker's word
-        """Take stopped containers, unused images and the build cache away."""
+    def prune(self, *, all: bool = False, volumes: bool = False) -> SystemPruned:  # noqa: A002
+        """Take stopped containers, unused images, the build cache and perhaps volumes away."""
         ...
 
 
@@ -376,6 +377,11 @@ class EngineAPI(Protocol):
     @property
     def networks(self) -> NetworksAPI:
         """Return the verbs on networks."""
+        ...
+
+    @property
+    def volumes(self) -> VolumesAPI:
+        """Return the verbs on volumes."""
         ...
 
     @property

@@ -79,21 +79,48 @@ class BindRecursion(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeMount:
-    """A directory or file of the host inside the container: ``-v source:target[:ro]``.
+    """A directory or file of the host, or a volume, in the container: ``-v source:target[:ro]``.
 
     Attributes:
-        source: an absolute path on the host.
+        source: an absolute path on the host; of a volume the engine fills it in.
         target: an absolute path in the container.
         propagation: ``rprivate`` when empty; see mount_namespaces(7).
         relabel: SELinux's ``z`` or ``Z``, "" for none.
+        kept: it is a volume, which the engine keeps.
+        name: the volume's; "" for a new one that the engine names.
+        anonymous: the engine named the volume: it goes with ``rm -v`` and ``--rm``.
+        no_copy: an empty volume does not get what the image has at the target.
+        labels: of the volume, if it is made for this.
+        part: a directory or file in the volume that is mounted instead of all of it, or "".
+        inherited: another container has it, see ``VolumesFrom``.
     """
 
-    source: str
+    source: str = ""
     target: str
     read_only: bool = False
     propagation: str = ""
     recursion: BindRecursion = BindRecursion.ENABLED
     relabel: str = ""
+    kept: bool = False
+    name: str = ""
+    anonymous: bool = False
+    no_copy: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    part: str = ""
+    inherited: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumesFrom:
+    """Another container, whose volumes and directories this one has too: ``--volumes-from``.
+
+    Attributes:
+        container: name or ID.
+        read_only: whatever they are there.
+    """
+
+    container: str
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +203,7 @@ class RunOptions:
     user: str | None = None
     groups: tuple[str, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()
+    volumes_from: tuple[VolumesFrom, ...] = ()
     tmpfs: tuple[TmpfsMount, ...] = ()
     shm_size_bytes: int = 0
     devices: tuple[DeviceMapping, ...] = ()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from ocimagic.model.volume import VolumesPruned
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -187,11 +189,13 @@ class SystemPruned:
     containers: Pruned
     images: ImagesPruned
     cache: CachePruned
+    volumes: VolumesPruned = field(default_factory=VolumesPruned)
 
     @property
     def freed_bytes(self) -> int:
         """Return all that is free again."""
-        return sum(each.freed_bytes for each in (self.containers, self.images, self.cache))
+        parts = (self.containers, self.volumes, self.images, self.cache)
+        return sum(each.freed_bytes for each in parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +270,19 @@ class ContainerUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeUsage:
+    """What one volume holds.
+
+    Attributes:
+        containers: how many were made with it.
+    """
+
+    name: str
+    size_bytes: int
+    containers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiskUsage:
     """What ``system df`` shows.
 
@@ -282,6 +299,7 @@ class DiskUsage:
     containers: tuple[ContainerUsage, ...]
     cache_steps: int
     cache_bytes: int
+    volumes: tuple[VolumeUsage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -269,7 +269,9 @@ class ContainerSummary:
         network: what it really got.
         health: None when nobody checks it.
         restart_count: how often its restart policy started it again.
-        mounts: source and target of each volume and directory that it sees.
+        mounts: of each volume and directory that it sees, the volume's name or the directory's
+            path, and where.
+        volumes: names of the volumes among them.
         exposed_ports: ``port/protocol``.
         size: only if it was asked for.
         networks: those it is to be in, by name.
@@ -292,6 +294,7 @@ class ContainerSummary:
     health: Health | None = None
     restart_count: int = 0
     mounts: tuple[tuple[str, str], ...] = ()
+    volumes: tuple[str, ...] = ()
     exposed_ports: tuple[str, ...] = ()
     size: ContainerSize | None = None
     networks: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from ocimagic.model import (
     isolation,
     report,
     result,
+    volume,
 )
 from ocimagic.render import adoption, doctor, html, table, text
 from ocimagic.render import difference as differences
@@ -26,6 +27,7 @@ from ocimagic.render import report as reports
 from ocimagic.render.error import error_html, error_text
 from ocimagic.render.escape import visible
 from ocimagic.render.inspect_tree import tree_html, tree_text
+from ocimagic.render.volume import volumes_pruned_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -241,6 +243,7 @@ _ONE: dict[type, _Drawing] = {
     report.ImagesPruned: _said(reports.images_pruned_text),
     report.CachePruned: _said(reports.cache_pruned_text),
     report.SystemPruned: _said(reports.system_pruned_text),
+    volume.VolumesPruned: _said(volumes_pruned_text),
     report.Verified: _said(reports.verified_text),
     difference.ImageDiff: _Drawing(
         lambda value, _: differences.diff_text(value),

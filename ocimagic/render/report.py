@@ -9,6 +9,7 @@ from ocimagic.model.state import Status
 from ocimagic.render.escape import shorten, visible
 from ocimagic.render.table import Table, instruction
 from ocimagic.render.units import binary_size, count, human_age, human_seconds, human_size
+from ocimagic.render.volume import volumes_pruned_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -132,6 +133,7 @@ def system_pruned_text(pruned: SystemPruned) -> str:
     """Say what ``system prune`` took away, part by part, and the sum."""
     parts = [
         pruned_text(pruned.containers),
+        volumes_pruned_text(pruned.volumes),
         images_pruned_text(pruned.images),
         cache_pruned_text(pruned.cache),
     ]
@@ -181,9 +183,13 @@ def usage_rows(usage: DiskUsage) -> list[dict[str, str]]:
     used = sum(bool(each.containers) for each in images)
     active = sum(each.active for each in containers)
     written = sum(each.size_bytes for each in containers)
+    volumes = usage.volumes
+    kept = sum(each.size_bytes for each in volumes)
+    spare = [each.size_bytes for each in volumes if not each.containers]
     rows = (
         ("Images", len(images), used, usage.images_bytes, usage.images_reclaimable_bytes),
         ("Containers", len(containers), active, written, idle),
+        ("Local Volumes", len(volumes), len(volumes) - len(spare), kept, sum(spare)),
         ("Build Cache", usage.cache_steps, 0, usage.cache_bytes, usage.cache_bytes),
     )
     return [
@@ -210,7 +216,7 @@ def _of(part: int, whole: int) -> str:
 
 
 def usage_tables(usage: DiskUsage, now: datetime) -> tuple[Table, ...]:
-    """Lay out ``system df -v``: each image and each container."""
+    """Lay out ``system df -v``: each image, container and volume."""
     images = tuple(
         (
             each.name,
@@ -227,6 +233,9 @@ def usage_tables(usage: DiskUsage, now: datetime) -> tuple[Table, ...]:
         (each.container_id[:12], each.image, human_size(each.size_bytes), each.name)
         for each in usage.containers
     )
+    volumes = tuple(
+        (each.name, str(each.containers), human_size(each.size_bytes)) for each in usage.volumes
+    )
     return (
         Table(
             "Images space usage",
@@ -234,6 +243,7 @@ def usage_tables(usage: DiskUsage, now: datetime) -> tuple[Table, ...]:
             images,
         ),
         Table("Containers space usage", ("CONTAINER ID", "IMAGE", "SIZE", "NAMES"), containers),
+        Table("Local Volumes space usage", ("VOLUME NAME", "LINKS", "SIZE"), volumes),
     )
 
 

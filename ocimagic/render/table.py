@@ -160,7 +160,7 @@ def container_fields(
         "Mounts": ",".join(
             source if no_trunc else shorten(source, MOUNT_WIDTH) for source, _ in container.mounts
         ),
-        "LocalVolumes": "0",
+        "LocalVolumes": str(len(container.volumes)),
     }
 
 

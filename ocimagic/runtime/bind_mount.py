@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks, StartFailed
 from ocimagic.linux import mounting
-from ocimagic.linux.paths import make_directories, make_file
+from ocimagic.linux.paths import make_directories, make_file, open_in_root
 from ocimagic.runtime.mount_attributes import attach
 from ocimagic.runtime.mount_options import Change, MountOptions
 from ocimagic.runtime.mount_target import PROC, inside, is_procfs_root, keep_off_proc
@@ -36,6 +36,7 @@ class Bind:
         idmap: None to show owners as they are.
         before_proc: no procfs is mounted in the container yet.
         tree: the source once it is opened (``open_sources``), else -1.
+        part: what to show of the source, a path in it; links in it lead nowhere else.
     """
 
     destination: str
@@ -45,6 +46,7 @@ class Bind:
     idmap: IdMap | None = None
     before_proc: bool = False
     tree: int = -1
+    part: str = ""
 
     def __str__(self) -> str:
         return f"mount {self.source} on {self.destination}"
@@ -80,13 +82,28 @@ class Bind:
 
     def _open(self) -> int:
         try:
+            if self.part:
+                return self._open_part()
             return mounting.open_tree(self.source, recursive=self.options.recursive)
         except OSError as err:
+            source = f"{self.source}/{self.part}" if self.part else self.source
             raise StartFailed(
                 f"cannot {self}",
-                why=f"{self.source}: {err.strerror}",
+                why=f"{source}: {err.strerror}",
                 hint="make it first, or correct the path before the colon of -v",
             ) from err
+
+    def _open_part(self) -> int:
+        """Open a part of the source, in which other containers may put links just now."""
+        top = os.open(self.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            spot = open_in_root(top, self.part, os.O_PATH | os.O_CLOEXEC)
+        finally:
+            os.close(top)
+        try:
+            return mounting.open_tree("", dir_fd=spot, recursive=self.options.recursive)
+        finally:
+            os.close(spot)
 
     def _map_owners(self, tree: int, idmap: IdMap) -> None:
         namespace = idmap.open()

@@ -27,6 +27,7 @@ from ocimagic.runtime.mount_options import MountOptions, parse_options
 from ocimagic.runtime.mount_target import PROC, path_of
 from ocimagic.runtime.protection import MaskedPaths, ReadOnlyMount, ReadOnlyPath
 from ocimagic.spec.record import dataclass, replace
+from ocimagic.spec.runtime import PART
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -220,6 +221,8 @@ class _Planner:
         if not options.propagation and _shares(self._config):
             # Or what the container mounts there would be mounted on the machine, unasked.
             options = replace(options, propagation=(mounting.MS_SLAVE | mounting.MS_REC,))
+        words = (word for word in mount.options if word.startswith(PART))
+        part = next(words, "").removeprefix(PART)
         return Bind(
             place,
             os.path.join(self._bundle_path, mount.source),
@@ -227,6 +230,7 @@ class _Planner:
             self._forbid_devices,
             self._idmap(mount, options),
             self._before_proc,
+            part=part,
         )
 
     def _idmap(self, mount: Mount, options: MountOptions) -> IdMap | None:

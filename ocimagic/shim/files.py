@@ -29,6 +29,8 @@ from ocimagic.linux import mounting, syscalls
 from ocimagic.linux.identity import ProcessIdentity
 from ocimagic.linux.paths import make_directories, open_in_root, remove_tree
 from ocimagic.model.rootfs import Rootfs
+from ocimagic.runtime.bind_mount import Bind
+from ocimagic.runtime.mount_options import MountOptions
 from ocimagic.runtime.rootfs import make_private, mount_images, mount_overlay
 from ocimagic.shim.userns import has_one_id
 from ocimagic.spec.codec import Fields
@@ -51,7 +53,7 @@ def put_out(request: Request, fds: list[int]) -> Request:
     Raises:
         NotFound: the path is not there.
     """
-    with _root(request, fds) as root, _Sink(fds[0]) as sink:
+    with _root(request, fds) as root, Sink(fds[0]) as sink:
         _look(root, request)
         path, name = str(request["path"]), str(request["name"])
         try:
@@ -76,7 +78,7 @@ def take_in(request: Request, fds: list[int]) -> Request:
     """
     ids = IdPolicy.here(single=bool(request["single_id"]))
     with _root(request, fds) as root:
-        count = extract(_read(fds[0]), root, str(request["path"]), ids=ids, devices=True)
+        count = extract(read(fds[0]), root, str(request["path"]), ids=ids, devices=True)
     return {"entries": count}
 
 
@@ -115,7 +117,7 @@ def pack(request: Request, fds: list[int]) -> Request:
     rootfs = _rootfs(request["rootfs"])
     found, same = _changes(request)
     deleted = [path for kind, path in found if kind == DELETED] if rootfs.copied else []
-    with _Sink(fds[0]) as sink, _opened(rootfs.upper) as upper:
+    with Sink(fds[0]) as sink, opened(rootfs.upper) as upper:
         toc = diff_upper(
             upper,
             userxattr=rootfs.userxattr,
@@ -142,9 +144,9 @@ def export(request: Request, fds: list[int]) -> Request:
     """
     rootfs = _rootfs(request["rootfs"])
     if not rootfs.copied:
-        _leave_namespace()
-    place = _opened_copy(rootfs) if rootfs.copied else _view(request)
-    with _Sink(fds[0]) as sink, _opened(place) as root:
+        leave_namespace()
+    place = _opened_copy(rootfs) if rootfs.copied else view(request)
+    with Sink(fds[0]) as sink, opened(place) as root:
         out = TarWriter(sink.write)
         write_tree(root, "/", ".", out, owner=owner_inside, recorded=has_one_id())
     return {"tar_bytes": sink.total}
@@ -160,7 +162,7 @@ def populate(request: Request, _fds: list[int]) -> Request:
     assert isinstance(files, list)
     os.makedirs(rootfs.upper, exist_ok=True)
     copy_tree(f"{rootfs.base}/{rootfs.lowers[0]}", rootfs.upper)
-    with _opened(rootfs.upper) as root:
+    with opened(rootfs.upper) as root:
         for target, source in files:
             _put_file(root, str(target), str(source))
         # An image whose /dev is no directory is refused, with words, when it is to start.
@@ -231,7 +233,7 @@ JOBS: dict[str, Callable[[Request, list[int]], Request]] = {
 }
 
 
-class _Sink:
+class Sink:
     """Where a tar goes: counted and hashed on its way."""
 
     def __init__(self, fd: int) -> None:
@@ -239,7 +241,7 @@ class _Sink:
         self.hasher = hashlib.sha256()
         self.total = 0
 
-    def __enter__(self) -> _Sink:
+    def __enter__(self) -> Sink:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -247,6 +249,7 @@ class _Sink:
             self._out.close()
 
     def write(self, piece: bytes | memoryview) -> None:
+        """Take the next bytes of the tar."""
         self.hasher.update(piece)
         self._out.write(piece)
         self.total += len(piece)
@@ -286,27 +289,28 @@ def _of_files(root: Request) -> int:
     rootfs = _rootfs(root["rootfs"])
     if rootfs.copied:
         return os.open(_opened_copy(rootfs), _DIRECTORY)
-    _leave_namespace()
+    leave_namespace()
     if root["writable"]:
         place = f"{root['bundle']}/rootfs"
         mount_overlay(rootfs, place)
     else:
-        place = _view(root)
+        place = view(root)
     fd = os.open(place, _DIRECTORY)
     binds = root["binds"]
     assert isinstance(binds, list)
-    for source, target, read_only in binds:
+    for source, target, read_only, part in binds:
         # A volume whose source or place is gone is not there to be copied from.
-        with contextlib.suppress(OSError):
-            _bind(fd, str(source), str(target), read_only=bool(read_only))
+        with contextlib.suppress(OSError, StartFailed):
+            bound = Bind(str(target), str(source), MountOptions(recursive=True), part=str(part))
+            _bind(fd, bound, read_only=bool(read_only))
     return fd
 
 
-def _bind(root_fd: int, source: str, target: str, *, read_only: bool) -> None:
+def _bind(root_fd: int, bound: Bind, *, read_only: bool) -> None:
     """Show a volume in a stack of layers, by descriptors at both ends."""
-    spot = open_in_root(root_fd, target, os.O_PATH)
+    spot = open_in_root(root_fd, bound.destination, os.O_PATH)
     try:
-        tree = mounting.open_tree(source, recursive=True)
+        tree = bound.opened().tree
         try:
             if read_only:
                 mounting.set_attributes(tree, mounting.MOUNT_ATTR_RDONLY, recursive=True)
@@ -317,12 +321,13 @@ def _bind(root_fd: int, source: str, target: str, *, read_only: bool) -> None:
         os.close(spot)
 
 
-def _leave_namespace() -> None:
+def leave_namespace() -> None:
+    """Have mounts of this process's own from now on."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     make_private()
 
 
-def _view(request: Request) -> str:
+def view(request: Request) -> str:
     """Mount a container's layers with its own changes on top, for reading; return where."""
     rootfs = _rootfs(request["rootfs"])
     place = f"{request['bundle']}/rootfs"
@@ -349,17 +354,17 @@ def _changes(request: Request) -> tuple[list[tuple[str, str]], frozenset[str]]:
     rootfs = _rootfs(request["rootfs"])
     place = f"{request['bundle']}/rootfs"
     if len(rootfs.lowers) > 1:
-        _leave_namespace()
+        leave_namespace()
         _stack(rootfs.lowers, rootfs, place)
     else:  # overlayfs wants two
         if rootfs.images:
-            _leave_namespace()
+            leave_namespace()
             mount_images(rootfs)
         place = os.path.join(rootfs.base, rootfs.lowers[0])
     stubs = request["stubs"]
     assert isinstance(stubs, list)
     top = _opened_copy(rootfs) if rootfs.copied else rootfs.upper
-    with _opened(top) as upper, _opened(place) as lower:
+    with opened(top) as upper, opened(place) as lower:
         return changes(
             upper,
             lower,
@@ -390,7 +395,8 @@ def _look(root: int, request: Request) -> Request:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[int]:
+def opened(path: str) -> Iterator[int]:
+    """Hold a directory open."""
     fd = os.open(path, _OPEN)
     try:
         yield fd
@@ -398,6 +404,7 @@ def _opened(path: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _read(fd: int) -> Iterator[bytes]:
+def read(fd: int) -> Iterator[bytes]:
+    """Yield what comes through a pipe."""
     while chunk := os.read(fd, _CHUNK):
         yield chunk

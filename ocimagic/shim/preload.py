@@ -26,6 +26,7 @@ _FOR_FILES = (
     "ocimagic.shim.unpack",
     "ocimagic.shim.pretence.pretend",
     "ocimagic.shim.pretence.probe",
+    "ocimagic.shim.volume_files",
     "ocimagic.layers.toc",
     "tempfile",
 )

@@ -72,9 +72,10 @@ def _diff(request: Request, fds: list[int]) -> Request:
 
 
 def _files(request: Request, fds: list[int]) -> Request:
-    from ocimagic.shim.files import JOBS
+    from ocimagic.shim import files, volume_files
 
-    return JOBS[str(request["job"])](request, fds)
+    jobs = files.JOBS | volume_files.JOBS
+    return jobs[str(request["job"])](request, fds)
 
 
 def _pretend(request: Request, fds: list[int]) -> Request:

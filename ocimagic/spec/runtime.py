@@ -75,6 +75,9 @@ _PROPAGATIONS = ("shared", "slave", "private", "unbindable")
 NO_PROCESS = Process(args=())  # config.json may name one later than at its creation
 
 
+PART = "subpath="  # a word of ours in a bind's options: show only this path of the source
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     """One entry of ``mounts``, in order.

@@ -22,6 +22,7 @@
     results_use (image_id, diff_id)            which layers it keeps
     networks    id → name, document
     leases      (network, address) → container who has an address, as long as it runs
+    volumes     name → document                its files are in volumes/
 
 ``boot_id`` marks a row whose files may still be in the page cache only: NULL once they
 were written out.  After a machine crash such a row is dropped and its files made anew or
@@ -90,6 +91,9 @@ CREATE TABLE leases (network TEXT NOT NULL REFERENCES networks ON DELETE CASCADE
                      PRIMARY KEY (network, address));
 CREATE INDEX leases_by_container ON leases (container);
 """
+_SINCE_VERSION_7 = """
+CREATE TABLE volumes (name TEXT PRIMARY KEY, created REAL NOT NULL, document TEXT NOT NULL);
+"""
 
 
 class ImageDatabase(Database):
@@ -104,6 +108,7 @@ class ImageDatabase(Database):
         _SINCE_VERSION_4,
         _SINCE_VERSION_5,
         _SINCE_VERSION_6,
+        _SINCE_VERSION_7,
     )
     if_newer = (
         "this data root was written by a newer ocimagic",

@@ -17,6 +17,7 @@ from ocimagic.store.results import StepResults
 from ocimagic.store.snapshots import Snapshots
 from ocimagic.store.steps import Steps
 from ocimagic.store.syncing import Syncing
+from ocimagic.store.volumes import Volumes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +39,7 @@ class Store:
         self.snapshots = Snapshots(home, self.database, self._boot_id)
         self.containers = Containers(self.database)
         self.networks = Networks(self.database)
+        self.volumes = Volumes(self.database)
         self.steps = Steps(self.database)
         self.layout = Layout(home, self.blobs, self.images)
         self.lists = ManifestLists(home)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.model.network import BRIDGE
 from ocimagic.model.state import ALIVE, Status
+from ocimagic.model.volume import LOCAL
 from ocimagic.spec.codec import Fields
 from ocimagic.wire.host_config import host_config
 from ocimagic.wire.image import timestamp
@@ -88,7 +89,9 @@ def container_summary(container: ContainerSummary, *, status: str = "") -> dict[
         "HostConfig": {"NetworkMode": container.network},
         "NetworkSettings": {"Networks": _networks(container)},
         "Mounts": [
-            {"Type": "bind", "Source": source, "Destination": target}
+            {"Type": "volume", "Name": source, "Driver": LOCAL, "Destination": target}
+            if source in container.volumes
+            else {"Type": "bind", "Source": source, "Destination": target}
             for source, target in container.mounts
         ],
     }
@@ -168,7 +171,7 @@ def _config(container: ContainerDetails) -> dict[str, object]:
         "Cmd": _cmd(container),
         "Healthcheck": _healthcheck(container.health),
         "Image": container.summary.image,
-        "Volumes": {path: {} for path in image.volumes} or None,
+        "Volumes": {path: {} for path in (*image.volumes, *_nameless(options))} or None,
         "WorkingDir": options.working_dir or image.working_dir,
         "Entrypoint": _entrypoint(container),
         "OnBuild": list(image.on_build) or None,
@@ -251,12 +254,21 @@ def _networks(summary: ContainerSummary) -> dict[str, object]:
     return {name: endpoint_settings(there.get(name)) for name in names}
 
 
+def _nameless(options: RunOptions) -> list[str]:
+    return [each.target for each in options.volumes if each.anonymous and not each.inherited]
+
+
 def _mount(volume: VolumeMount) -> dict[str, object]:
+    kept = {"Type": "volume", "Name": volume.name} if volume.kept else {"Type": "bind"}
+    driver = {"Driver": LOCAL} if volume.kept else {}
+    words = ["ro"] * volume.read_only + ["nocopy"] * volume.no_copy
+    mode = ",".join(words) or ("z" if volume.kept and not volume.anonymous else "")
     return {
-        "Type": "bind",
+        **kept,
         "Source": volume.source,
         "Destination": volume.target,
-        "Mode": "ro" if volume.read_only else "",
+        **driver,
+        "Mode": "" if volume.inherited else mode,
         "RW": not volume.read_only,
-        "Propagation": volume.propagation or "rprivate",
+        "Propagation": volume.propagation or ("" if volume.kept else "rprivate"),
     }

@@ -43,7 +43,8 @@ def host_config(container: ContainerDetails) -> dict[str, object]:
     options = container.options
     linux = Fields(container.runtime_config, "runtime config").child("linux")
     return {
-        "Binds": [bind(volume) for volume in options.volumes] or None,
+        "Binds": [bind(each) for each in options.volumes if not (each.anonymous or each.inherited)]
+        or None,
         "ContainerIDFile": options.cidfile or "",
         "LogConfig": {"Type": options.log.driver, "Config": _log_config(options)},
         "NetworkMode": container.summary.network,
@@ -54,7 +55,10 @@ def host_config(container: ContainerDetails) -> dict[str, object]:
         },
         "AutoRemove": options.remove,
         "VolumeDriver": "",
-        "VolumesFrom": None,
+        "VolumesFrom": [
+            each.container + (":ro" if each.read_only else "") for each in options.volumes_from
+        ]
+        or None,
         "CapAdd": _capabilities(options.cap_add),
         "CapDrop": _capabilities(options.cap_drop),
         "CgroupnsMode": options.cgroupns,
@@ -178,7 +182,15 @@ def _ulimit(limit: Ulimit) -> Mapping[str, object]:
 def bind(volume: VolumeMount) -> str:
     """Return a volume as ``-v`` takes it."""
     words = [
-        word for word in ("ro" if volume.read_only else "", volume.relabel, volume.propagation)
+        word
+        for word in (
+            "ro" if volume.read_only else "",
+            volume.relabel,
+            volume.propagation,
+            "nocopy" if volume.no_copy else "",
+        )
         if word
-    ]  # fmt: skip
-    return f"{volume.source}:{volume.target}" + (f":{','.join(words)}" if words else "")
+    ]
+    return f"{volume.name or volume.source}:{volume.target}" + (
+        f":{','.join(words)}" if words else ""
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import samples
 from fake_remote import FakeManifests, FakeRemote
 
-from ocimagic.errors import ContainerNotFound, ImageNotFound
+from ocimagic.errors import ContainerNotFound, ImageNotFound, NetworkNotFound, VolumeNotFound
 from ocimagic.model.accounts import Accounts, LayerAccount, Wasted
 from ocimagic.model.event import LayerPhase, LayerProgress, Output, TransferStarted, ignore
 from ocimagic.model.report import (
@@ -22,6 +24,7 @@ from ocimagic.model.report import (
     Verified,
 )
 from ocimagic.model.result import ExitStatus, LoggedIn, LoggedOut
+from ocimagic.model.volume import VolumesPruned
 
 
 class FakeImages(FakeRemote):
@@ -281,8 +284,8 @@ class FakeContainers:
     def kill(self, name, *, signal="KILL"):
         self.calls.append(("kill", self._known(name), signal))
 
-    def remove(self, name, *, force=False):
-        self.calls.append(("rm", self._known(name), force))
+    def remove(self, name, *, force=False, volumes=False):
+        self.calls.append(("rm", self._known(name), force, volumes))
 
     def _known(self, name):
         if name in {"missing", "web:1"}:
@@ -376,13 +379,54 @@ class FakeDisk:
         self.calls.append(("prune cache",))
         return CachePruned(steps=3, freed_bytes=1000)
 
-    def prune(self, *, all=False):  # noqa: A002
-        self.calls.append(("prune", all))
+    def prune(self, *, all=False, volumes=False):  # noqa: A002
+        self.calls.append(("prune", all, volumes))
         return SystemPruned(
             containers=Pruned(containers=("job",), freed_bytes=500),
             images=samples.images_pruned(),
             cache=CachePruned(steps=3, freed_bytes=1000),
+            volumes=VolumesPruned(volumes=("old",), freed_bytes=7) if volumes else VolumesPruned(),
         )
+
+
+class FakeNetworks:
+    def inspect(self, name):
+        raise NetworkNotFound(name)
+
+
+class FakeVolumes:
+    def __init__(self, calls):
+        self.calls = calls
+
+    def create(self, options):
+        self.calls.append(("create volume", options))
+        return samples.volume(options.name or "made")
+
+    def all(self):
+        return samples.volume(), samples.volume("idle", users=(), anonymous=True)
+
+    def inspect(self, name):
+        if name == "missing":
+            raise VolumeNotFound(f"no such volume: {name}")
+        return samples.volume(name)
+
+    def remove(self, name):
+        self.calls.append(("rm volume", self.inspect(name).name))
+        return name
+
+    def prune(self, keep=lambda _: False, *, all=False):  # noqa: A002
+        gone = tuple(each.name for each in self.all() if not each.users and not keep(each))
+        self.calls.append(("prune volumes", gone, all))
+        return VolumesPruned(volumes=gone, freed_bytes=5)
+
+    def export(self, name, out):
+        out(f"tar of {name}".encode())
+        return 0
+
+    def load(self, name, stream):
+        data = stream if isinstance(stream, bytes) else os.read(stream, 100)
+        self.calls.append(("import volume", name, data))
+        return 0
 
 
 class FakeSystem:
@@ -431,6 +475,8 @@ class FakeEngine:
         self.images = FakeImages(self.calls)
         self.manifests = FakeManifests(self.calls)
         self.containers = FakeContainers(self.calls)
+        self.networks = FakeNetworks()
+        self.volumes = FakeVolumes(self.calls)
         self.system = FakeSystem(self.calls)
         self.closed = False
 

@@ -22,8 +22,10 @@ from ocimagic.errors import (
     NotBuiltYet,
     NotFound,
     OcimagicError,
+    VolumeNotFound,
 )
 from ocimagic.model.event import Output
+from ocimagic.model.volume import VolumeOptions
 from ocimagic.render.display import as_html, as_text
 from ocimagic.spec.platform import Platform
 
@@ -74,13 +76,20 @@ def session(engine, tmp_path):
         ("images --filter refrence=a", InvalidOption, "did you mean reference=?"),
         ("images --filter dangling=perhaps", InvalidOption, "true or false"),
         ("logs --tail few web", InvalidOption, "--tail"),
-        ("inspect --type volume x", InvalidOption, "--type"),
+        ("inspect --type secret x", InvalidOption, "--type"),
         ("build nowhere", InvalidOption, "not a directory"),
         ("build -f - .", InvalidOption, "standard input"),
         ("build", InvalidOption, "PATH|URL|-"),
         ("build --context a b", InvalidOption, "said twice"),
         ("build --build-arg =1 -", InvalidOption, ""),
-        ("inspect missing", NotFound, "no image or container"),
+        ("volume create -o type=nfs x", NotBuiltYet, "--opt type=nfs"),
+        ("volume create -d nfs x", InvalidOption, "no volume driver"),
+        ("volume inspect missing", VolumeNotFound, "no such volume"),
+        ("volume rm missing", VolumeNotFound, "no such volume"),
+        ("volume update x", NotBuiltYet, "swarm"),
+        ("volume prune", InvalidOption, "nobody is here"),
+        ("volume ls -f scope=local", InvalidOption, "filter"),
+        ("inspect missing", NotFound, "no container, image, network or volume"),
         ("container inspect missing", ContainerNotFound, "missing"),
         ("version -f {{.Nope}}", InvalidOption, "Nope"),
         ("version -f {{.Client.Verison}}", InvalidOption, "did you mean Version?"),
@@ -122,8 +131,19 @@ def test_tables_with_columns_of_ones_own(session):
         ("image prune -f --filter label=none", ("prune images", False, True)),
         ("image prune -f --filter label!=none", ("prune images", False, False)),
         ("builder prune -af", ("prune cache",)),
-        ("system prune -f", ("prune", False)),
-        ("system prune --all --force", ("prune", True)),
+        ("system prune -f", ("prune", False, False)),
+        ("system prune --all --force --volumes", ("prune", True, True)),
+        ("volume create", ("create volume", VolumeOptions())),
+        (
+            "volume create -d local --label a=b --label c x",
+            ("create volume", VolumeOptions(name="x", labels={"a": "b", "c": ""})),
+        ),
+        ("volume rm data", ("rm volume", "data")),
+        ("volume remove data", ("rm volume", "data")),
+        ("volume prune -f", ("prune volumes", ("idle",), False)),
+        ("volume prune -f -a", ("prune volumes", ("idle",), True)),
+        ("volume prune -f --filter all=true", ("prune volumes", ("idle",), True)),
+        ("volume prune -f --filter label!=tier", ("prune volumes", (), False)),
         ("push web:1", ("push", "web:1", False, "gzip")),
         ("push --platform arm64 web", ("push", "web", False, "gzip", Platform("linux", "arm64"))),
         ("image push -a --compression=zstd web", ("push", "web", True, "zstd")),
@@ -148,7 +168,7 @@ def test_tables_with_columns_of_ones_own(session):
         ("stop web --time=0 -s INT", ("stop", "web", 0.0, "INT")),
         ("stop web", ("stop", "web", None, None)),
         ("kill -s HUP web", ("kill", "web", "HUP")),
-        ("rm -fv web", ("rm", "web", True)),
+        ("rm -fv web", ("rm", "web", True, True)),
         ("wait web", ("wait", "web")),
         ("logs --tail 5 web", ("logs", "web", False, 5, None, None)),
         ("logs -n5 web -t", ("logs", "web", False, 5, None, None)),
@@ -174,11 +194,29 @@ def test_calls(line, call, session, engine):
         ("image waste web:1", "25.0% of it is shown"),
         ("image verify web:1", "the layer is not here"),
         ("image verify web:1", "1 fault; pull or build"),
-        ("system df", "Images       1        1         5MB     1.25MB (25%)"),
-        ("system df", "Containers   1        0         500B    500B (100%)"),
+        ("system df", "Images         1        1         5MB     1.25MB (25%)"),
+        ("system df", "Containers     1        0         500B    500B (100%)"),
+        ("system df", "Local Volumes  2        1         800B    200B (25%)"),
+        ("system df -v", "idle           0        200B"),
+        ("system prune -f --volumes", "Deleted Volumes:\nold\n"),
+        ("volume ls", "DRIVER    VOLUME NAME\nlocal     data\nlocal     idle"),
+        ("volume ls -q --filter dangling=true", "idle"),
+        ("volume ls -q --filter dangling=false", "data"),
+        ("volume ls -q -f name=dat -f driver=local -f label=tier=gold", "data"),
+        ("volume ls --format {{.Name}}:{{.Mountpoint}}", "data:/volumes/data/_data"),
+        ("volume ls --format json", '"Mountpoint":"/volumes/data/_data","Name":"data","Scope"'),
+        ("volume inspect data", '"Mountpoint": "/volumes/data/_data"'),
+        ("volume inspect -f {{.Scope}} data", "local"),
+        ("volume inspect -f {{.CreatedAt}} data", "2026-03-21T12:00:00Z"),
+        ("inspect --type volume -f {{.Name}} thing", "thing"),
+        ("volume rm -f missing", "missing"),
+        ("volume prune -f", "Deleted Volumes:\nidle\n\nTotal reclaimed space: 5B"),
         ("system df -v", "web:1    "),
         ("system df -v", "Containers space usage:"),
-        ("system df --format {{.Type}}:{{.Size}}", "Images:5MB\nContainers:500B\nBuild Cache:0B"),
+        (
+            "system df --format {{.Type}}:{{.Size}}",
+            "Images:5MB\nContainers:500B\nLocal Volumes:800B\nBuild Cache:0B",
+        ),
         ("system df --format json", '"Reclaimable":"1.25MB (25%)"'),
         ("image prune -f", "Deleted Images:\nuntagged: web:1\ndeleted: sha256:"),
         ("image prune -f", "\n\nTotal reclaimed space: 1MB"),
@@ -257,7 +295,21 @@ def test_image_filters(pattern, names, session):
 def test_every_name_is_tried_before_the_error(session, engine):
     with pytest.raises(ContainerNotFound):
         execute(["rm", "missing", "web"], session)
-    assert engine.calls == [("rm", "web", False)]
+    assert engine.calls == [("rm", "web", False, False)]
+
+
+def test_a_volume_goes_to_a_file_and_comes_from_one(session, engine, tmp_path):
+    session.cwd = str(tmp_path)
+    assert execute(["volume", "export", "data"], session).data == b"tar of data"
+    execute(["volume", "export", "data", "-o", str(tmp_path / "x.tar")], session)
+    assert (tmp_path / "x.tar").read_bytes() == b"tar of data"
+    execute(["volume", "import", "copy", str(tmp_path / "x.tar")], session)
+    assert engine.calls[-1] == ("import volume", "copy", b"tar of data")
+    session.stdin = b"piped"
+    execute(["volume", "import", "copy", "-"], session)
+    assert engine.calls[-1] == ("import volume", "copy", b"piped")
+    with pytest.raises(InvalidOption, match="cannot read gone"):
+        execute(["volume", "import", "copy", "gone"], session)
 
 
 def test_follow_sends_events(session):

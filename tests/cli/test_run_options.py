@@ -22,6 +22,7 @@ from ocimagic.model.options import (
     SecurityOptions,
     TmpfsMount,
     VolumeMount,
+    VolumesFrom,
 )
 from ocimagic.model.policy import HealthOptions, LogOptions, RestartName, RestartPolicy
 from ocimagic.model.resources import (
@@ -192,6 +193,17 @@ GOOD = [
     ("-v /a:/b:ro,Z,rslave,cached", {"volumes": (
         VolumeMount(source="/a", target="/b", read_only=True, relabel="Z",
                     propagation="rslave"),)}),
+    ("-v data:/data:ro,nocopy -v /nameless", {"volumes": (
+        VolumeMount(kept=True, name="data", target="/data", read_only=True, no_copy=True),
+        VolumeMount(kept=True, target="/nameless"))}),
+    ("--mount src=v,dst=/x,volume-label=a=b,volume-label=c,volume-driver=local", {"volumes": (
+        VolumeMount(kept=True, name="v", target="/x", labels={"a": "b", "c": ""}),)}),
+    ("--mount type=volume,src=v,dst=/x,volume-subpath=a/b", {"volumes": (
+        VolumeMount(kept=True, name="v", target="/x", part="a/b"),)}),
+    ("--mount type=volume,dst=/x,readonly,volume-nocopy=true", {"volumes": (
+        VolumeMount(kept=True, target="/x", read_only=True, no_copy=True),)}),
+    ("--volumes-from web --volumes-from db:ro --volume-driver local", {"volumes_from": (
+        VolumesFrom(container="web"), VolumesFrom(container="db", read_only=True))}),
     ("--mount type=bind,src=/tmp,dst=/x", {"volumes": (BIND,)}),
     ("--mount TYPE=bind,source=/tmp,target=/x,readonly=1",
      {"volumes": (VolumeMount(source="/tmp", target="/x", read_only=True),)}),
@@ -324,13 +336,18 @@ BAD = [
     ("--mac-address 03:00:00:00:00:01", InvalidOption, "address of a group"),
     ("--expose x", InvalidOption, "--expose x is no port"),
     ("--gpus=all", NotBuiltYet, "--gpus"),
-    ("--volumes-from web", NotBuiltYet, "named volumes"),
+    ("--volumes-from web:rx", InvalidOption, "cannot be understood"),
+    ("--volumes-from ''", InvalidOption, "cannot be understood"),
+    ("--volume-driver nfs", InvalidOption, "no volume driver"),
+    ("-v a/b:/data", InvalidOption, "is no name for a volume"),
+    ("-v data:/data:rshared", InvalidOption, "for directories only"),
+    ("-v data:/data:nocopy,nocopy", InvalidOption, "contradicts itself"),
+    ("-v data", InvalidOption, "not absolute"),
+    ("-v :/data", InvalidOption, "cannot be understood"),
     ("--link web", NotBuiltYet, "find each other by name"),
     ("--network container:", InvalidOption, "names no container"),
-    ("-v data:/data", NotBuiltYet, "-v ./data:/data"),
     ("-v /a:/b:ro,rw", InvalidOption, "contradicts itself"),
     ("-v /a:/b:rslvae", InvalidOption, "did you mean rslave?"),
-    ("-v /data", InvalidOption, "SOURCE:TARGET"),
     ("-v /a:b", InvalidOption, "not absolute"),
     ("-v /a:/", InvalidOption, "whole root"),
     ("--mount foo", InvalidOption, "does not know 'foo'"),
@@ -340,9 +357,10 @@ BAD = [
     ("--mount type=bind,dst=/x", InvalidOption, "source is missing"),
     ("--mount type=bind,src=foo,dst=/x", InvalidOption, "not absolute"),
     ("--mount type=bind,src,dst=/x", InvalidOption, "needs a value"),
-    ("--mount type=volume,src=v,dst=/x", NotBuiltYet, "volumes that the engine keeps"),
-    ("--mount src=v,dst=/x", NotBuiltYet, "volumes that the engine keeps"),
-    ("--mount type=bind,src=/tmp,dst=/x,volume-nocopy", NotBuiltYet, "volume-nocopy"),
+    ("--mount type=volume,src=v,dst=/x,volume-opt=o=ro", NotBuiltYet, "volume-opt"),
+    ("--mount type=volume,src=v,dst=/x,volume-driver=nfs", InvalidOption, "no volume driver"),
+    ("--mount type=volume,src=./v,dst=/x", InvalidOption, "is no name for a volume"),
+    ("--mount type=bind,src=/tmp,dst=/x,volume-nocopy", InvalidOption, "does not go with"),
     ("--mount type=image,src=v,dst=/x", NotBuiltYet, "'image'"),
     ("--mount type=nosuch,dst=/x", InvalidOption, "unknown"),
     ("--mount type=bind,src=/tmp,dst=/x,ro=perhaps", InvalidOption, "true or false"),
@@ -592,6 +610,7 @@ _OTHERWISE = (
     "--tmpfs",
     "-v ",
     "--mount",
+    "--volumes-from",
     "--device /dev/zer",
     "--detach-keys",
     "--sig-proxy",
@@ -670,6 +689,7 @@ _THEIR_SERVERS = (
     "--cpu-shares -5",
     "--annotation =x", "--stop-timeout -2", "-a stdon", "-d", "--pull allways",
     "--memory 99999999999t", "--platform", "--nmae", "--device /dev/zer",
+    "--volumes-from", "--volume-driver", "--mount type=volume",
     "-p 80:80 --network none", "--mac-address 03", "--network", "--dns-search ''",
 )  # fmt: skip
 _REFUSED = [

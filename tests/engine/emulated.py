@@ -19,7 +19,7 @@ import glob, io, json, os, sys, tarfile
 from ocimagic import Engine
 from ocimagic.errors import OcimagicError
 from ocimagic.model.event import Notice
-from ocimagic.model.options import BuildOptions
+from ocimagic.model.options import BuildOptions, VolumeMount
 from ocimagic.model.request import CommitOptions, ExecOptions
 
 PROGRAMS = "sh sleep cat echo ls mount id rm mkdir chown chmod chroot kill ps tty stat pwd env test"

@@ -22,6 +22,7 @@ RUN rm -r /gone; echo two > /two
 RUN <<END
 echo three > /three
 END
+VOLUME /etc
 '''
 with Engine("/data/root", environment={"HOME": "/data"}) as engine:
     containers = engine.containers
@@ -44,6 +45,7 @@ with Engine("/data/root", environment={"HOME": "/data"}) as engine:
     found["kill"] = run("sh", "-c", f"kill -0 {os.getpid()}", remove=True)
     for name, more in (
         ("network", {"network": "none"}), ("read-only", {"read_only": True}),
+        ("volume", {"volumes": (VolumeMount(name="data", target="/data"),)}),
     ):
         try:
             run("echo", **more)
@@ -154,7 +156,7 @@ def test_what_keeps_a_changed_root(found):
     """Said once, and with each result; nothing is weaker than asked for; root has no way out."""
     assert ["not isolated" in each for each in found["notices"]] == [True]
     assert found["isolated"] is False
-    for what in ("network", "read-only"):
+    for what in ("network", "read-only", "volume"):
         assert "cannot be had here" in found[f"refused {what}"]
     assert "can't kill" in found["kill"][0], "Landlock: no signal to who is not confined with it"
     assert "not permitted" in found["escape"][0]

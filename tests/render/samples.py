@@ -12,6 +12,7 @@ from ocimagic.model.report import (
     DiskUsage,
     ImagesPruned,
     ImageUsage,
+    VolumeUsage,
 )
 from ocimagic.model.result import (
     ContainerDetails,
@@ -29,6 +30,7 @@ from ocimagic.model.result import (
     SystemInfo,
 )
 from ocimagic.model.state import Status
+from ocimagic.model.volume import VolumeSummary
 from ocimagic.spec.config import ContainerConfig, HistoryEntry, ImageConfig
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
@@ -244,6 +246,17 @@ def push_result(**given) -> PushResult:
     return PushResult(**values | given)
 
 
+def volume(name="data", *, users=("4c01db0b339c",), anonymous=False) -> VolumeSummary:
+    return VolumeSummary(
+        name=name,
+        created=NOW,
+        mountpoint=f"/volumes/{name}/_data",
+        labels={"tier": "gold"},
+        anonymous=anonymous,
+        users=users,
+    )
+
+
 def disk_usage() -> DiskUsage:
     web = ImageUsage(
         name="web:1",
@@ -263,6 +276,10 @@ def disk_usage() -> DiskUsage:
         containers=(job,),
         cache_steps=3,
         cache_bytes=0,
+        volumes=(
+            VolumeUsage(name="data", size_bytes=600, containers=2),
+            VolumeUsage(name="idle", size_bytes=200, containers=0),
+        ),
     )
 
 
