@@ -17,6 +17,7 @@ from ocimagic.model import (
     isolation,
     report,
     result,
+    volume,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ _SUMMED_UP = (
     archive.Loaded,
     archive.Adopted,
 )
-_MODULES = (accounts, archive, built, difference, distribution, isolation, report, result, values)
+_MODULES = (accounts, archive, built, difference, distribution, isolation, report, result, values,
+            volume)  # fmt: skip
 _MAYBE_SHOWN = (*_SUMMED_UP, values.LogText, values.Names, Listing)
 _TREES = (result.ImageDetails, result.ContainerDetails, values.InspectDocument)
 
