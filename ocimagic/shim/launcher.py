@@ -34,7 +34,7 @@ from ocimagic.shim.workshop import MAX_FDS, MAX_REQUEST, Workshop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_IDLE_MS = 20
+_IDLE_MS = 10
 _TOO_LONG: dict[str, object] = {}
 
 
