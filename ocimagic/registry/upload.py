@@ -226,13 +226,22 @@ class Uploader:
         self._transport.pause(seconds, location, self._cancelled)
 
     def state(self, location: str) -> tuple[str, int] | None:
-        """Ask how much of an upload has arrived: where it is now and that; None if nobody knows."""
+        """Ask how much of an upload has arrived: where it is now and that; None if nobody knows.
+
+        Who says nothing may still be writing what a broken connection brought: it is asked again.
+        """
+        told = self._progress(location)
+        if told is not None and told[1] <= 1:
+            self.pause(location, 1)
+            told = self._progress(location)
+        return None if told is not None and told[1] == 1 else told
+
+    def _progress(self, location: str) -> tuple[str, int] | None:
+        """Ask once; one byte is what some say of none."""
         with self._ask("GET", location) as answer:
             if answer.status not in {200, 202, 204}:
                 return None
             found = _RANGE.fullmatch(answer.header("range"))
-            if found and found[1] == "0":
-                return None  # they say so of one byte, and of none
             return self.step(answer, location), int(found[1]) + 1 if found else 0
 
     def end(self, location: str, blob: Descriptor) -> None:
