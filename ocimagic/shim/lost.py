@@ -9,6 +9,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import OcimagicError
+from ocimagic.home.locks import is_locked
 from ocimagic.shim.outcome import STATE_NAME, Started
 
 if TYPE_CHECKING:
@@ -21,20 +22,7 @@ def is_kept(directory: Path) -> bool:
 
     They hold a lock on the directory, which the kernel lets go when both are dead.
     """
-    import fcntl
-
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
+    return is_locked(directory.parent, directory.name)
 
 
 def end_lost(directory: Path) -> None:
