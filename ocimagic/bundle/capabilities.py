@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.defaults import CAPABILITIES
-from ocimagic.errors import InvalidOption, nearest
+from ocimagic.errors import InvalidOption
 from ocimagic.spec.capability import CAPABILITY_NAMES
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -125,8 +125,6 @@ def _check_policies(options: RunOptions) -> None:
             why="max-size says when the log is rotated, max-file how many are kept",
             hint="write --log-opt max-size=10m --log-opt max-file=3 too",
         )
-    if options.detach and options.attach:
-        raise InvalidOption("-a and -d contradict each other", hint="leave one of them out")
 
 
 def _check_numbers(options: RunOptions) -> None:

@@ -7,6 +7,7 @@ Spec: image-spec conversion.md; runtime-spec config.md.
 
 from __future__ import annotations
 
+import json
 import posixpath
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from ocimagic.spec.runtime import (
     CAPABILITY_SETS,
     CONFINE_ANNOTATION,
     GROUPS_ANNOTATION,
+    OWN_ANNOTATION,
     TRACER_ANNOTATION,
     USER_ANNOTATION,
     Device,
@@ -93,7 +95,12 @@ def runtime_config(config: ContainerConfig, options: RunOptions, place: Place) -
         ),
         rootfs_propagation=_propagation(options),
         mount_label=selinux_label(options, place),
-        annotations={**options.annotations, **_who(config, options), **_confined(place)},
+        annotations={
+            **options.annotations,
+            **_who(config, options),
+            **_confined(place),
+            **_owned(options, place),
+        },
     )
 
 
@@ -165,6 +172,12 @@ def _who(config: ContainerConfig, options: RunOptions) -> dict[str, str]:
     if options.groups:
         who[GROUPS_ANNOTATION] = ",".join(options.groups)
     return who
+
+
+def _owned(options: RunOptions, place: Place) -> dict[str, str]:
+    """Return which mounts are to belong to the container's user, who is found out inside."""
+    targets = [each.target for each in options.volumes if each.own and not place.bare]
+    return {OWN_ANNOTATION: json.dumps(targets)} if targets else {}
 
 
 def _confined(place: Place) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import InvalidOption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ocimagic.model.options import RunOptions
 
@@ -19,6 +20,7 @@ NAMES = ("hosts", "hostname", "resolv.conf")
 PLACED = ("dev", *(f"etc/{name}" for name in NAMES))
 # And what a tracer puts where it shows something of the machine.
 SHOWN = ("proc", "sys")
+_WRITTEN = "resolv.conf.sha256"  # beside it: its text as the engine wrote it
 _PUBLIC = ("8.8.8.8", "8.8.4.4")  # docker's, where the machine has none that answers
 _LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
@@ -62,7 +64,29 @@ def write_host_files(
         path = directory / name
         path.write_text(text, encoding="utf-8")
         path.chmod(0o644)
+    remember(directory)
     return host_files(directory)
+
+
+def remember(directory: Path) -> None:
+    """Note what resolv.conf says now, as ``is_as_written`` asks."""
+    said = hashlib.sha256((directory / "resolv.conf").read_bytes()).hexdigest()
+    (directory / _WRITTEN).write_text(said, encoding="utf-8")
+
+
+def is_as_written(directory: Path) -> bool:
+    """Say whether a container's resolv.conf is as it was written: nobody in it changed it."""
+    with (directory / "resolv.conf").open("rb") as file:
+        said = hashlib.file_digest(file, "sha256").hexdigest()
+    return said == _read(str(directory / _WRITTEN), "")
+
+
+def rewrite_shown(path: Path, text: str) -> None:
+    """Give a file another text where it is shown in a container: the file has to stay."""
+    raw = text.encode(errors="surrogateescape")
+    with path.open("r+b", buffering=0) as file:  # never empty meanwhile
+        file.write(raw)
+        file.truncate(len(raw))
 
 
 def host_files(directory: Path) -> tuple[tuple[str, str], ...]:
@@ -74,9 +98,14 @@ def hosts_text(base: str, hostname: str, domain: str = "", addresses: Sequence[s
     """Return /etc/hosts with the container's own name in it."""
     if hostname in base.split():
         return base
-    names = f"{hostname}.{domain} {hostname}" if domain else hostname
-    lines = [f"{each}\t{names}\n" for each in addresses or ("127.0.0.1",)]
+    lines = hosts_lines(hostname, domain, addresses or ("127.0.0.1",))
     return base.rstrip("\n") + "\n" + "".join(lines)
+
+
+def hosts_lines(hostname: str, domain: str, addresses: Iterable[str]) -> list[str]:
+    """Return what /etc/hosts says of a container's own addresses."""
+    names = f"{hostname}.{domain} {hostname}" if domain else hostname
+    return [f"{each}\t{names}\n" for each in addresses]
 
 
 def _extra_hosts(options: RunOptions | None, *, own_network: bool) -> list[str]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.devices import device_mounts
-from ocimagic.errors import HostLacks, InvalidOption, nearest
+from ocimagic.errors import HostLacks, InvalidOption
 from ocimagic.model.namespace import Share, namespace_choice
 from ocimagic.model.options import DEFAULT_SHM_BYTES, BindRecursion
+from ocimagic.model.volume import is_bind
+from ocimagic.spec.nearest import nearest
 from ocimagic.spec.runtime import PART, Mount
 
 if TYPE_CHECKING:
@@ -151,6 +153,8 @@ def _asked(options: RunOptions, place: Place) -> list[Mount]:
 
 def _volume(volume: VolumeMount, place: Place) -> Mount:
     _check_volume(volume)
+    if volume.options and not is_bind(volume.options):
+        return _driven(volume)
     kind = "bind" if volume.recursion is BindRecursion.DISABLED else "rbind"
     words = [kind, volume.propagation or "rprivate", "ro" if volume.read_only else "rw"]
     if volume.read_only and volume.recursion in {BindRecursion.ENABLED, BindRecursion.READONLY}:
@@ -162,7 +166,21 @@ def _volume(volume: VolumeMount, place: Place) -> Mount:
                 hint="leave bind-recursive=readonly out",
             )
     words += [f"{PART}{volume.part}"] if volume.part else []
-    return Mount(destination=volume.target, type="bind", source=volume.source, options=tuple(words))
+    source = volume.options.get("device", volume.source)
+    return Mount(destination=volume.target, type="bind", source=source, options=tuple(words))
+
+
+def _driven(volume: VolumeMount) -> Mount:
+    """Return what a volume's driver mounts: in each container by itself, as the kernel allows."""
+    if volume.part:
+        raise InvalidOption(
+            f"{volume.part} of volume {volume.name} cannot be mounted alone",
+            why=f"its driver mounts all of {volume.options['device']}",
+        )
+    words = [each for each in volume.options.get("o", "").split(",") if each]
+    words += ["ro"] if volume.read_only else []
+    kind, device = volume.options["type"], volume.options["device"]
+    return Mount(destination=volume.target, type=kind, source=device, options=tuple(words))
 
 
 def _check_volume(volume: VolumeMount) -> None:
@@ -173,6 +191,11 @@ def _check_volume(volume: VolumeMount) -> None:
         raise InvalidOption(f"the part {volume.part!r} of a volume is not a path in it")
     if not volume.target.strip("/"):
         raise InvalidOption("a volume cannot cover the root of the container")
+    if volume.own and volume.read_only:
+        raise InvalidOption(
+            f"the volume at {volume.target} cannot be read-only and be given to a user (U)",
+            why="to give files is to write",
+        )
     if volume.propagation and volume.propagation.removeprefix("r") not in _PROPAGATIONS:
         raise InvalidOption(f"a volume cannot have the propagation {volume.propagation!r}")
 

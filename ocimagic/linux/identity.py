@@ -7,10 +7,19 @@ import functools
 import os
 import select
 import signal
+import socket
+import struct
 
 from ocimagic.spec.record import dataclass
 
 _DEATH_MS = 5000
+_UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """Return the account at the other end of a socket of this machine, see unix(7)."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(raw)[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Source: rtnetlink(7), veth(4); <linux/rtnetlink.h>, <linux/if_link.h>, <linux/if
 
 from __future__ import annotations
 
+import _thread
 import errno
 import ipaddress
 import socket
@@ -41,6 +42,9 @@ _IF_ADDRESS, _IF_LOCAL, _IF_BROADCAST, _IF_FLAGS = 1, 2, 4, 8
 _NODAD, _NOPREFIXROUTE = 0x02, 0x200
 _R_DST, _R_OIF, _R_GATEWAY, _R_TABLE = 1, 4, 5, 15
 _MAIN_TABLE, _BOOT, _UNIVERSE, _ON_LINK, _UNICAST = 254, 3, 0, 253, 1
+_HOST, _LOCAL = 254, 2
+_NEWRULE, _RULE_MARK, _TO_TABLE = 32, 10, 1
+_GLANCE_S = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,22 @@ class Links:
             if err.errno != errno.ENODEV:
                 raise
 
+    def begin_delete(self, index: int) -> Departure:
+        """Remove an interface as ``delete`` does; return when nobody finds it any more."""
+        departure = Departure(index)
+        while self._is_there(index) and not departure.is_over(within_s=_GLANCE_S):
+            pass
+        return departure
+
+    def _is_there(self, index: int) -> bool:
+        try:
+            self._netlink.get(Message(_GETLINK, _LINK.pack(_ANY, 0, index, 0, 0)))
+        except NetlinkError as err:
+            if err.errno == errno.ENODEV:
+                return False
+            raise
+        return True
+
     # -- addresses -----------------------------------------------------------------
 
     def add_address(self, index: int, address: Interface) -> None:
@@ -213,6 +233,23 @@ class Links:
         raw = netlink.attribute(_R_GATEWAY, gateway.packed) + netlink.number(_R_OIF, index)
         self._netlink.change(Message(kind, head + raw, flags))
 
+    def add_rule(self, version: int, *, mark: int, table: int) -> None:
+        """Let packets of a family that have a mark be routed by a table."""
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        head = _ROUTE.pack(family, 0, 0, 0, table, 0, 0, _TO_TABLE, 0)
+        raw = netlink.number(_RULE_MARK, mark)
+        self._netlink.change(Message(_NEWRULE, head + raw, CREATE | EXCL))
+
+    def add_local_route(self, destination: Network, index: int, *, table: int) -> None:
+        """Take what is for these addresses as for this machine."""
+        family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
+        scope, prefix = _HOST, destination.prefixlen
+        head = _ROUTE.pack(family, prefix, 0, 0, table, _BOOT, scope, _LOCAL, 0)
+        raw = netlink.number(_R_OIF, index)
+        if prefix:
+            raw += netlink.attribute(_R_DST, destination.network_address.packed)
+        self._netlink.change(Message(_NEWROUTE, head + raw, CREATE | REPLACE))
+
     def routes(self) -> list[Route]:
         """Return the routes of the main table, those of both families."""
         made: list[Route] = []
@@ -221,6 +258,48 @@ class Links:
             for each in self._netlink.dump(Message(_GETROUTE, asked)):
                 made += _route_of(each.payload)
         return made
+
+
+class Departure:
+    """An interface that the kernel is letting go of.
+
+    For tens of milliseconds after nobody finds it, it waits for who may still be looking at it;
+    a thread waits with it.
+    """
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._links = Links()
+        self._failure: BaseException | None = None
+        self._end = _thread.allocate_lock()
+        self._end.acquire()
+        _thread.start_new_thread(self._work, ())
+
+    def _work(self) -> None:
+        try:
+            with self._links:
+                self._links.delete(self._index)
+        except BaseException as err:  # noqa: BLE001  raised by ``wait``
+            self._failure = err
+        finally:
+            self._end.release()
+
+    def is_over(self, within_s: float) -> bool:
+        """Say whether the kernel is through with it, or has refused, in this time."""
+        if not self._end.acquire(timeout=within_s):
+            return False
+        self._end.release()
+        return True
+
+    def wait(self) -> None:
+        """Wait until nothing of it is left.
+
+        Raises:
+            NetlinkError: the kernel refused.
+        """
+        with self._end:
+            if self._failure is not None:
+                raise self._failure
 
 
 def _named(name: str, mac: str, mtu: int) -> bytes:

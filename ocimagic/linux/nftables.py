@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from ocimagic.linux import netlink
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 INET, IPV4, IPV6 = 1, 2, 10  # families of tables
 PREROUTING, FORWARD, OUTPUT, POSTROUTING = 0, 2, 3, 4
 # Priorities of base chains: nft(8), "CHAINS".
-DSTNAT, FILTER, SRCNAT = -100, 0, 100
-DROP, ACCEPT, JUMP = 0, 1, -3
+MANGLE, DSTNAT, FILTER, SRCNAT = -150, -100, 0, 100
+DROP, ACCEPT, JUMP, RETURN = 0, 1, -3, -5
 WORD = 8  # NFT_REG32_00
 # Types of keys and values, only for who lists them with nft: nft(8), "DATA TYPES".
 IPV4_ADDRESS, IPV6_ADDRESS, PROTOCOL, PORT, LINK_NAME = 7, 8, 12, 13, 41
@@ -43,7 +44,7 @@ LINK_NAME_BYTES = 16
 
 _SUBSYSTEM = 10
 _BEGIN, _END = 16, 17
-_NEWTABLE, _DELTABLE = 0, 2
+_NEWTABLE, _GETTABLE, _DELTABLE = 0, 1, 2
 _NEWCHAIN, _DELCHAIN = 3, 5
 _NEWRULE, _GETRULE, _DELRULE = 6, 7, 8
 _NEWSET = 9
@@ -63,11 +64,14 @@ class Table:
     Args:
         name: of the table.
         family: ``INET``, or ``IPV4`` for tables that iptables made.
+        kernel: a ``NETFILTER`` socket that the caller keeps; without one each call has its own.
+            Closing one waits until the kernel has let go of what was deleted: some 15 ms.
     """
 
-    def __init__(self, name: str, family: int = INET) -> None:
+    def __init__(self, name: str, family: int = INET, kernel: Netlink | None = None) -> None:
         self._family = family
         self._name = name
+        self._kernel = kernel
         self._changes: list[Message] = []
 
     # -- what is to be changed -----------------------------------------------------
@@ -159,7 +163,7 @@ class Table:
         if not changes:
             return
         edge = _HEAD.pack(0, 0, _SUBSYSTEM)
-        with Netlink(netlink.NETFILTER) as kernel:
+        with self._connected() as kernel:
             kernel.batch(Message(_BEGIN, edge), changes, Message(_END, edge))
 
     def elements(self, name: str) -> list[tuple[bytes, bytes]]:
@@ -188,14 +192,32 @@ class Table:
                 made.append((handle, said))
         return made
 
+    def _connected(self) -> AbstractContextManager[Netlink]:
+        return nullcontext(self._kernel) if self._kernel else Netlink(netlink.NETFILTER)
+
     def _dumped(self, asked: Message) -> Iterable[Message]:
-        with Netlink(netlink.NETFILTER) as kernel:
+        with self._connected() as kernel:
             try:
                 return kernel.dump(asked)
             except NetlinkError as err:
                 if err.errno == errno.ENOENT:
                     return ()
                 raise
+
+
+def tables() -> set[tuple[int, str]]:
+    """Return family and name of every table there is.
+
+    Raises:
+        OSError: the kernel has none, or does not say.
+    """
+    asked = Message(_SUBSYSTEM << 8 | _GETTABLE, _HEAD.pack(0, 0, 0))
+    with Netlink(netlink.NETFILTER) as kernel:
+        answers = kernel.dump(asked)
+    return {
+        (each.payload[0], attributes(each.payload[_HEAD.size :])[1].rstrip(b"\0").decode())
+        for each in answers
+    }
 
 
 # -- expressions -----------------------------------------------------------------------
@@ -237,6 +259,34 @@ def kind_of_address(which: int) -> bytes:
 
 FROM, TO = 1, 2
 LOCAL = struct.pack("=I", 2)
+
+
+def way_to() -> bytes:
+    """Load the name of the link by which a packet would go to where it is sent."""
+    by_name = network_number(2, _OIF_NAME)
+    return _expression("fib", network_number(1, WORD) + by_name + network_number(3, TO))
+
+
+_OIF_NAME = 2
+BROADCAST, ANYCAST, MULTICAST = (struct.pack("=I", each) for each in (3, 4, 5))
+
+
+def mark(value: int) -> tuple[bytes, bytes]:
+    """Give the packet a mark."""
+    raw = network_number(2, _MARK) + network_number(3, WORD)
+    return constant(struct.pack("=I", value)), _expression("meta", raw)
+
+
+_MARK = 3
+
+
+def to_socket(family: int, *, port_register: int = WORD) -> bytes:
+    """Hand the packet to a transparent socket here; go on only if there is one.
+
+    Source: kernel documentation, "Transparent proxy support".
+    """
+    raw = network_number(1, family) + network_number(3, port_register)
+    return _expression("tproxy", raw)
 
 
 def equals(value: bytes, *, negated: bool = False) -> bytes:

@@ -14,6 +14,8 @@ import os
 import struct
 import sys
 
+from ocimagic.linux.notes import note
+
 if sys.platform != "linux":
     raise ImportError("ocimagic.linux needs Linux")
 
@@ -98,6 +100,11 @@ _KEYCTL_SETPERM = 5
 _SESSION_RIGHTS = 0x3F1B0000  # what the kernel gives a new one, and KEY_USR_SEARCH
 
 
+# Calls that change what a process is or sees: what is told of a container's start.
+NOTED = frozenset({
+    "mount", "umount2", "pivot_root", "keyctl", "open_tree", "move_mount", "fsopen",
+    "fsmount", "mount_setattr", "landlock_restrict_self",
+})  # fmt: skip
 _TABLE = _ALIKE | _NUMBERS.get(os.uname().machine, {})
 
 
@@ -120,6 +127,8 @@ def call(name: str, *args: int | bytes | ctypes.Array[ctypes.c_char] | None) -> 
     result = int(_libc.syscall(ctypes.c_long(number(name)), *wide))
     if result < 0:
         raise _os_error()
+    if name in NOTED:
+        note(name)
     return result
 
 
@@ -147,11 +156,13 @@ def unshare(flags: int) -> None:
     """Leave namespaces for new ones: unshare(2)."""
     if _libc.unshare(ctypes.c_int(flags)) != 0:
         raise _os_error()
+    note("unshare", flags)
 
 
 def setns(fd: int, flags: int = 0) -> None:
     """Join the namespaces of an ns fd or a pidfd: setns(2)."""
     call("setns", fd, flags)
+    note("setns", flags)
 
 
 def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
@@ -180,6 +191,8 @@ def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
         if not is_filtered or flags & CLONE_INTO_CGROUP:
             raise
         pid = call("clone", flags | CLONE_PIDFD | told, 0, pointer, 0, 0)
+    if pid:
+        note("clone3", [flags, pid])
     return (pid, pidfd.value) if pid else (0, -1)
 
 
@@ -212,6 +225,8 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
     )
     if result < 0:
         raise _os_error()
+    if option not in (PR_CAPBSET_READ, PR_CAPBSET_DROP):  # who drops many notes it once
+        note("prctl", [option, arg2])
     return result
 
 
@@ -234,6 +249,7 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     low = [each & 0xFFFFFFFF for each in sets]
     high = [each >> 32 for each in sets]
     call("capset", header, struct.pack("6I", *low, *high))
+    note("capset", sets)
 
 
 def capget() -> tuple[int, int, int]:
@@ -257,7 +273,9 @@ def load_seccomp_filter(program: bytes, flags: int = 0) -> int:
     """
     buffer = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
-    return call("seccomp", _SECCOMP_SET_MODE_FILTER, flags, fprog)
+    loaded = call("seccomp", _SECCOMP_SET_MODE_FILTER, flags, fprog)
+    note("seccomp", len(program) // 8)
+    return loaded
 
 
 def read_process(pid: int, here: int, there: int, pieces: int) -> int:

@@ -14,6 +14,8 @@ out, and which ports of the machine lead where.
                   own (sets self4, self6), comes back
     forward       answers, published ports and what stays on one bridge may pass; nothing else
                   may come to our bridges, nor leave those that are internal
+    ways          in an account's own network namespace: what a container (maps ways4, ways6)
+                  sends to the world, or to a gateway, is handed to its relay
 
 Others' rules are never touched, but for one place: a chain that dockerd makes for what others
 have to add, since its policy would drop our packets.
@@ -34,16 +36,19 @@ from ocimagic.linux.nftables import WORD, Table, link_key
 from ocimagic.network.plan import PROTOCOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
+    from ocimagic.linux.netlink import Netlink
     from ocimagic.network.plan import Port
 
     Address = IPv4Address | IPv6Address
 
 _CAP_NET_ADMIN = 12
+MARK = 1  # what relays get; a route of the ground keeps it
 BRIDGES, INTERNAL, SAME = "bridges", "internal", "same"
-_DOCKERS = "DOCKER-USER"
+WAY_OUT = "oci-out"  # a link of the ground that leads to the world, if there is one
+DOCKERS = "DOCKER-USER"
 _FAMILIES = {
     4: (socket.AF_INET, nft.IPV4_ADDRESS, 4, 16),
     6: (socket.AF_INET6, nft.IPV6_ADDRESS, 16, 24),
@@ -64,12 +69,15 @@ class Firewall:
 
     Args:
         name: of the table.
+        relayed: containers reach the world through relays, not by routes.
+        kernel: a netfilter socket to use, see ``Table``.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, relayed: bool = False, kernel: Netlink | None = None) -> None:
         self.name = name
-        self._table = Table(name)
-        self._dockers = [Table("filter", family) for family in (nft.IPV4, nft.IPV6)]
+        self._relayed = relayed
+        self._table = Table(name, kernel=kernel)
+        self._dockers = [Table("filter", family, kernel) for family in (nft.IPV4, nft.IPV6)]
 
     def commit(self) -> None:
         """Do what was asked for.
@@ -90,6 +98,8 @@ class Firewall:
         """Make the table and its rules, if they are not there."""
         if not self.is_there:
             _write_rules(self._table)
+            if self._relayed:
+                _write_ways(self._table)
 
     def delete(self) -> None:
         """Remove all of it."""
@@ -106,13 +116,17 @@ class Firewall:
         """Let a bridge's packets through, out of it only if it is not internal."""
         for which, key in self._keys(name, internal=internal):
             self._table.add_element(which, key)
+        self.tell_docker(name)
+
+    def tell_docker(self, name: str) -> None:
+        """Let a bridge's packets through where dockerd would drop them; again does nothing."""
         for table in self._dockers:
-            known = table.rules(_DOCKERS)
+            known = table.rules(DOCKERS)
             if not known or any(note == self._note(name) for _, note in known):
                 continue
             for direction in (nft.FROM_LINK, nft.TO_LINK):
                 chosen = nft.meta(direction), nft.equals(link_key(name))
-                table.rule(_DOCKERS, *chosen, _ACCEPT, first=True, note=self._note(name))
+                table.rule(DOCKERS, *chosen, _ACCEPT, first=True, note=self._note(name))
 
     def remove_bridge(self, name: str) -> None:
         """Know a bridge no more."""
@@ -133,10 +147,43 @@ class Firewall:
 
     def _forget_in_dockers(self, bridge: str | None) -> None:
         for table in self._dockers:
-            for number, note in table.rules(_DOCKERS):
+            for number, note in table.rules(DOCKERS):
                 mine = note == self._note(bridge) if bridge else note.startswith(f"{self.name}: ")
                 if mine:
-                    table.delete_rule(_DOCKERS, number)
+                    table.delete_rule(DOCKERS, number)
+
+    # -- ways out ------------------------------------------------------------------
+
+    def let_out(self, sources: Sequence[Address], ways: Mapping[str, int]) -> None:
+        """Hand what comes from these addresses to a relay.
+
+        Args:
+            sources: a container's.
+            ways: ports of the relay's sockets, by protocol and version: ``tcp4``.
+        """
+        for source in sources:
+            for protocol, number in PROTOCOLS.items():
+                port = ways.get(f"{protocol}{source.version}")
+                if port:
+                    key = struct.pack("=B3x", number) + source.packed
+                    self._table.add_element(f"ways{source.version}", key, nft.port_value(port))
+
+    def keep_in(self, sources: Collection[str]) -> None:
+        """Let nothing out any more that comes from these addresses."""
+        for name, key, source in self._let_out():
+            if source in sources:
+                self._table.delete_element(name, key)
+
+    def ways(self) -> set[str]:
+        """Return the addresses that relays serve."""
+        return {source for _, _, source in self._let_out()}
+
+    def _let_out(self) -> list[tuple[str, bytes, str]]:
+        return [
+            (f"ways{version}", key, str(ip_address(key[4 : 4 + length])))
+            for version, (_, _, length, _) in _FAMILIES.items()
+            for key, _ in self._table.elements(f"ways{version}")
+        ]
 
     # -- ports ---------------------------------------------------------------------
 
@@ -148,6 +195,15 @@ class Firewall:
                 value = target.packed + nft.port_value(port.container_port)
                 self._table.add_element(name, key, value)
                 self._table.add_element(f"self{target.version}", target.packed * 2)
+
+    def unpublish(self, ports: Sequence[Port], targets: Sequence[Address]) -> None:
+        """Take back what ``publish`` said; ``commit`` fails if any of it is gone already."""
+        for target in targets:
+            places = {_place_of(port, target.version) for port in ports}
+            for name, key in sorted(each for each in places if each[0]):
+                self._table.delete_element(name, key)
+            if any(name for name, _ in places):
+                self._table.delete_element(f"self{target.version}", target.packed * 2)
 
     def published(self) -> list[Published]:
         """Return all ports that lead somewhere."""
@@ -262,3 +318,21 @@ def _write_forward(table: Table) -> None:
     table.rule(chain, nft.meta(nft.FROM_LINK), nft.is_in(INTERNAL), _DROP)
     table.rule(chain, *was_sent_here, _ACCEPT)
     table.rule(chain, nft.meta(nft.TO_LINK), nft.is_in(BRIDGES), _DROP)
+
+
+def _write_ways(table: Table) -> None:
+    """Write what hands packets for the world to relays: those for nobody here."""
+    for version, (_, kind, _, _) in _FAMILIES.items():
+        table.set(f"ways{version}", (nft.PROTOCOL, kind), (nft.PORT,))
+    table.chain("ways", "filter", nft.PREROUTING, nft.MANGLE)
+    leave = nft.verdict(nft.RETURN)
+    table.rule("ways", nft.way_to(), nft.is_in(BRIDGES), leave)
+    table.rule("ways", nft.way_to(), nft.equals(link_key(WAY_OUT)), leave)
+    for several in (nft.BROADCAST, nft.ANYCAST, nft.MULTICAST):
+        table.rule("ways", nft.kind_of_address(nft.TO), nft.equals(several), leave)
+    for version, (family, _, length, offset) in _FAMILIES.items():
+        is_family = nft.meta(nft.FAMILY), nft.equals(struct.pack("=B", family))
+        source = nft.payload(nft.NETWORK, offset - length, length, WORD + 1)
+        known = nft.meta(nft.L4PROTO), source, nft.mapped(f"ways{version}")
+        hand = nft.to_socket(family), *nft.mark(MARK)
+        table.rule("ways", *is_family, *known, *hand, _ACCEPT)

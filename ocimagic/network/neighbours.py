@@ -19,14 +19,32 @@ if TYPE_CHECKING:
 
     from ocimagic.network.plan import Endpoint, Plan, Port
 
-_NAME = "neighbours.json"
+_NAME, GROUND_NAME = "neighbours.json", "ground.json"
 Line = dict[str, list[str]]  # of a container: called, names, addresses, ports
 Places = dict[str, dict[str, Line]]  # by network and container
 
 
 def is_used(room: Path) -> bool:
     """Say whether any container is in a network, or was when its shim was killed."""
-    return (room / _NAME).exists()
+    return (room / _NAME).exists() or bool(half_written(room))
+
+
+def half_written(room: Path) -> list[Path]:
+    """Return the files that somebody was writing; nobody is, for who holds the lock."""
+    return [path for name in (_NAME, GROUND_NAME) for path in room.glob(f".{name}.*")]
+
+
+def is_grounded(room: Path) -> bool:
+    """Say whether an ordinary account's network namespace has been made; see ``ground``."""
+    return (room / GROUND_NAME).exists()
+
+
+def leads_by_program(room: Path) -> bool | None:
+    """Say whether a program leads out of that namespace; None if there is none now."""
+    try:
+        return bool(json.loads((room / GROUND_NAME).read_bytes())["way"])
+    except FileNotFoundError:
+        return None
 
 
 class Neighbours:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Interface = IPv4Interface | IPv6Interface
 
 TCP, UDP = "tcp", "udp"
+PASTA, SLIRP, RELAY = "pasta", "slirp4netns", "relay"  # ways out; the last is our own
 RESOLVER = "127.0.0.11"  # where a container asks for names, as with docker
 PROTOCOLS = {TCP: 6, UDP: 17}
 
@@ -40,6 +41,8 @@ class Endpoint:
         internal: there is no way out of the network.
         resolves: names are answered in this network.
         mtu: 0 for the usual one.
+        links: ``NAME:ALIAS``, names of others with what only this container calls them.
+        link_local: more addresses of the container, for this link alone.
     """
 
     network_id: str
@@ -54,6 +57,8 @@ class Endpoint:
     internal: bool = False
     resolves: bool = True
     mtu: int = 0
+    links: tuple[str, ...] = ()
+    link_local: tuple[str, ...] = ()
 
     @property
     def gateway_interfaces(self) -> tuple[Interface, ...]:
@@ -64,6 +69,11 @@ class Endpoint:
     def interfaces(self) -> tuple[Interface, ...]:
         """Return the container's addresses."""
         return tuple(map(ip_interface, self.addresses))
+
+    @property
+    def link_interfaces(self) -> tuple[Interface, ...]:
+        """Return the container's addresses for this link alone."""
+        return tuple(map(ip_interface, self.link_local))
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
@@ -85,9 +95,11 @@ class Endpoint:
             internal=fields.flag("internal"),
             resolves=fields.flag("resolves"),
             mtu=fields.number("mtu", 0),
+            links=fields.texts("links"),
+            link_local=fields.texts("link_local"),
         )
         try:
-            _ = made.gateway_interfaces, made.interfaces
+            _ = made.gateway_interfaces, made.interfaces, made.link_interfaces
         except ValueError as err:
             raise InvalidDocument("an endpoint's address is none", why=str(err)) from err
         return made
@@ -147,6 +159,7 @@ class Plan:
         endpoints: the first one's network has the way out.
         ports: published ones.
         servers: addresses of the name servers that know the rest of the world.
+        way: without root, what leads out of the account's own network namespace.
     """
 
     room: str
@@ -155,6 +168,7 @@ class Plan:
     endpoints: tuple[Endpoint, ...] = ()
     ports: tuple[Port, ...] = ()
     servers: tuple[str, ...] = ()
+    way: str = ""
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
@@ -170,6 +184,7 @@ class Plan:
             endpoints=tuple(map(Endpoint.parse, fields.children("endpoints"))),
             ports=tuple(map(Port.parse, fields.children("ports"))),
             servers=fields.texts("servers"),
+            way=fields.text("way", ""),
         )
 
     def to_json(self) -> dict[str, object]:

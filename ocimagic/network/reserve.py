@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # What docker gives when it may choose: the upper part of RFC 6335's dynamic ports.
 _FIRST, _LAST = 49153, 65535
 _TRIES = 100
+SOMEBODY = "another process has it"
 
 
 def reserve(
@@ -29,8 +30,9 @@ def reserve(
 ) -> tuple[list[Port], list[int]]:
     """Take ports; return them with their numbers, and the descriptors that hold them.
 
-    A port is held by a socket that is bound and answers nobody: packets for it are sent on
-    before they reach a socket.
+    A port is held by a socket that is bound.  As root nobody reaches it: packets are sent on
+    before.  It listens all the same: only then nobody else can have the port, although it may be
+    taken again at once when connections of before are still remembered.
 
     Args:
         ports: those with the number 0 get a free one.
@@ -106,7 +108,11 @@ def _bound(port: Port, family: int, address: str, holder: Callable[[Port], str])
     try:
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if port.protocol == TCP:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((address, port.host_port))
+        if port.protocol == TCP:
+            made.listen(socket.SOMAXCONN)
     except OSError as err:
         made.close()
         if err.errno == errno.EADDRNOTAVAIL and not port.host_address:
@@ -116,12 +122,12 @@ def _bound(port: Port, family: int, address: str, holder: Callable[[Port], str])
 
 
 def _refused(port: Port, err: OSError, container: str) -> PortTaken:
-    shown = f"{port.host_address or '0.0.0.0'}:{port.host_port}/{port.protocol}"  # noqa: S104
+    shown = shown_port(port)
     if err.errno == errno.EADDRINUSE:
         holder = f"container {container}" if container else holder_of(port)
         return PortTaken(
             f"port {shown} is already allocated",
-            why=f"{holder} has it" if holder else "another process has it",
+            why=f"{holder} has it" if holder else SOMEBODY,
             hint="end that one, or publish another port: -p OTHER:"
             f"{port.container_port}; -p {port.container_port} lets ocimagic choose",
         )
@@ -134,21 +140,33 @@ def _refused(port: Port, err: OSError, container: str) -> PortTaken:
     return PortTaken(f"port {shown} cannot be published", why=err.strerror)
 
 
+def shown_port(port: Port) -> str:
+    """Return a port as errors name it."""
+    return f"{port.host_address or '0.0.0.0'}:{port.host_port}/{port.protocol}"  # noqa: S104
+
+
 def holder_of(port: Port) -> str:
     """Return who has a port, such as ``nginx (process 4711)``; "" if that cannot be seen."""
     wanted = set(_inodes(port))
     if not wanted:
         return ""
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal():
-            continue
-        with contextlib.suppress(OSError):
-            for fd in os.scandir(f"{entry.path}/fd"):
-                with contextlib.suppress(OSError):
-                    found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(fd.path))
-                    if found and found[1] in wanted:
-                        return f"{_name_of(entry.path)} (process {entry.name})"
+    with os.scandir("/proc") as everybody:
+        for entry in everybody:
+            if entry.name.isdecimal() and _has_one_of(entry.path, wanted):
+                with contextlib.suppress(OSError):  # it has just ended
+                    return f"{_name_of(entry.path)} (process {entry.name})"
     return ""
+
+
+def _has_one_of(process: str, wanted: set[str]) -> bool:
+    """Say whether a process has one of these sockets open, as far as that can be seen."""
+    with contextlib.suppress(OSError), os.scandir(f"{process}/fd") as opened:
+        for fd in opened:
+            with contextlib.suppress(OSError):  # just closed
+                found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(fd.path))
+                if found and found[1] in wanted:
+                    return True
+    return False
 
 
 def _inodes(port: Port) -> Iterator[str]:

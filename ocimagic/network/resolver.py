@@ -16,11 +16,12 @@ import socket
 import struct
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ocimagic.linux import nftables as nft
 from ocimagic.network import names
 from ocimagic.network.plan import PROTOCOLS, RESOLVER, TCP, UDP
+from ocimagic.network.waiting import READ, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,34 +29,16 @@ if TYPE_CHECKING:
     from ocimagic.network.names import Question
     from ocimagic.network.neighbours import Neighbours, Places
     from ocimagic.network.plan import Endpoint
+    from ocimagic.network.waiting import Alarm, Loop
 
 _PORT = 53
 _PATIENCE_S = 3.0
 _MOST_PENDING = 1000
 _MOST_CLIENTS = 100
+_MOST_TOLD = 1000
 _READ_BYTES = 1 << 16
 _TABLE = "ocimagic-names"
 _AT_ONCE = 64  # questions, before others get their turn
-
-
-class Alarm(Protocol):
-    """What a loop gives for a moment."""
-
-    def cancel(self) -> None:
-        """Forget it."""
-
-
-class Loop(Protocol):
-    """What a shim's loop does."""
-
-    def watch(self, fd: int, events: int, action: Callable[[int], None]) -> None:
-        """Call back when a descriptor is ready."""
-
-    def forget(self, fd: int) -> None:
-        """Wait for it no longer."""
-
-    def at(self, when: float, action: Callable[[], None]) -> Alarm:
-        """Call back once at a moment."""
 
 
 def open_sockets() -> dict[str, int]:
@@ -119,6 +102,7 @@ class Resolver:
         self._endpoints = endpoints
         self._servers = tuple(servers)
         self._index: dict[str, list[str]] = {}
+        self._told: dict[bytes, bytes] = {}  # questions and answers, but for their numbers
         self._index_of: tuple[object, object] = (None, None)  # what it was made of
         self._asked: dict[int, _Forwarded] = {}
         self._clients: dict[int, _TcpClient] = {}
@@ -126,7 +110,7 @@ class Resolver:
         self._tcp = socket.socket(fileno=os.dup(fds[TCP]))
         for each, action in ((self._udp, self._hear), (self._tcp, self._accept)):
             each.setblocking(False)
-            loop.watch(each.fileno(), _READ, action)
+            loop.watch(each.fileno(), READ, action)
 
     def close(self) -> None:
         """Answer no more."""
@@ -146,10 +130,15 @@ class Resolver:
                 packet, who = self._udp.recvfrom(_READ_BYTES)
             except OSError:
                 return
+            self._look_who_moved()
+            known = self._told.get(packet[2:])
+            if known is not None:
+                with contextlib.suppress(OSError):  # see ``_tell``
+                    self._udp.sendto(packet[:2] + known, who)
+                continue
             question = names.parse(packet)
             if question is None:
                 continue
-
             self._answer(question, packet, partial(self._tell, who, question), socket.SOCK_DGRAM)
 
     def _tell(self, who: tuple[str, int], question: Question, answer: bytes) -> None:
@@ -176,7 +165,7 @@ class Resolver:
     def _answer(
         self, question: Question, packet: bytes, tell: Callable[[bytes], None], kind: int
     ) -> None:
-        known = self._known(question)
+        known = self._known(question, packet)
         if known is not None:
             tell(known)
         elif not self._servers or len(self._asked) >= _MOST_PENDING:
@@ -188,7 +177,7 @@ class Resolver:
             forwarded.done = lambda: self._asked.pop(number, None)
             forwarded.ask(self._servers)
 
-    def _known(self, question: Question) -> bytes | None:
+    def _known(self, question: Question, packet: bytes) -> bytes | None:
         """Answer what can be answered here; None for the rest."""
         if question.kind == names.PTR:
             address = names.address_of(question.name)
@@ -196,11 +185,16 @@ class Resolver:
             return names.names(question, found) if found else self._beyond(question)
         if question.kind not in (names.A, names.AAAA):
             return self._beyond(question)
-        found = self._addresses_of(question.name)
+        self._look_who_moved()
+        found = list(self._index.get(question.name, ()))
         if not found:
             return self._beyond(question)
         random.shuffle(found)  # round robin over all who are called so
-        return names.addresses(question, found)
+        answer = names.addresses(question, found)
+        is_alone = sum((":" in each) == (question.kind == names.AAAA) for each in found) < 2
+        if is_alone and len(self._told) < _MOST_TOLD:
+            self._told[packet[2:]] = answer[2:]
+        return answer
 
     def _beyond(self, question: Question) -> bytes | None:
         """Answer a question that nobody here can: others are asked only if there is a way out."""
@@ -208,13 +202,13 @@ class Resolver:
             return names.failure(question, names.SERVER_FAILURE)
         return None
 
-    def _addresses_of(self, name: str) -> list[str]:
-        """Return the addresses of all that are called so; read anew only if somebody moved."""
+    def _look_who_moved(self) -> None:
+        """Read anew who is where if somebody moved, and forget what was told before."""
         places, endpoints = self._neighbours.read(), self._endpoints()
         if self._index_of[0] is not places or self._index_of[1] is not endpoints:
             self._index = _by_name(places, endpoints)
             self._index_of = places, endpoints
-        return list(self._index.get(name, ()))
+            self._told.clear()
 
     def _names_of(self, address: str) -> list[str]:
         places = self._neighbours.read()
@@ -235,10 +229,11 @@ def _by_name(places: Places, endpoints: Sequence[Endpoint]) -> dict[str, list[st
             for name in dict.fromkeys(each.lower() for each in line["names"]):
                 for called in (name, f"{name}.{endpoint.network.lower()}"):
                     found.setdefault(called, []).extend(line["addresses"])
+        for link in endpoint.links:
+            name, _, alias = link.partition(":")
+            if name.lower() in found:
+                found[alias.lower()] = found[name.lower()]
     return found
-
-
-_READ, _WRITE = 1, 4  # select.POLLIN, POLLOUT
 
 
 class _TcpClient:
@@ -255,7 +250,7 @@ class _TcpClient:
         self._data = b""
         client.setblocking(False)
         self._alarm = loop.at(time.monotonic() + 10 * _PATIENCE_S, self.close)
-        loop.watch(client.fileno(), _READ, self._read)
+        loop.watch(client.fileno(), READ, self._read)
 
     def _read(self, _events: int) -> None:
         try:
@@ -338,7 +333,7 @@ class _Forwarded:
         self._alarm = self._loop.at(time.monotonic() + _PATIENCE_S, self._ask_next)
         is_udp = self._kind == socket.SOCK_DGRAM
         self._loop.watch(
-            self._socket.fileno(), _READ if is_udp else _WRITE, self._hear if is_udp else self._say
+            self._socket.fileno(), READ if is_udp else WRITE, self._hear if is_udp else self._say
         )
 
     def _say(self, _events: int) -> None:
@@ -349,7 +344,7 @@ class _Forwarded:
         except OSError:
             self._ask_next()
             return
-        self._loop.watch(self._socket.fileno(), _READ, self._hear)
+        self._loop.watch(self._socket.fileno(), READ, self._hear)
 
     def _hear(self, _events: int) -> None:
         assert self._socket is not None

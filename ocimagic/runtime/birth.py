@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks, OcimagicError, StartFailed
-from ocimagic.linux import syscalls
+from ocimagic.linux import notes, syscalls
 from ocimagic.runtime import program
 from ocimagic.runtime.channel import Channel
 from ocimagic.runtime.namespaces import write_offsets
@@ -63,6 +63,9 @@ def bear(
         raise
     if pid == 0:
         mine.close()
+        if notes.are_taken():  # by who creates it: these are its own
+            notes.begin()
+            notes.note("born")
         syscalls.set_process_name(_NAME)
         if needs_stage:
             _pass_stage(spaces, context, become_mapped)

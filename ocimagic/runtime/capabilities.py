@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocimagic.linux import syscalls
+from ocimagic.linux.notes import note
 from ocimagic.spec.capability import CAPABILITY_NAMES
 
 if TYPE_CHECKING:
@@ -21,14 +22,17 @@ def mask(names: Iterable[str]) -> int:
 
 def limit_bounding_set(wanted: int) -> None:
     """Drop every capability that is not wanted from the bounding set."""
+    dropped = 0
     for bit in range(len(CAPABILITY_NAMES)):
         if not wanted >> bit & 1:
             try:
                 syscalls.prctl(syscalls.PR_CAPBSET_DROP, bit)
+                dropped |= 1 << bit
             except OSError:
                 # A bit this kernel does not know (EINVAL) cannot be held either.
                 if kernel_knows(bit):
                     raise
+    note("prctl", [syscalls.PR_CAPBSET_DROP, dropped])
 
 
 def kernel_knows(bit: int) -> bool:

@@ -57,8 +57,10 @@ def _write_lists(rules: Sequence[DeviceRule], directory: Directory) -> None:
         lines = [line for _, line in group]
         for line, err in zip(lines, directory.write_all(file, lines), strict=True):
             # EPERM: the cgroup above, an outer container's, has less.  Of the default devices
-            # that may be, of those that were asked for not.
-            if err and (err.errno != errno.EPERM or line not in _DEFAULT_LINES):
+            # that may be, of those that were asked for not.  Nor may a user namespace's root
+            # write here; see ``_attach`` for why nothing is lost.
+            is_no_harm = line in _DEFAULT_LINES or in_user_namespace()
+            if err and (err.errno != errno.EPERM or not is_no_harm):
                 raise refusal(directory, Write("devices", file, line, "devices"), err)
 
 

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from ocimagic import errors
+from ocimagic.linux.notes import note
 from ocimagic.runtime import terminal
 from ocimagic.runtime.beginning import begin, destroy, ignore
 from ocimagic.runtime.birth import bear
@@ -44,6 +45,7 @@ class Init:
         pidfd: readable once it has ended; close with ``close``.
         console: master of its terminal when nobody else was to get it, else -1.
         state: of its container.
+        told: what it noted of its making, see ``linux.notes``; "" for nothing.
     """
 
     pid: int
@@ -53,6 +55,7 @@ class Init:
     _channel: Channel
     _on_warning: Callable[[str], None] = ignore
     _is_first: bool = True
+    told: str = ""
 
     @classmethod
     def create(  # noqa: PLR0913  each is a word of the command line
@@ -70,6 +73,7 @@ class Init:
         no_new_keyring: bool = False,
         door: bool = False,
         meanwhile: Callable[[], None] | None = None,
+        on_born: Callable[[int], None] | None = None,
     ) -> Self:
         """Make a container whose first process waits for ``start``.
 
@@ -90,6 +94,7 @@ class Init:
             door: make one in the state directory where another process may start it, once
                 ``let_go`` is called.
             meanwhile: is done while the process furnishes its root.
+            on_born: is given the process's pid while its files in /proc may still be looked at.
 
         Raises:
             OcimagicError: what could not be had; nothing is left of the container then.
@@ -105,6 +110,7 @@ class Init:
             no_new_keyring=no_new_keyring,
             door=door,
             meanwhile=meanwhile,
+            on_born=on_born,
         )
         return cls.of(_make(bundle, container_id, wishes))
 
@@ -119,6 +125,7 @@ class Init:
             creation.channel,
             creation.on_warning,
             creation.is_first,
+            creation.told,
         )
 
     @property
@@ -163,6 +170,7 @@ class _Wishes:
     no_new_keyring: bool
     door: bool
     meanwhile: Callable[[], None] | None
+    on_born: Callable[[int], None] | None
 
 
 def _make(bundle: Bundle, container_id: str, wishes: _Wishes) -> Creation:
@@ -178,6 +186,7 @@ def _make(bundle: Bundle, container_id: str, wishes: _Wishes) -> Creation:
         undo.callback(state.remove)
         cgroup.create()
         undo.callback(cgroup.remove)
+        note("cgroup", dict(cgroup.paths))
         creation = _begin(bundle, state, cgroup, spaces, wishes, held)
         try:
             creation.see_through(wishes.meanwhile)
@@ -316,4 +325,5 @@ def _begin(
         wishes.on_warning,
         seccomp=bundle.seccomp,
         console_door=console_door,
+        on_born=wishes.on_born,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic import errors
 from ocimagic.linux.identity import identify
+from ocimagic.linux.notes import note
 from ocimagic.linux.process import descriptor_of
 from ocimagic.runtime import limits, terminal
 from ocimagic.runtime.hooks import run_hooks
@@ -42,6 +43,8 @@ class Creation:
         is_first: hooks and limits of the container are its creator's business.
         pid: of the process, or of the stage as long as there is only that.
         console: master of its terminal, -1 if it has none or somebody else got it.
+        on_born: is given the pid while its files in /proc may still be looked at.
+        told: what the process noted of its making, see ``linux.notes``; "" for nothing.
     """
 
     config: RuntimeConfig
@@ -56,6 +59,8 @@ class Creation:
     console_door: socket.socket | None = None
     is_first: bool = True
     console: int = -1
+    on_born: Callable[[int], None] | None = None
+    told: str = ""
     _is_over: bool = field(default=False, init=False)
 
     def see_through(self, meanwhile: Callable[[], None] | None = None) -> None:
@@ -83,6 +88,7 @@ class Creation:
                 meanwhile()
             while not self._is_over:
                 heard = self._hear()
+                note(f"heard {heard.type}")
                 answers.get(heard.type, self._refuse)(heard)
         except BaseException:
             self.abandon()
@@ -124,6 +130,7 @@ class Creation:
 
     def _map(self, _heard: Message) -> None:
         write_mappings(self.pid, self.config.uid_mappings, self.config.gid_mappings)
+        note("id mappings")
         self._answer("mapped")
 
     def _take_child(self, heard: Message) -> None:
@@ -137,8 +144,11 @@ class Creation:
     def _prepare(self, _heard: Message) -> None:
         """Set the container's limits and run the hooks that belong outside of it."""
         self.state = self.state.changed(process=identify(self.pid))
+        if self.on_born is not None:
+            self.on_born(self.pid)
         for warning in self.cgroup.apply(self.config.resources):
             self.on_warning(warning)
+        note("cgroup limits")
         told = self.state.to_oci_json("creating")
         hooks, cwd = self.config.hooks, self.state.bundle_path
         # The environment is made, step 2, which is what these oldest of all hooks were promised.
@@ -176,5 +186,6 @@ class Creation:
         send_listener(self.seccomp, listener, self.pid, told)
         self._answer("handed over")
 
-    def _finish(self, _heard: Message) -> None:
+    def _finish(self, heard: Message) -> None:
+        self.told = str(heard.fields.get("notes", ""))
         self._is_over = True

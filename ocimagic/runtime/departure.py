@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ocimagic.errors import CommandNotExecutable, CommandNotFound, StartFailed
 from ocimagic.linux import syscalls
+from ocimagic.linux.notes import are_taken, end
 from ocimagic.runtime.channel import Channel
 from ocimagic.runtime.hooks import run_hooks
 from ocimagic.runtime.privileges import load_filter
@@ -28,7 +29,9 @@ def wait_for_start(context: Context) -> None:
     # Others may run in the container from now on: what is here, the machine's environment too,
     # is none of their business (CVE-2016-9962).  execve makes the command dumpable again.
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    context.channel.say("ready")
+    # All that can be told of what was done here: after execve this process is another program.
+    told = {"notes": end()} if are_taken() else {}
+    context.channel.say("ready", **told)
     heard = context.channel.hear()
     if heard is not None and heard.type == "let go":
         heard = _wait_at_door(context)

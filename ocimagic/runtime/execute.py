@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption, InvalidState
+from ocimagic.linux.notes import note
 from ocimagic.runtime import departure, privileges, program, terminal
 from ocimagic.runtime.beginning import ignore
 from ocimagic.runtime.birth import bear
@@ -103,6 +104,7 @@ def execute(  # noqa: PLR0913  each is a word of the command line
             held.callback(os.close, context.root_fd)
         cgroup = _choose_cgroup(state, cgroup_path)
         context.entrance = _entrance(cgroup)
+        note("cgroup", dict(cgroup.paths))
         held.callback(context.entrance.close)
         pid, child, channel = _bear(context, spaces)
         creation = Creation(
@@ -214,6 +216,7 @@ PHASES: tuple[Callable[[program.Context], None], ...] = (
     set_affinity,
     program.new_session,
     program.hold_own_proc,
+    program.note_namespaces,
     find_root,
     program.open_terminal,
     program.identify,

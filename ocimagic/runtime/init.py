@@ -16,8 +16,17 @@ from typing import TYPE_CHECKING
 
 from ocimagic.errors import StartFailed
 from ocimagic.linux import syscalls
+from ocimagic.linux.notes import note
 from ocimagic.linux.paths import make_directories, open_in_root
-from ocimagic.runtime import departure, mounts, privileges, program, rootfs, terminal
+from ocimagic.runtime import (
+    departure,
+    mounts,
+    privileges,
+    program,
+    rootfs,
+    terminal,
+    volume_owner,
+)
 from ocimagic.runtime.hooks import run_hooks
 from ocimagic.spec.isolation import sysctl_path
 from ocimagic.spec.record import dataclass, field
@@ -120,6 +129,7 @@ def mount_all(context: InitContext) -> None:
     """Apply the mount plan, devices among it."""
     for op in context.plan:
         mounts.apply_mount(op, context.root_fd)
+        note("mount_all", op)
     mounts.close_sources(context.plan)
     context.plan = []
 
@@ -135,6 +145,7 @@ def raise_loopback(context: InitContext) -> None:
     if context.config.namespaces.get("network") == "":
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
             fcntl.ioctl(door, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+            note("ioctl", "SIOCSIFFLAGS lo up")
 
 
 def let_creator_prepare(context: InitContext) -> None:
@@ -195,6 +206,7 @@ def protect_paths(context: InitContext) -> None:
     """Make paths read-only and hide others; after the sysctls, which are among them."""
     for op in context.protection:
         mounts.apply_mount(op, context.root_fd)
+        note("protect_paths", op)
 
 
 def prepare_working_dir(context: InitContext) -> None:
@@ -210,6 +222,7 @@ def name_host(context: InitContext) -> None:
     """Set the hostname; the config has one only with a UTS namespace."""
     if context.config.hostname:
         socket.sethostname(context.config.hostname)
+        note("sethostname", context.config.hostname)
     if context.config.domainname:
         syscalls.setdomainname(context.config.domainname)
 
@@ -244,6 +257,7 @@ PHASES: tuple[Callable[[InitContext], None], ...] = (
     program.new_session,
     mount_root,
     program.hold_own_proc,
+    program.note_namespaces,
     mount_all,
     program.open_terminal,
     show_console,
@@ -257,6 +271,7 @@ PHASES: tuple[Callable[[InitContext], None], ...] = (
     enter_root,
     protect_root,
     program.identify,
+    volume_owner.own_volumes,
     program.find_program,
     await_creator,
     program.connect_stdio,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks, StartFailed
 from ocimagic.linux import landlock, syscalls
+from ocimagic.linux.notes import note
 from ocimagic.runtime import capabilities
 from ocimagic.runtime.channel import Channel
 from ocimagic.runtime.labels import apply_labels
@@ -67,8 +68,11 @@ def become_user(context: Context) -> None:
     try:
         if context.may_set_groups:
             os.setgroups(who.groups)
+            note("setgroups", who.groups)
         os.setresgid(who.gid, who.gid, who.gid)
         os.setresuid(who.uid, who.uid, who.uid)
+        note("setresgid", who.gid)
+        note("setresuid", who.uid)
     except OSError as err:
         if err.errno != errno.EINVAL:
             raise

@@ -22,6 +22,7 @@ from ocimagic.errors import (
     pack,
 )
 from ocimagic.linux import syscalls
+from ocimagic.linux.notes import are_taken, note
 from ocimagic.linux.paths import open_in_root
 from ocimagic.runtime import terminal, user
 from ocimagic.runtime.command import find_command
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _SMALL_FILE = 1 << 20
 _KERNELS_OWN = (syscalls.PROC_SUPER_MAGIC, syscalls.SYSFS_MAGIC)
 _NULL = (1, 3)
+NAMESPACE_FILES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 PROC_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -140,6 +142,17 @@ def hold_own_proc(context: Context) -> None:
     context.proc = -1
 
 
+def note_namespaces(context: Context) -> None:
+    """Note which namespaces this process is in: later phases give up the way to look."""
+    if not are_taken():
+        return
+    found: list[str] = []
+    for kind in NAMESPACE_FILES:
+        with contextlib.suppress(OSError):  # a kernel without that kind
+            found.append(os.readlink(f"ns/{kind}", dir_fd=context.own_proc))
+    note("namespaces", found)
+
+
 def enter_cgroup(context: Context) -> None:
     """Go into the cgroup before anything can be forked outside of it."""
     if context.entrance:
@@ -156,6 +169,7 @@ def enter_cgroup(context: Context) -> None:
 def new_session(context: Context) -> None:
     """Leave the creator's session, keys and signal settings behind."""
     os.setsid()
+    note("setsid")
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     # Python ignores some, and whoever started us may have; a command would inherit that.
     syscalls.reset_signals()
@@ -313,6 +327,7 @@ def run_phases(phases: Sequence[Callable[[Ctx], None]], context: Ctx) -> NoRetur
         for step in phases:
             phase = step.__name__
             step(context)
+            note(f"{phase}()")
     except OcimagicError as err:
         report(context.channel, phase, err)
     except OSError as err:

@@ -21,13 +21,22 @@ from ocimagic.shim import protocol
 from ocimagic.shim.connection import Connection, connect
 from ocimagic.shim.launcher_start import START
 from ocimagic.shim.lost import end_lost, is_kept
-from ocimagic.shim.outcome import Exit, Started, exit_of, mapping
+from ocimagic.shim.outcome import (
+    EXEC_TIMELINES,
+    TIMELINE_NAME,
+    Exit,
+    Started,
+    exit_of,
+    mapping,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF)
 __all__ = [
+    "EXEC_TIMELINES",
+    "TIMELINE_NAME",
     "Connection",
     "Exit",
     "Launcher",
@@ -44,12 +53,16 @@ class Launcher:
 
     Args:
         log_path: where its defects are written.
-        join: pid of a process in whose user namespace it shall be, instead of one of its own.
+        join: pid of a process in whose user namespace it shall be.
+        room: the run directory of those who share one, as an ordinary user; else it has its own.
     """
 
-    def __init__(self, log_path: Path, *, join: int | None = None) -> None:
+    def __init__(
+        self, log_path: Path, *, join: int | None = None, room: Path | None = None
+    ) -> None:
         self._log_path = log_path
         self._join = join
+        self._room = room
         self._lock = threading.Lock()
         self._door: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,6 +70,7 @@ class Launcher:
         self._has_own_processes = True
         self._may_mount = True
         self._tracer = ""
+        self._known: dict[str, Mapping[str, object]] = {}
 
     @property
     def ids(self) -> int:
@@ -139,6 +153,16 @@ class Launcher:
                     return mapping(content["result"])
         raise OcimagicError("a worker ended without an answer", hint=f"look into {self._log_path}")
 
+    def probe(self, op: str) -> Mapping[str, object]:
+        """Return what a worker found out about this machine; the same as long as this lives.
+
+        Raises:
+            OcimagicError: what the worker reported.
+        """
+        if op not in self._known:
+            self._known[op] = self.work({"op": op})
+        return self._known[op]
+
     def _ask(self, request: Mapping[str, object], fds: list[int]) -> None:
         packet = json.dumps(request).encode()
         for attempt in (1, 2):
@@ -172,7 +196,8 @@ class Launcher:
 
     def _start(self) -> None:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        door = str(theirs.fileno()) + (f":{self._join}" if self._join else "")
+        room = str(self._room) if self._room else ""
+        door = json.dumps({"fd": theirs.fileno(), "join": self._join, "room": room})
         with theirs, open(self._log_path, "ab") as log, _program() as program:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", START, door, *_search_path()],

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from ocimagic.linux.identity import peer_uid
 from ocimagic.shim import protocol
 from ocimagic.shim.loop import READ, WRITE
 from ocimagic.shim.tape import CAPACITY, CHUNK
@@ -33,7 +33,6 @@ _MAX_QUEUE = 4096
 _PATIENCE_S = 30.0
 _SETTLE_S = 2.0
 _ROOM = CAPACITY - 2 * CHUNK  # a tape is not read on when a patient client is that far behind
-_UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
 
 @dataclass(slots=True, eq=False)
@@ -94,9 +93,7 @@ def listen(run_directory: str) -> socket.socket:
 
 def is_ours(connection: socket.socket) -> bool:
     """Say whether the other end is the same account; a second lock beside the directory's."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    _pid, uid, _gid = _UCRED.unpack(raw)
-    return bool(uid == os.geteuid())
+    return peer_uid(connection) == os.geteuid()
 
 
 class Clients:

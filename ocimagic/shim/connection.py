@@ -21,7 +21,7 @@ from ocimagic.shim.outcome import Started, mapping
 from ocimagic.shim.way import SentInput, Way, connect_door
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 _POLL_S = 0.1
@@ -44,6 +44,7 @@ class Connection:
 
     Attributes:
         missed: bytes of output that were too old for the next shim to know.
+        timeline: how the container began, as JSON, if that is not to be found in its files later.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Connection:
         self._had: dict[bytes, int] | None = _nothing() if attached else None
         self._sent = SentInput()
         self.missed = 0
+        self.timeline = ""
         self._way.remember()
 
     def __enter__(self) -> Self:
@@ -132,6 +134,10 @@ class Connection:
         assert isinstance(warnings, list | tuple)
         return tuple(map(str, warnings))
 
+    def rename(self, name: str) -> None:
+        """Say what the container is called from now on."""
+        self._call({"op": "update", "name": name})
+
     def connect(self, endpoint: Mapping[str, object]) -> None:
         """Bring the container into one more network."""
         self._call({"op": "connect", "endpoint": endpoint})
@@ -139,6 +145,10 @@ class Connection:
     def disconnect(self, network_id: str) -> None:
         """Take the container out of a network."""
         self._call({"op": "disconnect", "network_id": network_id})
+
+    def write_timelines(self) -> None:
+        """Have it written down how commands began that were executed just now."""
+        self._call({"op": "write_timelines"})
 
     def stats(self) -> Mapping[str, object]:
         """Return what the container uses, as ``runc events --stats`` prints it under ``data``."""
@@ -158,6 +168,7 @@ class Connection:
         stdin: bool,
         detach: bool,
         console_size: tuple[int, int] | None = None,
+        engine: str = "",
     ) -> None:
         """Start a command in the container; this connection belongs to it from now on.
 
@@ -169,6 +180,7 @@ class Connection:
             stdin: keep it open.
             detach: nobody wants its output.
             console_size: rows and columns, where it has a terminal.
+            engine: what the engine noted of it so far; the shim then tells the rest in a file.
         """
         self._exec_id = exec_id
         self._had = None if detach else _nothing()
@@ -180,6 +192,7 @@ class Connection:
                 "stdin": stdin,
                 "detach": detach,
                 "console_size": console_size,
+                "engine": engine,
                 "sender": self._sent.name,
             }
         )
@@ -244,6 +257,10 @@ class Connection:
             if not self._receive(patience):
                 return
 
+    def hold(self, frames: Sequence[Frame]) -> None:
+        """Let frames be the next ones that ``frames`` yields."""
+        self._held.extendleft(reversed(frames))
+
     def _receive(self, patience: float | None) -> bool:
         """Wait for frames and hold them; say whether there can be more."""
         if self._door.fileno() < 0:
@@ -278,6 +295,9 @@ class Connection:
             self._over = not mapping(content["exit"]).get("restarting")
         elif "stdin" in content:
             self._sent.acknowledge(int(str(content["stdin"])))
+            return True
+        elif "timeline" in content:
+            self.timeline = str(content["timeline"])
             return True
         elif "attached" in content:
             attached = mapping(content["attached"])

@@ -7,6 +7,7 @@ the last hundred.
 from __future__ import annotations
 
 import contextlib
+import json
 import mmap
 import os
 import signal
@@ -14,8 +15,11 @@ import time
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import Conflict, InvalidState, OcimagicError
+from ocimagic.linux import notes
 from ocimagic.linux.identity import ProcessIdentity, boot_id
+from ocimagic.shim import events, timeline
 from ocimagic.shim import life as lives
+from ocimagic.shim.outcome import exec_timeline_name
 from ocimagic.shim.process import Process
 from ocimagic.shim.records import timestamp
 from ocimagic.shim.task import number_in, parse_size
@@ -45,6 +49,7 @@ class Execs:
         # Over, but somebody has not had all of their output yet.
         self._lingering: dict[str, Process] = {}
         self._untold: dict[str, Entry] = {}
+        self._unwritten: dict[str, Entry] = {}
 
     def find(self, exec_id: str) -> Process | None:
         """Return a command whose output is still there; None if it is gone, or never was."""
@@ -82,15 +87,36 @@ class Execs:
         client.exec_id = exec_id
         client.sender = number_in(request, "sender")
         detach = bool(request.get("detach"))
+        engine = str(request.get("engine", ""))
+        if engine:
+            notes.begin()
+            notes.note("asked")
         try:
             process = self.begin(exec_id, document, self._monitor, request)
         except (OcimagicError, OSError):
             client.exec_id = ""
+            notes.end()
             raise
         if not detach:
             client.tape, client.position, client.patient = process.tape, 0, True
         started = {"pid": process.identity.pid, "exec_id": exec_id}
         self._monitor.clients.say(client, {"started": started})
+        if engine:
+            self._tell_timeline(process, document, engine)
+
+    def _tell_timeline(self, process: Process, document: Mapping[str, object], engine: str) -> None:
+        """Keep how a command began, to be written down at rest, or when somebody asks."""
+        ids = process.exec_id, process.identity.pid
+        told, process.told = process.told, ""
+        self._unwritten[exec_timeline_name(process.exec_id)] = timeline.make_exec(
+            self._monitor, told, engine=engine, ids=ids, process=document
+        )
+
+    def write(self) -> None:
+        """Write down how commands began; who looks for it finds files."""
+        for name, told in self._unwritten.items():
+            self._monitor.write(name, json.dumps(told))
+        self._unwritten.clear()
 
     def begin(
         self,
@@ -122,10 +148,13 @@ class Execs:
             stdio = (-1, -1, -1)
             if not silent:
                 stdio = process.open_streams(interactive=stdin, terminal=terminal)
+                notes.note("streams", ["terminal"] if terminal else ["pipes"])
             made = self._monitor.runtime.execute(
                 document, stdio, parse_size(size) if size else None
             )
             process.made(made.pid, made.pidfd, made.console, interactive=stdin)
+            process.told = made.told
+            notes.note("made")
         except BaseException:
             process.close()
             self._monitor.keeper.drop(f"tape:{exec_id}")
@@ -143,13 +172,25 @@ class Execs:
         self._monitor.save()
         channel = {f"channel:{exec_id}": {"fd": made.channel_fd}}
         self._monitor.keeper.keep(process.kept() | channel)
+        notes.note("kept")
+        if not exec_id.startswith(PROBE):
+            self._tell_begun(exec_id, document)
         self._run(exec_id, process, made.start)
         return process
 
+    def _tell_begun(self, exec_id: str, document: Mapping[str, object]) -> None:
+        words = document.get("args")
+        first, *rest = map(str, words) if isinstance(words, list | tuple) else [""]
+        command = f"{first} {' '.join(rest)}"  # with a blank at the end if that is all, as docker
+        for action in ("exec_create", "exec_start"):
+            events.tell(self._monitor, f"{action}: {command}", execID=exec_id)
+
     def _run(self, exec_id: str, process: Process, start: Callable[[], None]) -> None:
         self._running[exec_id] = process
+        notes.note("start")
         try:
             start()
+            notes.note("executed")
         except OcimagicError:
             process.wait()
             del self._running[exec_id]
@@ -252,6 +293,7 @@ class Execs:
         process.silence()
         record = ended(ending)
         self._monitor.life.execs.setdefault(exec_id, {})["exit"] = record
+        events.tell(self._monitor, "exec_die", execID=exec_id, exitCode=str(record["code"]))
         self._trim()
         self._monitor.publish()
         process.bury()

@@ -24,7 +24,11 @@ def kill_containers_own(keeper: int) -> None:
     Args:
         keeper: pid of the holder.
     """
-    ours = {os.getsid(0), os.getsid(keeper)}
+    ours = {os.getsid(0)}
+    try:
+        ours.add(os.getsid(keeper))
+    except ProcessLookupError:  # it was killed just now: what is left of the family is below us
+        keeper = os.getpid()
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
         found = [pid for pid in descendants(keeper) if _is_elsewhere(pid, ours)]

@@ -16,9 +16,9 @@ import stat
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidState, NotFound, StartFailed
-from ocimagic.layers.archive import stat_path, write_tree
+from ocimagic.layers.archive import names_in, stat_path, write_tree
 from ocimagic.layers.attributes import IdPolicy, owner_inside
-from ocimagic.layers.changes import DELETED, changes
+from ocimagic.layers.changes import DELETED, changes, weighed
 from ocimagic.layers.copytree import copy_tree
 from ocimagic.layers.diff import diff_upper
 from ocimagic.layers.extract import extract
@@ -32,6 +32,7 @@ from ocimagic.model.rootfs import Rootfs
 from ocimagic.runtime.bind_mount import Bind
 from ocimagic.runtime.mount_options import MountOptions
 from ocimagic.runtime.rootfs import make_private, mount_images, mount_overlay
+from ocimagic.shim.places import Places
 from ocimagic.shim.userns import has_one_id
 from ocimagic.spec.codec import Fields
 
@@ -95,14 +96,31 @@ def look(request: Request, fds: list[int]) -> Request:
         return _look(root, request)
 
 
-def compare(request: Request, fds: list[int]) -> Request:
-    """Write what a container changed, as a JSON list of kind and path, to the first descriptor.
+def names(request: Request, fds: list[int]) -> Request:
+    """List a directory of a container.
 
-    Request: ``rootfs``, ``bundle``, ``stubs``.
+    Request: ``root``, ``path``, ``limit``.  Result: ``names``.
+
+    Raises:
+        NotFound: there is no such directory.
     """
+    path = str(request["path"])
+    with _root(request, fds) as root:
+        try:
+            return {"names": names_in(root, path, int(str(request["limit"])))}
+        except OSError as err:
+            raise NotFound(f"could not list the directory {path}", why=err.strerror) from err
+
+
+def compare(request: Request, fds: list[int]) -> Request:
+    """Write what a container changed, as a JSON list, to the first descriptor.
+
+    Request: ``rootfs``, ``bundle``, ``stubs``.  An item is what ``weighed`` makes of a change.
+    """
+    rootfs = _rootfs(request["rootfs"])
     found, _ = _changes(request)
-    with os.fdopen(os.dup(fds[0]), "w") as out:
-        json.dump(found, out)
+    with opened(rootfs.upper) as upper, os.fdopen(os.dup(fds[0]), "w") as out:
+        json.dump(weighed(upper, found, userxattr=rootfs.userxattr), out)
     return {}
 
 
@@ -148,7 +166,7 @@ def export(request: Request, fds: list[int]) -> Request:
     place = _opened_copy(rootfs) if rootfs.copied else view(request)
     with Sink(fds[0]) as sink, opened(place) as root:
         out = TarWriter(sink.write)
-        write_tree(root, "/", ".", out, owner=owner_inside, recorded=has_one_id())
+        write_tree(root, "/", "", out, owner=owner_inside, recorded=has_one_id())
     return {"tar_bytes": sink.total}
 
 
@@ -224,6 +242,7 @@ JOBS: dict[str, Callable[[Request, list[int]], Request]] = {
     "put_out": put_out,
     "take_in": take_in,
     "look": look,
+    "names": names,
     "compare": compare,
     "pack": pack,
     "export": export,
@@ -298,6 +317,14 @@ def _of_files(root: Request) -> int:
     fd = os.open(place, _DIRECTORY)
     binds = root["binds"]
     assert isinstance(binds, list)
+    places = Places.of(binds)
+    if places.are_missing(fd):  # no start has made them yet
+        if not root["writable"]:
+            os.close(fd)
+            mounting.umount(place, mounting.MNT_DETACH)
+            mount_overlay(rootfs, place)
+            fd = os.open(place, _DIRECTORY)
+        places.make(fd)
     for source, target, read_only, part in binds:
         # A volume whose source or place is gone is not there to be copied from.
         with contextlib.suppress(OSError, StartFailed):

@@ -8,15 +8,17 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from signal import SIGKILL
 from typing import TYPE_CHECKING
 
+from ocimagic.errors import OcimagicError
+from ocimagic.shim import events, restart
 from ocimagic.shim import life as lives
-from ocimagic.shim import restart
 from ocimagic.shim.ending import reap_strangers
 from ocimagic.shim.life import replace_file
 from ocimagic.shim.outcome import EXIT_NAME
 from ocimagic.shim.records import timestamp
-from ocimagic.shim.removal import remove_path
+from ocimagic.shim.removal import remove_path, remove_volume
 
 if TYPE_CHECKING:
     from ocimagic.shim.loop import Alarm
@@ -33,6 +35,7 @@ class Finale:
         self._monitor = monitor
         self._killer: Alarm | None = None
         self._next: Alarm | None = None
+        self._has_mounted = False
 
     # -- stopping --------------------------------------------------------------
 
@@ -41,8 +44,9 @@ class Finale:
         monitor = self._monitor
         if self.forbid_restart():
             return
-        monitor.life.kill_at_s = time.monotonic() + grace_s
+        monitor.life.kill_at_s = 0.0 if signal == SIGKILL else time.monotonic() + grace_s
         monitor.save()
+        events.tell(monitor, "kill", signal=str(signal))
         monitor.process.signal(signal)
         monitor.thaw()
         self.expect_end()
@@ -64,9 +68,11 @@ class Finale:
         if self._killer is not None:
             self._killer.cancel()
         if self._monitor.life.kill_at_s:
-            self._killer = self._monitor.loop.at(
-                self._monitor.life.kill_at_s, self._monitor.kill_all
-            )
+            self._killer = self._monitor.loop.at(self._monitor.life.kill_at_s, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        events.tell(self._monitor, "kill", signal=str(int(SIGKILL)))
+        self._monitor.kill_all()
 
     # -- ending ----------------------------------------------------------------
 
@@ -78,6 +84,10 @@ class Finale:
             monitor.life.oom_killed = monitor.runtime.oom_kills() > 0
             monitor.life.ended(ending, timestamp())
             monitor.save()
+            if monitor.life.oom_killed:
+                events.tell(monitor, "oom")
+            events.tell(monitor, "die", exitCode=str(ending.code))
+            self._has_mounted = True
             monitor.runtime.kill_others()
             monitor.process.bury()
             self.drain()
@@ -97,6 +107,11 @@ class Finale:
                 alarm.cancel()
         life.kill_at_s = 0.0
         monitor.close_process()
+        if not monitor.task.remove:
+            monitor.execs.write()
+        if self._has_mounted:  # what could not be started has mounted nothing
+            events.tell_of_volumes(monitor, "unmount")
+            self._has_mounted = False
         reap_strangers(monitor.execs.pids())
         wanted = restart.is_wanted(
             life.policy(monitor.task.restart),
@@ -174,7 +189,11 @@ class Finale:
             # At once gone for whoever looks, then bit by bit.
             gone = f"{directory}.gone"
             os.rename(directory, gone)
+            events.tell(self._monitor, "destroy")
             remove_path(gone)
+        for each in self._monitor.task.volumes:
+            with contextlib.suppress(OSError, OcimagicError):  # likewise
+                remove_volume(each)
 
     def _record(self) -> dict[str, object]:
         return self._monitor.life.record(self._monitor.log.dropped)

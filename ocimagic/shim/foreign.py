@@ -30,10 +30,12 @@ from ocimagic.errors import (
 )
 from ocimagic.linux import syscalls
 from ocimagic.linux.identity import identify, wait_end
+from ocimagic.linux.notes import note
 from ocimagic.runtime.cgroup import Cgroup, place
 from ocimagic.runtime.program import identity_of
 from ocimagic.runtime.rootfs import make_private, mount_overlay
 from ocimagic.runtime.state import ContainerState
+from ocimagic.shim.foreign_notes import note_made, note_namespaces
 from ocimagic.shim.forks import fork_child
 from ocimagic.shim.own import Made, OwnRuntime
 from ocimagic.spec.codec import Fields
@@ -42,6 +44,7 @@ from ocimagic.spec.runtime import GROUPS_ANNOTATION, INIT_ANNOTATION, USER_ANNOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from resource import struct_rusage
     from typing import NoReturn
 
     from ocimagic.linux.identity import ProcessIdentity
@@ -67,7 +70,12 @@ class ForeignRuntime(OwnRuntime):
 
     # -- making ------------------------------------------------------------------
 
-    def create(self, stdio: Streams, meanwhile: Callable[[], None] | None = None) -> Made:  # noqa: ARG002
+    def create(
+        self,
+        stdio: Streams,
+        meanwhile: Callable[[], None],  # noqa: ARG002  there is nobody to wait for
+        on_born: Callable[[int], None],
+    ) -> Made:
         """Make the container; its command waits.
 
         Raises:
@@ -84,6 +92,8 @@ class ForeignRuntime(OwnRuntime):
         words = ("create", "--bundle", self._directory)
         size = self._task.console_size
         pid, console = self._begin(words, stdio, self._prepare, (bundle.config.process, size))
+        on_born(pid)
+        note_made(pid, os.path.join(self._directory, "root", self._task.container_id))
         self._adopted = None
         self._state = ContainerState(
             container_id=self._task.container_id,
@@ -95,6 +105,7 @@ class ForeignRuntime(OwnRuntime):
             cgroup_paths=self._cgroup_paths(pid),
             is_created=True,
         )
+        note("cgroup", dict(self._state.cgroup_paths))
         return self._made(pid, console, self._start)
 
     def adopt_executed(self, channel_fd: int) -> Callable[[], None]:
@@ -177,6 +188,7 @@ class ForeignRuntime(OwnRuntime):
             json.dump(in_numbers, file)
         words = ("exec", "--process", path, "--detach")
         pid, console = self._begin(words, stdio, None, (process, console_size))
+        note_namespaces(pid)
         return self._made(pid, console, lambda: None)
 
     def pause(self) -> None:
@@ -300,7 +312,11 @@ class ForeignRuntime(OwnRuntime):
                 _tell(told, StartFailed("the runtime's bundle cannot be made", why=str(err)))
             _execute(command, stdio)
 
-        code = _wait(fork_child(become))
+        verb = f"{os.path.basename(self._program)} {words[0]}"
+        note(f"calls {verb}", command)
+        pid = fork_child(become)
+        code, used = _wait(pid)
+        note(verb, [pid, code, used.ru_utime + used.ru_stime, used.ru_maxrss])
         if code == 0:
             return
         with contextlib.suppress(FileNotFoundError), open(told, encoding="utf-8") as file:
@@ -333,12 +349,14 @@ def _execute(command: list[str], stdio: Streams) -> None:
     os.execve(command[0], command, {"PATH": os.defpath + ":/usr/sbin:/sbin"})  # noqa: S606  no shell
 
 
-def _wait(pid: int) -> int:
+def _wait(pid: int) -> tuple[int, struct_rusage]:
+    """Wait for a runtime; return its exit code and what it used."""
     pidfd = os.pidfd_open(pid)
     try:
         if not wait_end(pidfd, _PATIENCE_MS):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        _, status, used = os.wait4(pid, 0)
+        return os.waitstatus_to_exitcode(status), used
     finally:
         os.close(pidfd)
 

@@ -49,6 +49,16 @@ def fork_helper(job: Callable[[], object]) -> int:
     return fork_child(alone)
 
 
+def close_all_but(kept: list[int]) -> None:
+    """Close, in a child, what is its parent's, but for the standard streams and these."""
+    at = 3
+    for fd in sorted(kept):
+        if fd > at:
+            syscalls.close_range(at, fd - 1)
+        at = max(at, fd + 1)
+    syscalls.close_range(at)
+
+
 def _run(job: Callable[[], object]) -> NoReturn:
     try:
         job()

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import OcimagicError
+from ocimagic.shim import events
 from ocimagic.shim.execs import PROBE
 from ocimagic.shim.records import timestamp
 
@@ -117,7 +118,7 @@ class Health:
         health, test = self._monitor.life.health, self._test
         assert health is not None
         assert test is not None
-        log = health["log"]
+        log, before = health["log"], health["status"]
         assert isinstance(log, list)
         result = {"start": self._begun, "end": timestamp(), "exit_code": code, "output": output}
         health["log"] = [*log, result][-_KEPT:]
@@ -129,6 +130,8 @@ class Health:
             if streak >= test.retries:
                 health["status"] = "unhealthy"
         self._monitor.publish()
+        if health["status"] != before:
+            events.tell(self._monitor, f"health_status: {health['status']}")
         self._wait()
 
     def _is_starting(self) -> bool:

@@ -11,11 +11,13 @@ import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.linux import syscalls
+from ocimagic.linux.processes import children
 from ocimagic.shim.forks import fork_child
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Holder:
         pidfd: of the holder, opened by itself: its child would perhaps be too late.
         request: what the shim was asked to keep; empty until it is asked.
         groups: the descriptors kept, by what they belong to and by name.
+        parent: pid of who made the holder.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Holder:
         self.pidfd = -1
         self.request: dict[str, object] = {}
         self.groups: Groups = {}
+        self.parent = 0
         self._next: _Shim | None = None  # waits for the end of the one that is there
         self._wants_next = False
 
@@ -77,10 +81,11 @@ class Holder:
         """Fork a shim, and another whenever it dies; return when one has done its work.
 
         Or when it is hopeless: each one dies at once, and the container has not begun.  Who asked
-        for it then sees its connection end.
+        for it then sees its connection end.  Or its directory is gone, so nobody could ever find
+        it again: then it is ended.
         """
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-        self.pidfd = os.pidfd_open(os.getpid())
+        self.pidfd, self.parent = os.pidfd_open(os.getpid()), os.getppid()
         self._keep_one(self._fork(), time.monotonic())
 
     def take_over(self, pid: int, link: socket.socket) -> None:
@@ -94,6 +99,9 @@ class Holder:
             is_hasty = code != RENEW and time.monotonic() - began < _SOON_S
             hasty = hasty + 1 if is_hasty else 0
             if hasty > _FORGIVEN and "first" in self.groups:
+                break
+            if hasty > _FORGIVEN and not os.path.isdir(str(self.request.get("directory", "/"))):
+                _end_children()
                 break
             if hasty > _FORGIVEN:
                 select.select([], [], [], min(_CALM_S * 2 ** (hasty - _FORGIVEN), _MAX_CALM_S))
@@ -193,6 +201,13 @@ class Holder:
                 os.waitpid(pid, os.WNOHANG)
 
 
+def _end_children() -> None:
+    """Kill what is left of a container; the shim that would wait for it cannot live."""
+    for pid in children(os.getpid()):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def close_group(groups: Groups, group: str) -> None:
     """Close and forget descriptors that are kept."""
     for fd in groups.pop(group, {}).values():
@@ -217,6 +232,11 @@ class Keeper:
     def pidfd(self) -> int:
         """Return what is readable once the holder is dead."""
         return self._holder.pidfd
+
+    @property
+    def holders_parent(self) -> int:
+        """Return the pid of who made the holder: the launcher."""
+        return self._holder.parent
 
     @property
     def groups(self) -> Groups:

@@ -20,13 +20,14 @@ import select
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ocimagic.errors import HostLacks, OcimagicError, StorageError, pack
 from ocimagic.linux import syscalls
 from ocimagic.linux.identity import boot_id
 from ocimagic.runtime.cgroup_hierarchy import Hierarchies
-from ocimagic.shim import preload, userns, worker
+from ocimagic.shim import preload, userns, userns_shared, worker
 from ocimagic.shim.bare import find_tracer, try_changed_root, try_tracer
 from ocimagic.shim.pair import MAX_LESSON, Filters, learn, open_pair
 from ocimagic.shim.workshop import MAX_FDS, MAX_REQUEST, Workshop
@@ -39,18 +40,20 @@ _TOO_LONG: dict[str, object] = {}
 
 
 def main() -> NoReturn:
-    """Serve the engine whose socket is descriptor ``argv[1]`` until it is closed.
+    """Serve an engine until it closes its end of the socket.
 
-    After a colon: the pid of a process whose user namespace this one is to join.
+    ``argv[1]``: JSON with the socket's ``fd``, the pid of a process whose user namespace is to be
+    ``join``ed, and the ``room`` of those who share one.
     """
-    fd, _, host = sys.argv[1].partition(":")
-    control = socket.socket(fileno=int(fd))
+    told = json.loads(sys.argv[1])
+    control = socket.socket(fileno=told["fd"])
     # The program's own descriptor among them, see Launcher in ``client``.
     syscalls.close_range(3, control.fileno() - 1)
     syscalls.close_range(control.fileno() + 1)
     syscalls.set_process_name("ocimagic-launch")
     try:
-        place = _Place(userns.join(int(host))) if host else _find_place()
+        join = told["join"]
+        place = _Place(userns.join(join)) if join else _find_place(told["room"])
     except OcimagicError as err:
         control.send(json.dumps(pack(err)).encode())
         os._exit(0)
@@ -86,8 +89,12 @@ class _Place(NamedTuple):
     tracer: str = ""
 
 
-def _find_place() -> _Place:
-    """Become root as far as this account can, and say how far that is."""
+def _find_place(room: str) -> _Place:
+    """Become root as far as this account can, and say how far that is.
+
+    Args:
+        room: of those who share a user namespace; "" to be alone.
+    """
     uid = os.geteuid()
     if uid == 0 and _works(lambda: syscalls.unshare(syscalls.CLONE_NEWNS)):
         return _Place(0)
@@ -96,7 +103,8 @@ def _find_place() -> _Place:
     except KeyError:
         name = str(uid)
     try:
-        return _Place(userns.enter((name, str(uid))))
+        names = name, str(uid)
+        return _Place(userns_shared.enter(Path(room), names) if room else userns.enter(names))
     except HostLacks:
         if uid == 0 and _works(try_changed_root):
             return _Place(0, may_mount=False)

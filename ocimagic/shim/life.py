@@ -50,6 +50,7 @@ class Life:
         endpoints: its places in networks, see ``network.plan``.
         leftover: places whose links are not removed yet.
         ports: of the machine that lead to it.
+        name: that it was given later; "" for the one it was made with.
     """
 
     phase: str = NEW
@@ -81,6 +82,7 @@ class Life:
     endpoints: list[dict[str, object]] = field(default_factory=list)
     leftover: list[dict[str, object]] = field(default_factory=list)
     ports: list[dict[str, object]] = field(default_factory=list)
+    name: str = ""
 
     @classmethod
     def load(cls, blob: Blob) -> Self:
@@ -161,17 +163,22 @@ class Life:
 
 
 def replace_file(path: str, content: dict[str, object], *, durable: bool) -> None:
-    """Write a JSON file whole.
+    """Write a JSON file whole, see ``replace_text``."""
+    replace_text(path, json.dumps(content), durable=durable)
+
+
+def replace_text(path: str, text: str, *, durable: bool) -> None:
+    """Write a file whole.
 
     Args:
         path: where.
-        content: all of it.
+        text: all of it.
         durable: wait until it would survive a power cut.
     """
     temporary = f"{path}.{os.getpid()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        data = json.dumps(content).encode()
+        data = text.encode()
         while data:
             data = data[os.write(fd, data) :]
         if durable:

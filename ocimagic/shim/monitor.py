@@ -17,7 +17,9 @@ import time
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidState, OcimagicError, StartFailed, pack
+from ocimagic.linux import notes
 from ocimagic.linux.identity import identify
+from ocimagic.shim import events, timeline
 from ocimagic.shim import life as lives
 from ocimagic.shim.clients import Client, Clients, listen
 from ocimagic.shim.ending import Ending, reap_strangers
@@ -25,12 +27,12 @@ from ocimagic.shim.execs import Execs
 from ocimagic.shim.finale import Finale
 from ocimagic.shim.health import Health
 from ocimagic.shim.holder import RENEW
-from ocimagic.shim.life import Life, replace_file
+from ocimagic.shim.life import Life, replace_file, replace_text
 from ocimagic.shim.logs import LogWriter
 from ocimagic.shim.loop import READ, Alarm, Loop
 from ocimagic.shim.memory import Blob
 from ocimagic.shim.networks import Networks
-from ocimagic.shim.outcome import STATE_NAME
+from ocimagic.shim.outcome import STATE_NAME, TIMELINE_NAME
 from ocimagic.shim.process import Process
 from ocimagic.shim.records import timestamp
 from ocimagic.shim.removal import remove_path
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from ocimagic.shim.task import Task
 
 _REST_S = 1.0
+_ASKED_S = 0.05
 _REAP_S = (0.0, 0.1, 0.5)
 _BLOB = 0
 _LOG = _BLOB + Blob.size(lives.BLOB_CAPACITY)
@@ -102,7 +105,7 @@ class Monitor:
                 process.hold(held=self.clients.is_waited_for(process.tape))
             self.execs.sweep()
         self.clients.flush_all()
-        self.networks.remove_links()
+        self.networks.close()
 
     # -- beginning -------------------------------------------------------------
 
@@ -119,6 +122,9 @@ class Monitor:
 
     def begin(self) -> None:
         """Make the container and start it."""
+        if self.task.engine:  # an engine that notes nothing wants nothing told
+            notes.begin()
+            notes.note("asked")
         self._attempt(lambda: self.start(self._make()))
 
     def start(self, made: Made) -> None:
@@ -159,21 +165,24 @@ class Monitor:
         self.save()
         stdio = self.process.open_streams(interactive=task.interactive, terminal=task.terminal)
         try:
-            made = self.runtime.create(stdio, self._make_ready)
+            made = self.runtime.create(stdio, self._make_ready, self.networks.hold)
         finally:
             self.process.close_theirs()
+        notes.note("made")
         self.process.made(made.pid, made.pidfd, made.console, interactive=task.interactive)
         self._open_door()
         self.life.phase = lives.CREATED
         self.life.pid, self.life.start_ticks = made.pid, self.process.identity.start_ticks
         self.life.cgroup_paths = dict(self.runtime.state.cgroup_paths)
-        self.networks.attach(made.pid)
+        self.networks.attach()
+        notes.note("networks")
         self.life.started = timestamp()
         self.save()
         kept = {name: groups[name] for name in ("door", "lease")}
         self.keeper.keep(self.process.kept() | kept | {"channel": {"fd": made.channel_fd}})
         # While the command still waits: a container that runs is one that engines can find.
         self.publish()
+        notes.note("published")
         return made
 
     def _make_ready(self) -> None:
@@ -187,7 +196,9 @@ class Monitor:
             groups["door"] = {"fd": listen(self.task.run_directory).detach()}
 
     def _start(self, made: Made) -> None:
+        notes.note("start")
         made.start()
+        notes.note("executed")
         self.life.phase = lives.RUNNING
         self.life.began_s = time.monotonic()
         self.life.is_light = False
@@ -195,7 +206,31 @@ class Monitor:
         self.serve()
         self.health.start()
         self.expect_rest()
+        events.tell_of_volumes(self, "mount")
+        events.tell(self, "start")
         self.tell_started()
+        self._tell_timeline(made.told)
+
+    def _tell_timeline(self, told: str) -> None:
+        """Tell how the container began; nobody waits for that any more.
+
+        Whatever became of its first process meanwhile, it is still there to be looked at.
+        """
+        if not notes.are_taken():  # an earlier shim made it
+            return
+        text = timeline.make(self, told)
+        if not self.task.remove:
+            self.write(TIMELINE_NAME, text)
+            return
+        if self.first is not None:
+            self.clients.say(self.first, {"timeline": text})
+        # Most are gone before anybody else could ask.
+        self.loop.at(time.monotonic() + _ASKED_S, lambda: self.write(TIMELINE_NAME, text))
+
+    def write(self, name: str, text: str) -> None:
+        """Write something of the container down that can be done without."""
+        with contextlib.suppress(OSError):  # a full disk: then it cannot be told later
+            replace_text(os.path.join(self.task.directory, name), text, durable=False)
 
     def _take_lease(self) -> None:
         """Lock the container's directory: while shim or holder live, somebody keeps it."""
@@ -217,6 +252,7 @@ class Monitor:
 
     def _fail(self, err: OcimagicError) -> None:
         """See off a container that could not be started."""
+        notes.end()
         self.process.signal(signal.SIGKILL)
         self.process.close()
         self.runtime.clean_up()
@@ -378,6 +414,7 @@ class Monitor:
         self._rest = self.loop.at(time.monotonic() + _REST_S, self._renew)
 
     def _renew(self) -> None:
+        self.execs.write()
         stdin = self.process.stdin
         is_quiet = not len(self.clients) and not self.execs.running()
         is_quiet = is_quiet and (stdin is None or not stdin.is_waiting)

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 
 STATE_NAME = "state.json"
 EXIT_NAME = "exit.json"
+TIMELINE_NAME = "timeline.json"
+EXEC_TIMELINES = "exec-*.json"
+
+
+def exec_timeline_name(exec_id: str) -> str:
+    """Return the file that tells how a command was executed.
+
+    There are sixteen: the newest is always there, and there are never many.
+    """
+    return EXEC_TIMELINES.replace("*", str(sum(exec_id.encode()) % 16))
 
 
 @dataclass(frozen=True, slots=True)

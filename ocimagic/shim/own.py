@@ -41,6 +41,7 @@ class Made:
         console: master of its terminal, -1 for none.
         channel_fd: the process ends when the last copy is closed before ``start``.
         start: lets its command begin; raises what kept it from that.
+        told: what it noted of its making, "" for nothing.
     """
 
     pid: int
@@ -48,6 +49,7 @@ class Made:
     console: int
     channel_fd: int
     start: Callable[[], None]
+    told: str = ""
 
 
 class OwnRuntime:
@@ -73,13 +75,17 @@ class OwnRuntime:
         self._adopted: tuple[ProcessIdentity, dict[str, str], bool] | None = None
 
     def create(
-        self, stdio: tuple[int, int, int], meanwhile: Callable[[], None] | None = None
+        self,
+        stdio: tuple[int, int, int],
+        meanwhile: Callable[[], None],
+        on_born: Callable[[int], None],
     ) -> Made:
         """Make the container; its command waits.
 
         Args:
             stdio: of its first process.
             meanwhile: is done while that process furnishes its root.
+            on_born: is given its pid while its files in /proc may be looked at.
 
         Raises:
             OcimagicError: why it cannot be made.
@@ -91,6 +97,7 @@ class OwnRuntime:
             stdio,
             console_size=self._task.console_size,
             meanwhile=meanwhile,
+            on_born=on_born,
         )
         self._state, self._adopted = init.state, None
 
@@ -98,7 +105,7 @@ class OwnRuntime:
             init.start()
             self._state, self._adopted = init.state, None
 
-        return Made(init.pid, init.pidfd, init.console, init.channel_fd, start)
+        return Made(init.pid, init.pidfd, init.console, init.channel_fd, start, init.told)
 
     def adopt(
         self, identity: ProcessIdentity, cgroup_paths: dict[str, str], channel_fd: int = -1
@@ -141,7 +148,7 @@ class OwnRuntime:
             console_size=console_size,
             filters=self._filters,
         )
-        return Made(init.pid, init.pidfd, init.console, init.channel_fd, init.start)
+        return Made(init.pid, init.pidfd, init.console, init.channel_fd, init.start, init.told)
 
     def probe_process(self, argv: tuple[str, ...]) -> dict[str, object]:
         """Return the ``process`` of a health check: as the container's own, without a terminal."""

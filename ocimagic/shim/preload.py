@@ -23,11 +23,14 @@ _FOR_CONTAINERS = (
 _FOR_ORDINARY_USERS = ("shutil",)
 _FOR_FILES = (
     "ocimagic.shim.files",
+    "ocimagic.shim.probe",
     "ocimagic.shim.unpack",
     "ocimagic.shim.pretence.pretend",
     "ocimagic.shim.pretence.probe",
     "ocimagic.shim.volume_files",
     "ocimagic.layers.toc",
+    "ocimagic.network.probe",
+    "ocimagic.network.sweep",
     "tempfile",
 )
 _CODECS = ("isal.isal_zlib", "zstandard", "zlib")

@@ -10,13 +10,13 @@ import json
 import os
 import pwd
 import shutil
-import stat
 import sys
 import tempfile
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import OcimagicError
 from ocimagic.linux import landlock, mounting, syscalls
+from ocimagic.linux.limits import settable
 from ocimagic.shim import userns
 from ocimagic.shim.bare import find_tracer, try_changed_root, try_tracer
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _TRACEME = 0
 _ALLOW_ALL = bytes.fromhex("060000000000ff7f")  # BPF_RET | BPF_K, SECCOMP_RET_ALLOW
-_V2 = "cgroup.controllers"
 
 
 def main() -> None:
@@ -46,7 +45,7 @@ def main() -> None:
         "overlay": {
             each: _overlay(each, enter, userxattr=not mount_namespace) for each in _asked()
         },
-        "cgroups": _cgroups(),
+        "cgroups": settable(),
         "seccomp": _works(_load_filter),
         "landlock": landlock.version(),
         "tun": _works(lambda: os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))),
@@ -162,41 +161,3 @@ def _tracer() -> str:
 def _load_filter() -> None:
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     syscalls.load_seccomp_filter(_ALLOW_ALL)
-
-
-def _cgroups() -> list[str]:
-    """Name the controllers in whose hierarchy a group of our own can be made."""
-    with open("/proc/self/cgroup", encoding="ascii") as file:
-        lines = [line.rstrip("\n").split(":", 2) for line in file]
-    found: list[str] = []
-    for _number, controllers, path in lines:
-        for name in controllers.split(",") if controllers else [""]:
-            root = _hierarchy(name)
-            if root and not name.startswith("name=") and _may_make_group(root + path):
-                found += [name] if name else _v2_controllers(root + path)
-    return sorted(set(found))
-
-
-def _hierarchy(controller: str) -> str:
-    if controller:
-        path = f"/sys/fs/cgroup/{controller}"
-        return path if os.path.isdir(path) else ""
-    roots = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-    return next((each for each in roots if os.path.exists(f"{each}/{_V2}")), "")
-
-
-def _v2_controllers(directory: str) -> list[str]:
-    with open(f"{directory}/{_V2}", encoding="ascii") as file:
-        return file.read().split()
-
-
-def _may_make_group(directory: str) -> bool:
-    try:
-        is_directory = stat.S_ISDIR(os.stat(directory).st_mode)
-    except OSError:
-        return False
-    return is_directory and os.access(directory, os.W_OK) and not _is_read_only(directory)
-
-
-def _is_read_only(directory: str) -> bool:
-    return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)

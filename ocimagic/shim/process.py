@@ -59,6 +59,7 @@ class Process:
         stdin: the way to its stdin; None if it has none.
         ending: how it ended; None while it runs.
         identity: who it is; pid 0 before it is there.
+        told: what it noted of its making, as long as nobody wrote it down.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Process:
         self._theirs: list[int] = []
         self.pidfd = -1
         self.identity = ProcessIdentity(0, 0, "")
+        self.told = ""
         self.stdin: Stdin | None = None
         self.ending: Ending | None = None
 

@@ -7,13 +7,14 @@ is cut in either: a piece without a newline, or one marked ``P``, goes on in the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PIECE = 16384
 Record = tuple[str, str, bytes]
@@ -81,6 +82,24 @@ def timestamp() -> str:
     """Return the time now as RFC 3339 in UTC with nanoseconds."""
     seconds, nanoseconds = divmod(time.time_ns(), 10**9)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09}Z"
+
+
+def parse_records(lines: Sequence[bytes]) -> list[Record]:
+    """Return the records of some lines, without those that are none: a crash may leave half of one.
+
+    All at once, as one array of JSON: that takes a quarter of the time.  A line that is half of
+    something cannot become whole by its neighbours, for its newline is in no text of JSON.
+    """
+    if lines and lines[0].startswith(b"{"):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            several = json.loads(b"[%b]" % b",".join(lines))
+            if len(several) == len(lines):
+                return [(str(r["time"]), str(r["stream"]), str(r["log"]).encode()) for r in several]
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            found.append(parse_record(line))
+    return found
 
 
 def parse_record(line: bytes) -> Record:

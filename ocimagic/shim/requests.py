@@ -10,8 +10,8 @@ import signal
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption, InvalidState, OcimagicError, StartFailed, pack
+from ocimagic.shim import events, protocol
 from ocimagic.shim import life as lives
-from ocimagic.shim import protocol
 from ocimagic.shim.records import timestamp
 from ocimagic.shim.tape import STREAMS
 from ocimagic.shim.task import number_in, parse_restart, parse_size
@@ -42,6 +42,7 @@ class Requests:
             "stats": self._stats,
             "processes": self._processes,
             "execute": self._execute,
+            "write_timelines": self._write_timelines,
             "connect": self._connect,
             "disconnect": self._disconnect,
         }
@@ -132,13 +133,19 @@ class Requests:
         if process is monitor.process and is_last:
             # Docker's rule: who kills a container does not want it started again.
             monitor.finale.forbid_restart()
+        if process is monitor.process:
+            events.tell(monitor, "kill", signal=str(number))
         process.signal(number)
         return {}
 
     def _resize(self, client: Client, request: Request) -> Answer:
         process = self._monitor.process_of(client)
         if process is not None:
-            process.resize(parse_size(request.get("size")))
+            size = parse_size(request.get("size"))
+            process.resize(size)
+            if process is self._monitor.process:
+                height, width = map(str, size)
+                events.tell(self._monitor, "resize", height=height, width=width)
         return {}
 
     def _stop(self, _client: Client, request: Request) -> Answer:
@@ -167,8 +174,11 @@ class Requests:
         return {}
 
     def _update(self, _client: Client, request: Request) -> Answer:
-        """Change limits of the container that runs, and what is to be done when it ends."""
+        """Change limits of the container that runs, what is done when it ends, or its name."""
         monitor = self._monitor
+        if name := request.get("name"):
+            monitor.life.name = str(name)
+            monitor.save()
         resources, policy = request.get("resources"), request.get("restart")
         warnings: list[str] = []
         restart = parse_restart(policy) if isinstance(policy, dict) else None
@@ -191,6 +201,10 @@ class Requests:
     def _execute(self, client: Client, request: Request) -> Answer:
         self._monitor.execs.start(client, request)
         return None
+
+    def _write_timelines(self, _client: Client, _request: Request) -> Answer:
+        self._monitor.execs.write()
+        return {}
 
     def _connect(self, _client: Client, request: Request) -> Answer:
         self._expect_running()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import InvalidDocument
 from ocimagic.network.plan import Plan
+from ocimagic.shim.events import EventSink
 from ocimagic.spec.codec import Fields
 from ocimagic.spec.record import dataclass
 
@@ -67,6 +68,33 @@ class HealthTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Nameless:
+    """A volume that nobody named and that goes with its container.
+
+    Attributes:
+        directory: the volume's.
+        gone: where it is put first, so that it is gone at once.
+        locks: where lock files are.
+        lock: what whoever begins to use it holds.
+    """
+
+    directory: str
+    gone: str
+    locks: str
+    lock: str
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """Read one that ``VolumeKeeper.ending`` wrote."""
+        return cls(
+            directory=fields.text("directory"),
+            gone=fields.text("gone"),
+            locks=fields.text("locks"),
+            lock=fields.text("lock"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What a shim is asked to keep.
 
@@ -86,6 +114,9 @@ class Task:
         sender: what the client that asks calls itself when it sends stdin.
         traced: each process is a tracer, whose child is the command.
         network: how it is connected; None if its networks are not its own, or none.
+        volumes: what goes with it, if it is to be removed.
+        engine: what the engine noted of the start, see ``timeline``.
+        events: where it is told what happens.
     """
 
     container_id: str
@@ -109,6 +140,9 @@ class Task:
     sender: int = 0
     traced: bool = False
     network: Plan | None = None
+    volumes: tuple[Nameless, ...] = ()
+    engine: str = ""
+    events: EventSink = EventSink()
 
     @classmethod
     def parse(cls, request: Mapping[str, object]) -> Self:
@@ -141,6 +175,9 @@ class Task:
             sender=fields.number("sender", 0),
             traced=fields.flag("traced"),
             network=Plan.parse(fields.child("network")) if request.get("network") else None,
+            volumes=tuple(map(Nameless.parse, fields.children("volumes"))),
+            engine=fields.text("engine", ""),
+            events=EventSink.parse(fields.child("events")),
         )
 
 

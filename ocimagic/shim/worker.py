@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import DiskFull, OcimagicError, StorageError, pack
@@ -42,6 +43,8 @@ def run(request: Request, reply: socket.socket, fds: list[int]) -> None:
         "probe_records": _probe_records,
         "files": _files,
         "pretend": _pretend,
+        "probe_networks": _probe_networks,
+        "sweep_networks": _sweep_networks,
     }
     try:
         answer: Request = {"result": jobs[str(request["op"])](request, fds)}
@@ -123,6 +126,30 @@ def _probe_records(request: Request, _fds: list[int]) -> Request:
     from ocimagic.shim.pretence.probe import why_not
 
     return {"why": why_not(str(request["directory"]))}
+
+
+def _probe_networks(_request: Request, _fds: list[int]) -> Request:
+    """Try whether an ordinary account can have networks.
+
+    Result: ``why`` not, "" if it can.
+    """
+    from ocimagic.network.probe import why_not
+
+    return {"why": why_not()}
+
+
+def _sweep_networks(request: Request, _fds: list[int]) -> Request:
+    """Take away what killed containers of an ordinary account left of their networks.
+
+    Request: ``room`` and ``table``, and what is ``living``; its lock is held by who asks.
+    Result: what is ``gone``.
+    """
+    from ocimagic.network.sweep import Living, clean_ground
+
+    living = request["living"]
+    assert isinstance(living, dict)
+    told = Living(living["bridges"], tuple(living["links"]), living["containers"])
+    return {"gone": clean_ground(Path(str(request["room"])), str(request["table"]), told)}
 
 
 def _probe(request: Request, _fds: list[int]) -> Request:

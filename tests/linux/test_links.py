@@ -130,6 +130,36 @@ def test_removing_what_is_gone_is_no_error():
     assert alone(job) == ["lo"]
 
 
+def test_its_name_is_free_while_the_kernel_still_lets_go():
+    def job():
+        with links.Links() as kernel:
+            going = []
+            for _ in range(10):
+                made = bridge(kernel)
+                going.append(kernel.begin_delete(made.index))
+                assert kernel.find("oci-test") is None
+            again = kernel.begin_delete(made.index)
+            for each in (*going, again):
+                each.wait()
+            return [each.name for each in kernel.all()]
+
+    before = len(os.listdir("/proc/self/fd"))
+    assert alone(job) == ["lo"]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_cannot_be_removed_says_so():
+    def job():
+        with links.Links() as kernel:
+            lo = kernel.find("lo").index
+            departure = kernel.begin_delete(lo)
+            with pytest.raises(links.NetlinkError, match="not supported"):
+                departure.wait()
+            return kernel.find("lo").index == lo
+
+    assert alone(job)
+
+
 def test_an_end_that_dies_takes_the_other_along():
     def job():
         with links.Links() as kernel:

@@ -3,9 +3,11 @@
 import contextlib
 import ipaddress
 import os
+import select
 import socket
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from ocimagic.network.plan import Endpoint, Plan, Port
 from ocimagic.network.wiring import Wiring
 
 TABLE = "ocimagic-test"
+PATIENCE_S = 10.0  # the kernel remembers for longer
 OUTSIDE, MACHINE = "192.0.2.2", "192.0.2.1"
 
 
@@ -53,13 +56,15 @@ class Machine:
         netns = self.stack.enter_context(another())
         plan = Plan(room=str(self.room), table=TABLE, endpoints=endpoints, ports=ports)
         wiring = Wiring(name, name, plan.room, plan.table)
+        self.stack.callback(wiring.close)
         wiring.attach(netns, plan, ports)
-        self.containers[name] = (wiring, endpoints)
+        self.containers[name] = (wiring, endpoints, ports)
         return netns
 
     def remove(self, name):
-        wiring, endpoints = self.containers.pop(name)
-        wiring.withdraw(endpoints, published=True)
+        wiring, endpoints, ports = self.containers.pop(name)
+        for _ in range(2):  # again does nothing
+            wiring.withdraw(endpoints, ports)
         wiring.remove_links(endpoints)
 
     def outside(self):
@@ -141,20 +146,22 @@ def serving(netns, port=80, kind=socket.SOCK_STREAM, family=socket.AF_INET6):
         server.close()
 
 
-def asked(netns, address, port=80, kind=socket.SOCK_STREAM, patience_s=2.0):
+def asked(netns, address, port=80, kind=socket.SOCK_STREAM, patience_s=4.0):
     """Return what a server says, "" if it cannot be reached."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with entered(netns) if netns is not None else contextlib.nullcontext():
         client = socket.socket(family, kind)
+    # Nobody repeats a datagram that was lost but who sent it, as resolvers do.
+    tries = 4 if kind == socket.SOCK_DGRAM else 1
     with closing(client):
-        client.settimeout(patience_s)
-        try:
-            client.connect((address, port))
-            if kind == socket.SOCK_DGRAM:
-                client.send(b"who am I?")
-            return client.recv(100).decode()
-        except OSError:
-            return ""
+        client.settimeout(patience_s / tries)
+        for _ in range(tries):
+            with contextlib.suppress(OSError):
+                client.connect((address, port))
+                if kind == socket.SOCK_DGRAM:
+                    client.send(b"who am I?")
+                return client.recv(100).decode()
+    return ""
 
 
 @pytest.mark.parametrize("server", ["10.1.0.2", "fd00:1::2"])
@@ -229,6 +236,48 @@ def test_a_published_port_from_everywhere(on_machine, kind):
     assert after == ""
 
 
+@pytest.mark.parametrize("way_in", ["127.0.0.1", MACHINE])
+def test_who_goes_on_sending_reaches_whom_the_port_leads_to_now(on_machine, way_in):
+    """The kernel remembers where a flow of UDP goes; nobody must wait until it forgets."""
+    port = Port(protocol="udp", host_port=8080, container_port=80)
+
+    def job(machine):
+        outside = machine.outside() if way_in == MACHINE else None
+        with entered(outside) if outside else contextlib.nullcontext():
+            client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        found = []
+
+        def ask(patience_s=0.0):
+            """Send again what is lost: a link that was just made may pass nothing yet."""
+            deadline = time.monotonic() + patience_s
+            while True:
+                try:
+                    client.send(b"who am I?")
+                    return client.recv(100).decode()
+                except OSError:
+                    if time.monotonic() > deadline:
+                        return ""
+                    select.select([], [], [], 0.05)
+
+        with closing(client):
+            client.settimeout(0.3)
+            client.connect((way_in, 8080))
+            machine.container("keeps", endpoint(1, 9))
+            found.append(ask())  # nobody is there yet
+            for number in (2, 3, 2):
+                web = machine.container("web", endpoint(1, number), ports=(port,))
+                with serving(web, kind=socket.SOCK_DGRAM):
+                    found.append(ask(PATIENCE_S))
+                machine.remove("web")
+                found.append(ask())
+            return found
+
+    nobody, *found = on_machine(job)
+    assert nobody == ""
+    assert all(found[0::2]), found
+    assert not any(found[1::2]), found
+
+
 def test_a_port_of_one_address_only(on_machine):
     def job(machine):
         outside = machine.outside()
@@ -251,7 +300,7 @@ def test_connected_and_disconnected_two_hundred_times(on_machine):
     def job(machine):
         web = machine.container("web", endpoint(1, 2))
         other = machine.container("other", endpoint(2, 3))
-        wiring, _ = machine.containers["web"]
+        wiring, *_ = machine.containers["web"]
         before = len(os.listdir("/proc/self/fd"))
         more = endpoint(2, 2, inside="eth1")
         for number in range(200):

@@ -14,7 +14,8 @@ from ocimagic.runtime.beginning import destroy
 from ocimagic.runtime.bundle import load_bundle
 from ocimagic.runtime.create import Init
 
-PARENT = "/ocimagic-tests"
+# Of this process: other tests may run beside these.
+PARENT = f"/ocimagic-tests-{os.getpid()}"
 APPLETS = (
     "cat echo false grep head hostname id kill ls mkdir readlink rm sh sleep stat stty test touch "
     "tr true tty"
@@ -125,7 +126,7 @@ class RuntimeBox:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(init.pidfd, signal.SIGKILL)
             self.wait(init)
-        left = [str(each) for each in Path("/sys/fs/cgroup").glob(f"*{PARENT}/{self.name}")]
+        left = [str(each) for each in Path("/sys/fs/cgroup").glob(f"*{PARENT}/*/")]
         for each in Path("/sys/fs/cgroup").glob(f"*{PARENT}"):
             with contextlib.suppress(OSError):
                 each.rmdir()

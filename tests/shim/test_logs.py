@@ -260,3 +260,21 @@ def test_a_kill_at_any_call_of_a_rotation_loses_and_doubles_nothing(
     files = [*rotated(str(tmp_path / "log")), tmp_path / "log"]
     assert b"".join(data for each in files for _, _, data in read(Path(each))) == b"begun " + lines
     assert all(os.path.getsize(each) <= 600 for each in files)
+
+
+def test_many_lines_are_parsed_as_each_alone_would_be():
+    """Also where halves of records, or lines of the other form, are among them."""
+    from ocimagic.shim.records import parse_records
+
+    moment = "2026-01-02T03:04:05.000000006Z"
+    good = json_records("stdout", 'a\n"b"\\\n\u00e9\n'.encode(), moment).splitlines(keepends=True)
+    whole = [(moment, "stdout", each) for each in (b"a\n", b'"b"\\\n', "\u00e9\n".encode())]
+    assert parse_records(good) == whole
+    assert parse_records([]) == []
+    bad = [good[0][:9] + b"\n", good[0][:9] + good[0], b"[]\n", b"{}\n", b"1\n", b"\n", b"{},{}\n"]
+    for each in bad:
+        assert parse_records([*good, each]) == whole
+        assert parse_records([each, *good]) == whole
+    cri = cri_records("stderr", b"x\n", moment)
+    assert parse_records([cri, *good]) == [(moment, "stderr", b"x\n"), *whole]
+    assert parse_records([*good, cri]) == [*whole, (moment, "stderr", b"x\n")]
