@@ -9,13 +9,13 @@ Docker API answers.
     OcimagicError                         125  500
     ├── BadInput                          125  400
     │   ├── InvalidReference  InvalidDigest  InvalidPlatform  InvalidOption
-    │   ├── InvalidDocument               a manifest, index or config that breaks its spec
+    │   ├── DriverNotFound                an option names a driver that nobody has: 404
+    │   ├── InvalidDocument               a manifest, config or compose file that breaks its spec
     │   │   └── NotAnImage                or that is of something else than an image
     │   └── DockerfileError               with line, column and the line itself
     ├── NotFound                          125  404
     │   ├── ImageNotFound  ContainerNotFound  NetworkNotFound  VolumeNotFound  BlobNotFound
-    │   ├── SuiteNotFound                 the mirror has no such Debian suite
-    │   └── PlatformNotFound              the index has no image for this platform
+    │   └── SuiteNotFound (a mirror's)  PlatformNotFound (an index's)  ExecNotFound
     ├── Conflict                          125  409
     │   └── NameInUse  ImageInUse  PortTaken  InvalidState
     ├── ContentError                      125  500
@@ -27,7 +27,7 @@ Docker API answers.
     │   └── SignatureRefused              a mirror's index that nobody known has signed
     ├── RegistryError                     125  502
     │   ├── RegistryUnreachable  RegistryAnswered
-    │   └── Unauthorized  RateLimited
+    │   └── Unauthorized  RateLimited  Offline
     ├── NeighbourError                    125  502   a dockerd or podman that refuses or babbles
     │   └── NeighbourUnreachable          or that cannot be asked at all
     ├── StorageError                      125  500
@@ -46,7 +46,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class OcimagicError(Exception):
@@ -112,8 +112,14 @@ class InvalidOption(BadInput):
     """A command line or option value that cannot be understood."""
 
 
+class DriverNotFound(InvalidOption):
+    """An option names a driver that nobody has: in docker it would be a plugin."""
+
+    http_status = 404
+
+
 class InvalidDocument(BadInput):
-    """A manifest, index, image config or runtime config that breaks its specification."""
+    """A manifest, index, config or compose file that breaks its specification."""
 
 
 class NotAnImage(InvalidDocument):
@@ -176,6 +182,10 @@ class NetworkNotFound(NotFound):
 
 class VolumeNotFound(NotFound):
     """No volume of that name."""
+
+
+class ExecNotFound(NotFound):
+    """No command of that ID in any container."""
 
 
 class BlobNotFound(NotFound):
@@ -302,6 +312,10 @@ class RegistryUnreachable(RegistryError):
     """No connection to the registry, or it broke."""
 
 
+class Offline(RegistryError):
+    """The engine was told to ask no other machine, and would have to."""
+
+
 class RegistryAnswered(RegistryError):
     """An answer that is an error or breaks the distribution spec."""
 
@@ -397,6 +411,7 @@ class StepFailed(BuildFailed):
 
     Args:
         command_exit_code: what the command ended with.
+        command: its words.
         tail: the last lines it wrote, oldest first.
     """
 
@@ -405,6 +420,7 @@ class StepFailed(BuildFailed):
         what: str,
         *,
         command_exit_code: int,
+        command: str = "",
         tail: Sequence[str] = (),
         why: str | None = None,
         hint: str | None = None,
@@ -412,6 +428,7 @@ class StepFailed(BuildFailed):
     ) -> None:
         super().__init__(what, why=why, hint=hint, where=where)
         self.command_exit_code = command_exit_code
+        self.command = command
         self.tail = tuple(tail)
         self.image_id = ""  # what the step was to work on can be run by it
 
@@ -440,11 +457,3 @@ def unpack(message: Mapping[str, object]) -> OcimagicError:
     Exception.__init__(err, fields["what"])
     vars(err).update(fields)
     return err
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word nearest to ``word``, or None if none is near."""
-    import difflib  # heavy, and only for those who mistype
-
-    cutoff = 0.65 if len(word) <= 3 else 0.7  # one slip weighs more there: RNU, RUM
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)

@@ -21,10 +21,10 @@ from ocimagic.errors import (
     OcimagicError,
     RegistryUnreachable,
     Unauthorized,
-    nearest,
 )
 from ocimagic.model.event import Notice
 from ocimagic.spec.config import HistoryEntry
+from ocimagic.spec.nearest import nearest
 from ocimagic.spec.platform import Platform, host_platform
 from ocimagic.spec.reference import Reference
 from ocimagic.store.images import looks_like_id

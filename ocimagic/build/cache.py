@@ -184,7 +184,7 @@ class StepCache:
         if last is not None and last["kind"] == key.kind:
             return explain(_parts(last), _parts(document))
         if there is not None and there["text"] != slot.text:
-            return changed_text(str(there["text"]))
+            return changed_text(str(there["text"]), slot.text)
         return ""
 
     def find(self, key: Digest) -> Made | None:

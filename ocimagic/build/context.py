@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from ocimagic.build.tree import Content, File
 from ocimagic.dockerfile.ignore import IgnoreRules
-from ocimagic.errors import BuildFailed, nearest
+from ocimagic.errors import BuildFailed
 from ocimagic.layers.tarheader import Kind
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -28,6 +28,7 @@ from ocimagic.errors import BadInput, BuildFailed, HostLacks
 from ocimagic.layers.tarheader import Kind
 from ocimagic.model.event import TransferStarted
 from ocimagic.registry.origin import shown_url
+from ocimagic.registry.transport import refuse_offline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +41,7 @@ _GIT_DIR = ".git"
 # Old and dumb servers cannot give one commit only, or only what a name leads to.
 _WORTH_ANOTHER_WAY = re.compile("shallow|depth|not our ref|unadvertised|object name|remote ref")
 _WEB = ("https", "http")
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 # What differs each time a commit is fetched, and says nothing of it.
 _PASSING = ("FETCH_HEAD", "ORIG_HEAD", "logs", "hooks", "index", "gc.log", "description")
 
@@ -180,6 +182,11 @@ class GitFiles:
             err.where = frame(self.add.source, self.text)
             raise
 
+    def _go_out(self) -> None:
+        """Refuse to ask another machine where the user said so."""
+        if urlsplit(self._ref.remote).hostname not in _THIS_MACHINE:
+            refuse_offline(self.bench.environment, self.shown)
+
     def _resolve(self) -> None:
         """Find out which commit it is, without fetching anything."""
         if self._commit:
@@ -199,6 +206,7 @@ class GitFiles:
 
     def _asked(self) -> tuple[str, str]:
         """Return the commit of the ref, and what the ref itself is: perhaps a tag's object."""
+        self._go_out()
         names = self._ref.names
         try:
             # A tag that is an object of its own has a second line, with the commit.
@@ -224,6 +232,7 @@ class GitFiles:
 
     def _fetched(self) -> Checkout:
         self._resolve()
+        self._go_out()
         self.bench.on_event(TransferStarted(self.shown, None, (), "fetching"))
         try:
             self._git("init", "--quiet", "checkout")

@@ -9,11 +9,13 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from ocimagic.build.cache import StepCache
+from ocimagic.build.cache import StepCache, cache_key
 from ocimagic.build.context import Context, ContextReader
+from ocimagic.build.layer_file import LayerFile
 from ocimagic.build.remote import Asked, Fetched, dockerfile_text, fetched, fetched_text
 from ocimagic.build.selection import similar
-from ocimagic.build.tree_layer import layer_of_files
+from ocimagic.build.tree_layer import kept, layer_of_files
+from ocimagic.dockerfile.ignore import IgnoreRules
 from ocimagic.dockerfile.places import STDIN, context_name, is_elsewhere, is_image
 from ocimagic.dockerfile.values import is_url
 from ocimagic.errors import BuildFailed, InvalidOption
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from ocimagic.build.content import HashCache
     from ocimagic.build.tree import File
     from ocimagic.model.options import BuildOptions
+    from ocimagic.store.images import LayerRecord
 
 Place: TypeAlias = Context | tuple[Layer, ...]
 """A directory of this machine, or the files of layers, bottom first."""
@@ -156,10 +159,33 @@ class Places:
             name = self._options.dockerfile_name
             return self._directory(text or self._beside, name, beside=beside)
         self._file_name = found.file or self._file_name
-        if bench.files(found.layers).find(_IGNORE):
+        layers = found.layers
+        if self._options.is_sent:
+            layers += self._hiding_layers(bench, layers)
+        elif bench.files(layers).find(_IGNORE):
             text = f"the {_IGNORE} of {self.shown} does not count: it is for local directories"
             bench.on_event(Notice(text))
-        return found.layers + self._beside_layers(bench, found.layers)
+        return layers + self._beside_layers(bench, layers)
+
+    def _hiding_layers(self, bench: Bench, below: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        """Return a layer that hides the builder's own two files, if the client wants it.
+
+        Source: moby, builder/remotecontext/detect.go, removeDockerfile.
+        """
+        found = _read(bench, below, _IGNORE)
+        if found is None or self._options.dockerfile is None:  # it is still to be read
+            return ()
+        text = b"".join(found[1]).decode("utf-8", "surrogateescape")
+        rules, tree = IgnoreRules.parse(text), bench.files(below)
+        names = [
+            name
+            for name in (_IGNORE, *_names(self._file_name))
+            if rules.excludes(name) and tree.find(name)
+        ]
+        if not names:
+            return ()
+        key = cache_key("context", hidden=names, **bench.dated)
+        return (_above(below, kept(bench, key, lambda: _hiding(bench, names))),)
 
     def _beside_layers(self, bench: Bench, below: tuple[Layer, ...]) -> tuple[Layer, ...]:
         """Return the files that were given with the build as a layer on top of others."""
@@ -169,8 +195,7 @@ class Places:
         top = context.find("")
         assert top is not None
         layer, _ = layer_of_files(bench, context, top)
-        chain = chain_ids([*(each.diff_id for each in below), layer.diff_id])
-        return (replace(layer, chain_id=chain[-1]),)
+        return (_above(below, layer),)
 
     def open_named(self, bench: Bench, name: str, text: str) -> Place:
         """Open a place that is no image."""
@@ -183,6 +208,19 @@ class Places:
         assert self._hashes is not None
         stamp = self._options.timestamp
         return Context(path, ignored_by, self._hashes, beside=beside, mtime=stamp)
+
+
+def _above(below: tuple[Layer, ...], layer: Layer) -> Layer:
+    """Return a layer as the one on top of others."""
+    chain = chain_ids([*(each.diff_id for each in below), layer.diff_id])
+    return replace(layer, chain_id=chain[-1])
+
+
+def _hiding(bench: Bench, names: list[str]) -> LayerRecord:
+    with LayerFile(bench.store, bench.options.timestamp) as layer:
+        for name in names:
+            layer.hide(name)
+        return layer.finish()
 
 
 def _opener(places: Places, name: str, text: str) -> _Opener:

@@ -347,6 +347,7 @@ class _Sandbox:
         return StepFailed(
             f'process "{command}" did not complete successfully: exit code: {ended.code}',
             command_exit_code=ended.code,
+            command=command,
             tail=tail.lines(),
             why=killed or None,
             where=frame(self.run.source),
@@ -362,6 +363,7 @@ class _Sandbox:
         return StepFailed(
             f'process "{" ".join(command)}" did not start: {err.what}',
             command_exit_code=err.exit_code,
+            command=" ".join(command),
             why=f'exec: "{command[0]}": {err.why}' if err.why else None,  # docker's words
             where=frame(self.run.source),
             hint=hint,

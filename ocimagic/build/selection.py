@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.dockerfile.ignore import IgnoreRules
 from ocimagic.dockerfile.match import has_wildcard, match
-from ocimagic.errors import BadInput, nearest
+from ocimagic.errors import BadInput
 from ocimagic.layers.tarheader import Kind
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -41,10 +41,10 @@ from ocimagic.build.output import check_outputs, write_output
 from ocimagic.build.places import Places
 from ocimagic.build.stage import StageRun
 from ocimagic.build.together import Stop, run_together
-from ocimagic.errors import InvalidReference
+from ocimagic.errors import Cancelled, InvalidReference
 from ocimagic.home.disk import storage_errors
 from ocimagic.model.built import BuildChecked, BuildResult, BuildStep, BuildWarning, BuiltPlatform
-from ocimagic.model.event import Event, Notice, OnEvent, ignore
+from ocimagic.model.event import Event, Notice, OnEvent, StepDone, StepStarted, ignore
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Builder:
         options = given_epoch(options)
         tags = [_tag(text) for text in options.tags]
         check_outputs(options.outputs, len({each.normalized for each in options.platforms}))
-        on_event = _in_turn(on_event)
+        on_event = steps = _InTurn(on_event)
         with self._store.in_use(), self._written(options.files) as beside:
             order = self._read(_Order(options, on_event, beside), stdin, cancelled)
             dockerfile = parsed(order.options, on_event)
@@ -155,6 +155,11 @@ class Builder:
                     return replace(done, seconds=time.monotonic() - began, warnings=warnings)
                 except CacheLost as lost:  # it is not found again
                     on_event(Notice(f"{lost.what}: the build begins again"))
+                except Cancelled as err:
+                    if steps.total:
+                        kept = f"{len(steps.done)} of {steps.total} steps are done and kept"
+                        err.hint = f"{kept}: the next build goes on from there"
+                    raise
 
     def _built(
         self, bench: Bench, dockerfile: Dockerfile, tags: list[Reference], stop: Stop
@@ -293,15 +298,27 @@ class Builder:
                 self._store.steps.forget(caches.left_out())
 
 
-def _in_turn(on_event: OnEvent) -> OnEvent:
-    """Let a listener hear of one event at a time, whichever stage it is of."""
-    lock = threading.Lock()
+class _InTurn:
+    """A listener that hears of one event at a time, whichever stage it is of, and counts steps.
 
-    def tell(event: Event) -> None:
-        with lock:
-            on_event(event)
+    Attributes:
+        done: numbers of the steps that are.
+        total: of all steps, as far as is known.
+    """
 
-    return tell
+    def __init__(self, on_event: OnEvent) -> None:
+        self._on_event = on_event
+        self._lock = threading.Lock()
+        self.done: set[int] = set()
+        self.total = 0
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if isinstance(event, StepStarted):
+                self.total = max(self.total, event.total)
+            elif isinstance(event, StepDone):
+                self.done.add(event.number)
+            self._on_event(event)
 
 
 def _tag(text: str) -> Reference:
@@ -352,6 +369,7 @@ class _Build:
                 stage=job.stage,
                 bases=job.ground.bases,
                 states={each: self.states[job.number_of[each]] for each in job.stage.needs},
+                labels={each: jobs[job.number_of[each]].label for each in job.stage.needs},
                 first=first[job.index],
                 total=sum(lengths),
             )

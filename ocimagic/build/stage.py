@@ -30,6 +30,7 @@ from ocimagic.model.built import BuildStep
 from ocimagic.model.event import StepDone, StepStarted
 from ocimagic.spec.config import DEFAULT_PATH, ContainerConfig, HistoryEntry
 from ocimagic.spec.platform import Platform, host_platform
+from ocimagic.spec.reference import Reference
 from ocimagic.transfer.layer import layers_of
 
 _MOST_IMAGED = 256
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from ocimagic.build.bench import Bench
     from ocimagic.build.places import Place
     from ocimagic.dockerfile.plan import Plan
-    from ocimagic.dockerfile.resolve import PlannedStage
+    from ocimagic.dockerfile.resolve import Base, PlannedStage
     from ocimagic.dockerfile.source import SourceRange
 
 
@@ -53,6 +54,7 @@ class StageRun:
         bench: of this platform's build, with a cache of this stage.
         label: what the stage is called in front of others.
         states: of stages that are done, those this one needs among them.
+        labels: of the stages it needs, as progress calls them.
         first: number of its first step.
         total: of all stages' steps.
         steps: that are done.
@@ -64,6 +66,7 @@ class StageRun:
     stage: PlannedStage
     bases: Bases
     states: Mapping[int, StageState]
+    labels: Mapping[int, str]
     first: int
     total: int
     steps: list[BuildStep] = field(default_factory=list)
@@ -95,7 +98,9 @@ class StageRun:
                 state = replace(after, image_id=None)
             else:
                 state = imaged = with_image(self.bench, imaged, after)
-            self._end(started, state, cached=cached, made=made)
+            self._end(
+                started, state, cached=cached, made=made, takes_from=self._read_by(instruction)
+            )
         return state
 
     def _from(self) -> tuple[StageState, bool]:
@@ -239,6 +244,7 @@ class StageRun:
         *,
         cached: bool,
         made: Made | None,
+        takes_from: tuple[str, ...] = (),
     ) -> None:
         started, at = begun
         layer = made.layer if made else None
@@ -253,6 +259,8 @@ class StageRun:
             size_bytes=layer.tar_bytes if layer else 0,
             why="" if cached else self.bench.cache.why(),
             image_id=state.image_id,
+            stands_on="" if self.steps else self._label_of(self.stage.base),
+            takes_from=takes_from,
         )
         self.steps.append(step)
         self.bench.on_event(
@@ -267,6 +275,22 @@ class StageRun:
             )
         )
 
+    def _read_by(self, instruction: ins.Instruction) -> tuple[str, ...]:
+        """Return the labels of the stages that a line reads files of."""
+        match instruction:
+            case ins.Copy(from_stage=str(name)):
+                names = [name]
+            case ins.Run(mounts=mounts):
+                names = [each.from_stage for each in mounts if each.from_stage]
+            case _:
+                names = []
+        labels = (self._label_of(self.stage.sources[name]) for name in names)
+        return tuple(dict.fromkeys(filter(None, labels)))
+
+    def _label_of(self, base: Base) -> str:
+        """Return how progress calls a stage; "" for what is none."""
+        return self.labels[base.index] if isinstance(base, StageBase) else ""
+
     @property
     def _number(self) -> int:
         """Return the number of the step that is under way, or about to begin."""
@@ -274,9 +298,10 @@ class StageRun:
 
     @property
     def _series(self) -> str:
-        """Tell builds of this Dockerfile from those of others."""
+        """Tell builds of this Dockerfile from those of others; web:1 and web:2 are of one."""
         options = self.bench.options
-        return json.dumps([options.tags[:1], options.context, options.dockerfile_name])
+        names = [Reference.parse(each).name for each in options.tags[:1]]
+        return json.dumps([names, options.context, options.dockerfile_name])
 
 
 def _passed_over(

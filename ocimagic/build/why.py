@@ -63,9 +63,19 @@ def explain(old: Parts, new: Parts) -> str:
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
-def changed_text(old: str) -> str:
-    """Say that another instruction stands where one stood."""
+def changed_text(old: str, new: str) -> str:
+    """Say that another instruction stands where one stood; "" where that one was of another kind.
+
+    A file that got more lines, or another file of that name, has no earlier RUN in the COPY that
+    stands at its place.
+    """
+    if _verb(old) != _verb(new):
+        return ""
     return f"the instruction changed; it was: {_cut(old)}"
+
+
+def _verb(instruction: str) -> str:
+    return instruction.partition(" ")[0].upper()
 
 
 def _causes(name: str, old: object, new: object) -> Iterator[str]:

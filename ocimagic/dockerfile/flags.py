@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile.blanks import SPACES, is_space
-from ocimagic.errors import nearest
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

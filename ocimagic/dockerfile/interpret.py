@@ -17,7 +17,7 @@ from ocimagic.dockerfile.source import quoted
 from ocimagic.dockerfile.steps import read_add, read_copy, read_run
 from ocimagic.dockerfile.values import check_signal
 from ocimagic.dockerfile.words import split_words
-from ocimagic.errors import nearest
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ _STAGE_NAME = re.compile(r"[a-z][a-z0-9\-_.]*")
 _MIN_INTERVAL_NS = 1_000_000
 
 _TEXT, _SWITCH, _LIST = FlagKind.TEXT, FlagKind.SWITCH, FlagKind.LIST
-_FLAGS: Mapping[str, Mapping[str, FlagKind]] = {
+FLAGS: Mapping[str, Mapping[str, FlagKind]] = {
     "FROM": {"platform": _TEXT},
     "RUN": {"mount": _LIST, "network": _TEXT, "security": _TEXT, "device": _LIST},
     "COPY": {
@@ -71,7 +71,7 @@ def interpret(line: LogicalLine, *, escape: str) -> ins.Instruction:
     if reader is None:
         _unknown(line)
     flag_words, rest = split_flags(line.rest)
-    flags = read_flags(flag_words, _FLAGS.get(keyword, {}), keyword=keyword, source=line.source)
+    flags = read_flags(flag_words, FLAGS.get(keyword, {}), keyword=keyword, source=line.source)
     return reader(Arguments(keyword=keyword, rest=rest, flags=flags, line=line, escape=escape))
 
 

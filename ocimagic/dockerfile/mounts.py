@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from ocimagic.dockerfile.source import SourceRange, quoted
-from ocimagic.errors import nearest
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from ocimagic.dockerfile.instructions import Arg
 from ocimagic.dockerfile.resolve import PlannedStage, Resolver, expand_global
 from ocimagic.dockerfile.source import quoted
-from ocimagic.errors import InvalidOption, nearest
+from ocimagic.errors import InvalidOption
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,7 +13,8 @@ from ocimagic.dockerfile.places import IMAGE, SCRATCH, context_name, is_image, m
 from ocimagic.dockerfile.source import quoted
 from ocimagic.dockerfile.substitute import BadWord
 from ocimagic.dockerfile.words import Expansion, expansion
-from ocimagic.errors import InvalidPlatform, nearest
+from ocimagic.errors import InvalidPlatform
+from ocimagic.spec.nearest import nearest
 from ocimagic.spec.platform import Platform
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import re
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile.chmod import Chmod
-from ocimagic.errors import BadInput, nearest
+from ocimagic.errors import BadInput
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from ocimagic.dockerfile.instructions import Add, Copy

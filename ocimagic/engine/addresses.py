@@ -12,6 +12,7 @@ from ocimagic.model.network import BRIDGE, NetworkOptions, Subnet, check_subnet
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from ipaddress import IPv4Network, IPv6Network
+    from pathlib import Path
 
     Network = IPv4Network | IPv6Network
 
@@ -78,6 +79,30 @@ def _routed() -> list[Network]:
         return [each.destination for each in links.routes() if each.destination.prefixlen]
 
 
+def clash(options: NetworkOptions, bridge: str) -> str:
+    """Say what of the machine is where a network's subnets are; "" if nothing is.
+
+    Another data root's engine, or dockerd, may have chosen the same while nobody was in it.
+
+    Args:
+        options: of the network.
+        bridge: its own link, which may be there.
+    """
+    from ocimagic.linux.links import Links
+
+    mine = [ip_network(each.subnet) for each in options.subnets]
+    with Links() as links:
+        for route in links.routes():
+            where = route.destination
+            inside = [each for each in mine if each.version == where.version]
+            if not any(where.subnet_of(each) for each in inside):  # type: ignore[arg-type]
+                continue
+            names = [each.name for each in links.all() if each.index == route.index]
+            if names and names[0] != bridge:
+                return f"{where} is reached by {names[0]}"
+    return ""
+
+
 def check_address(name: str, options: NetworkOptions, asked: str, version: int) -> None:
     """See that a network can give an address of choice.
 
@@ -139,3 +164,8 @@ def bridge_of(network_id: str) -> str:
 def link_of(container_id: str, network_id: str) -> str:
     """Return how the machine's name of a container's link begins: it tells who is gone."""
     return f"veth{hashlib.sha256(f'{container_id} {network_id}'.encode()).hexdigest()[:7]}"
+
+
+def table_of(data_root: Path) -> str:
+    """Return the name of a data root's packet rules."""
+    return f"ocimagic-{hashlib.sha256(str(data_root).encode()).hexdigest()[:8]}"

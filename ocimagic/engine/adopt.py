@@ -8,14 +8,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.archives import Archives, checker, loaded_image
-from ocimagic.errors import ImageNotFound, InvalidOption, InvalidReference, nearest
+from ocimagic.errors import ImageNotFound, InvalidOption, InvalidReference
 from ocimagic.model.archive import Adoptable, AdoptableImage, Adopted, Loaded, LoadedImage
 from ocimagic.model.event import LayerPhase, LayerProgress, OnEvent, TransferStarted, ignore
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.nearest import nearest
 from ocimagic.spec.platform import host_platform
 from ocimagic.spec.reference import Reference
 from ocimagic.transfer.load import Loader
-from ocimagic.transfer.neighbourhood import ask_first
 
 if TYPE_CHECKING:
     import threading
@@ -48,6 +48,8 @@ class Adoption(Archives):
             NeighbourUnreachable: no engine can be asked; says where and why.
             NeighbourError: it refuses, or answers nonsense.
         """
+        from ocimagic.transfer.neighbourhood import ask_first  # with TLS, which takes long to load
+
         neighbour, there = ask_first(source, self._environment, checker("adopt", cancelled))
         return Adoptable(
             source=neighbour.shown,
@@ -94,6 +96,8 @@ class Adoption(Archives):
             raise InvalidOption(
                 "which images?", hint="name some, or ask for all of them: one or the other"
             )
+        from ocimagic.transfer.neighbourhood import ask_first
+
         began = time.monotonic()
         check = checker("adopt", cancelled)
         neighbour, there = ask_first(source, self._environment, check)

@@ -126,7 +126,11 @@ class Archives(Exchange):
             kept = loader.load_directory(Path(source), platform)
         else:
             kept = loader.load(pieces_of(source), platform)
-        return Loaded(images=tuple(loaded_image(each) for each in kept))
+        loaded = Loaded(images=tuple(loaded_image(each) for each in kept))
+        for each in loaded.images:
+            said = {"name": each.tags[0] if each.tags else str(each.image_id)}
+            self._store.note("image", "load", str(each.image_id), said)
+        return loaded
 
     def import_(
         self,

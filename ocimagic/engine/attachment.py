@@ -18,6 +18,7 @@ from ocimagic.shim import protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ocimagic.model.containers import AttachmentAPI
     from ocimagic.model.event import OnEvent
     from ocimagic.model.result import ExitStatus
     from ocimagic.shim.client import Connection
@@ -33,6 +34,8 @@ class Attachment:
         name: of the container.
         tty: the process has a terminal: one stream, and keys instead of lines.
         interactive: it reads what is sent.
+        exec_id: of a command that was executed; "" for the container's first process.
+        pid: of a command that began with this, 0 for a container's own.
         exit: how it ended; None while it lives, and after letting go of it.
     """
 
@@ -44,12 +47,16 @@ class Attachment:
         name: str,
         tty: bool,
         interactive: bool,
+        exec_id: str = "",
+        pid: int = 0,
     ) -> None:
         self._connection = connection
         self.container_id = container_id
         self.name = name
         self.tty = tty
         self.interactive = interactive
+        self.exec_id = exec_id
+        self.pid = pid
         self.exit: ExitStatus | None = None
 
     def __enter__(self) -> Self:
@@ -164,7 +171,7 @@ class TerminalHandle:
         InvalidOption: no such keys.
     """
 
-    def __init__(self, attachment: Attachment, detach_keys: str = "") -> None:
+    def __init__(self, attachment: AttachmentAPI, detach_keys: str = "") -> None:
         self.attachment = attachment
         self._watch = KeyWatch(parse_keys(detach_keys))
         self._over = threading.Event()

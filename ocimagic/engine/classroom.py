@@ -77,6 +77,8 @@ _STAND_INS = (
             Platform("linux", "riscv64"),
         ),
     ),
+    # Not of the notes: it is what greetings and help try first.
+    _StandIn("busybox", ("latest",), Variant(stands_for="busybox:latest")),
     _StandIn(
         "ubuntu",
         ("latest",),
@@ -120,7 +122,7 @@ _STAND_INS = (
 
 
 class ClassRegistry:
-    """A registry on this machine with ubuntu, alpine, redis, tomcat and httpd: stand-ins.
+    """A registry on this machine with ubuntu, alpine, busybox, redis, tomcat and httpd: stand-ins.
 
     Each has its short name and ``library/`` before it, as on Docker Hub.  It serves until
     ``close``, or the end of its with-block.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ocimagic.errors import PortTaken
 from ocimagic.model.network import NetworkEndpoint
 from ocimagic.model.report import PortBinding
+from ocimagic.network.plan import Port
+from ocimagic.network.reserve import SOMEBODY, holder_of, shown_port
 from ocimagic.spec.codec import Fields
 
 if TYPE_CHECKING:
@@ -37,6 +40,20 @@ def places(record: ContainerRecord, state: Mapping[str, object]) -> tuple[Networ
         )
         for each in Fields(state, "state.json").children("endpoints")
     )
+
+
+def with_holder(err: PortTaken, plan: Mapping[str, object] | None) -> PortTaken:
+    """Return an error that names who has the port, which an ordinary user's shim cannot see.
+
+    Args:
+        err: what the shim said.
+        plan: of the container's networks, as the shim got it.
+    """
+    if plan is not None and err.why == SOMEBODY:
+        for each in map(Port.parse, Fields(plan, "plan").children("ports")):
+            if shown_port(each) in err.what and (holder := holder_of(each)):
+                return PortTaken(err.what, why=f"{holder} has it", hint=err.hint)
+    return err
 
 
 def bindings(state: Mapping[str, object]) -> tuple[PortBinding, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ocimagic.engine.files import Files
-from ocimagic.engine.looking import Looking
-from ocimagic.engine.processes import Processes
+from ocimagic.engine.insides import Insides
+from ocimagic.engine.own_layer import OwnLayer
 from ocimagic.engine.streams import Streams
+from ocimagic.engine.watching import Watching
 
 
-class Containers(Looking, Streams, Files, Processes):
+class Containers(Insides, Streams, OwnLayer, Watching):
     """Verbs on containers; ``name`` is a name or an ID, whole or its first digits."""

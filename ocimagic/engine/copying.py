@@ -5,6 +5,7 @@ Source: Docker CLI reference, ``docker container cp``; compared with docker 28.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -16,6 +17,8 @@ from ocimagic.layers.tarstream import TarWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from ocimagic.model.report import PathInfo
 
 CONTENTS = "."
 
@@ -78,6 +81,36 @@ def source_name(path: str) -> str:
 def absolute(path: str) -> str:
     """Return a path in a container as an absolute one; docker starts at ``/``."""
     return path if path.startswith("/") else f"/{path}"
+
+
+def target_in(container: str, path: str, look: Callable[[str, bool], PathInfo]) -> Target:
+    """Look at where in a container a copy shall go; a symlink there is followed once.
+
+    Args:
+        container: its name, for errors.
+        path: as it was asked for.
+        look: says what a path is, with a symlink at its end followed or not.
+
+    Raises:
+        NotFound: there is no directory that it could be in.
+    """
+    where = absolute(path)
+    wants = where.endswith(("/", "/."))
+    plain = where.removesuffix("/.").rstrip("/")
+    with contextlib.suppress(NotFound):
+        found = look(plain or "/", wants)
+        if stat.S_ISLNK(found.mode):
+            plain = os.path.join(os.path.dirname(plain), found.link_target).rstrip("/")
+            found = look(plain or "/", True)
+        return Target(plain, True, found.is_directory, wants)
+    above = os.path.dirname(plain) or "/"
+    try:
+        is_there = look(above, True).is_directory
+    except NotFound:
+        is_there = False
+    if not is_there:
+        raise NotFound(f"could not find the directory {above} in container {container}")
+    return Target(plain, False, False, wants)
 
 
 @dataclass(frozen=True, slots=True)

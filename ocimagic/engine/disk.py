@@ -18,6 +18,7 @@ from ocimagic.model.report import (
     DiskUsage,
     ImagesPruned,
     ImageUsage,
+    KeptLayer,
     SystemPruned,
     VolumeUsage,
 )
@@ -28,7 +29,7 @@ from ocimagic.store import gc
 from ocimagic.store.snapshots import copied_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from ocimagic.engine.containers import Containers
@@ -163,13 +164,31 @@ class Disk:
         with self._store.in_use():  # no sweep comes between the names and the view
             gone = self._store.images.delete(doomed)
             self._store.layout.publish()
+        for image in gone:
+            for name in image.names:
+                said = {"name": name.reference.familiar}
+                self._store.note("image", "untag", str(image.image_id), said)
+            self._store.note("image", "delete", str(image.image_id))
         deleted = [each.image_id for each in gone]
         freed = self._images.sweep(gone)
         return ImagesPruned(
             untagged=tuple(name.reference.familiar for each in gone for name in each.names),
             deleted=tuple(dict.fromkeys((*deleted, *freed[0]))),
             freed_bytes=freed[1],
+            images=len(gone),
+            kept=tuple(self._kept(gone)),
         )
+
+    def _kept(self, gone: Sequence[StoredImage]) -> Iterator[KeptLayer]:
+        """Return layers of images that are gone which others still need."""
+        users: dict[Digest, StoredImage] = {}
+        for image in self._store.images.all():
+            users.update(dict.fromkeys(image.config.diff_ids, image))
+        for each in dict.fromkeys(layer for image in gone for layer in image.config.diff_ids):
+            record = self._store.images.layer(each)
+            if each in users and record is not None:
+                size = record.unpacked_bytes
+                yield KeptLayer(diff_id=each, size_bytes=size, used_by=title(users[each]))
 
     def prune_cache(self) -> CachePruned:
         """Forget all build steps; images stay, and the next build does everything anew."""

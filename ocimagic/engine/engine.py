@@ -7,11 +7,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.engine.containers import Containers
+from ocimagic.engine.explaining import Explainer
 from ocimagic.engine.images import Images
 from ocimagic.engine.manifests import Manifests
 from ocimagic.engine.networks import Networks
 from ocimagic.engine.system import System
 from ocimagic.engine.volumes import Volumes
+from ocimagic.engine.wayout import asked_way
 from ocimagic.errors import InvalidOption, OcimagicError
 from ocimagic.home.location import Home
 from ocimagic.shim.client import Launcher
@@ -33,8 +35,8 @@ class Engine:
 
     Args:
         root: the data root; without it OCIMAGIC_ROOT or the account's usual place.
-        environment: where to look for OCIMAGIC_ROOT, OCIMAGIC_SNAPSHOTTER and credentials; the
-            process's own if not given.
+        environment: where to look for OCIMAGIC_ROOT, OCIMAGIC_SNAPSHOTTER, OCIMAGIC_WAY_OUT
+            and credentials; the process's own if not given.
 
     Example::
 
@@ -54,16 +56,21 @@ class Engine:
         known = os.environ if environment is None else environment
         self.home = Home.find(known, root=root)
         self._store = Store(self.home)
-        launcher = Launcher(self.home.own / "launcher.log") if _on_linux() else None
+        log_path = self.home.own / "launcher.log"
+        launcher = Launcher(log_path, room=self.home.run) if _on_linux() else None
         self._launcher = launcher
         unpacker = Unpacker(self._store, launcher, _snapshotter(known))
         self.images = Images(self._store, unpacker, known)
         self.containers = Containers(self._store, unpacker, launcher, self.images)
         self.images.containers = self.containers
+        self.containers.way_out = asked_way(known)
         self.networks = Networks(self.containers)
         self.volumes = Volumes(self.containers)
         self.manifests = Manifests(self._store, self.images)
-        self.system = System(self._store, unpacker, self.images, self.containers, known)
+        self.explainer = Explainer(self._store, self.containers, self.images)
+        self.system = System(
+            self._store, unpacker, self.images, self.containers, self.networks, known
+        )
         if launcher is not None:
             self._tidy(unpacker)
             self._sweep_networks()

@@ -1,29 +1,23 @@
-"""Between the local image repository and the registries: pull, push, login, logout."""
+"""Between the local image repository and the registries: pull and push."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
+from ocimagic.engine.arrivals import Arrival
+from ocimagic.engine.logins import Logins
 from ocimagic.errors import ImageNotFound, InvalidReference, PlatformNotFound
 from ocimagic.layers.compress import Compression
 from ocimagic.model.event import Notice, OnEvent, ignore
-from ocimagic.model.options import PullPolicy
-from ocimagic.model.result import LoggedIn, LoggedOut, PullResult, PullsLeft, PushResult
+from ocimagic.model.result import PullResult, PullsLeft, PushResult
 from ocimagic.spec.reference import Reference
-from ocimagic.store.images import looks_like_id
 from ocimagic.transfer.pull import Pulled, pull
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-    from ocimagic.model.options import RunOptions
-    from ocimagic.registry.client import RegistryClient
-    from ocimagic.registry.credentials import Credentials, Login
-    from ocimagic.registry.settings import RegistrySettings
-    from ocimagic.registry.transport import Transport
     from ocimagic.spec.digest import Digest
     from ocimagic.spec.platform import Platform
     from ocimagic.store.images import StoredImage
@@ -32,14 +26,13 @@ if TYPE_CHECKING:
     from ocimagic.transfer.unpack import Unpacker
 
 
-class Exchange:
+class Exchange(Logins):
     """Verbs that talk to a registry."""
 
     def __init__(self, store: Store, unpacker: Unpacker, environment: Mapping[str, str]) -> None:
-        self._store = store
+        super().__init__(store, environment)
         self._unpacker = unpacker
-        self._environment = environment
-        self._client: RegistryClient | None = None
+        self.arrivals: dict[str, Mapping[str, object]] = {}  # by image_id, what came last
 
     def pull(
         self,
@@ -80,7 +73,8 @@ class Exchange:
         reference = Reference.parse(name)
         if reference.digest or name.rpartition("/")[2].count(":"):
             raise InvalidReference("all tags are wanted, so the name can have none", where=name)
-        tags = self.registry_client().tags(reference)
+        client = self.registry_client()
+        tags = client.anywhere(reference, client.tags)
         if not tags:
             raise ImageNotFound(f"{reference.familiar_name} has no tags")
         done: list[PullResult] = []
@@ -132,71 +126,30 @@ class Exchange:
         on_event: OnEvent,
         cancelled: threading.Event | None = None,
     ) -> Pulled:
-        return pull(
+        arrival = Arrival(str(reference), on_event)
+        done = pull(
             self._store,
             self._unpacker,
-            self.registry_client(),
+            self.registry_client().telling(arrival.answered),
             reference,
             platform=platform,
-            on_event=on_event,
+            on_event=arrival,
             cancelled=cancelled,
         )
+        image = done.image
+        self._remember(image.image_id, image.manifest.digest, arrival.document(done))
+        self._note("pull", reference)
+        return done
 
-    def _settings(self) -> RegistrySettings:
-        from ocimagic.registry.settings import RegistrySettings
+    def _note(self, action: str, reference: Reference) -> None:
+        said = {"name": reference.familiar_name}
+        self._store.note("image", action, reference.familiar, said)
 
-        return RegistrySettings.read(self._home(), self._environment)
-
-    def _transport(self, settings: RegistrySettings) -> Transport:
-        from ocimagic.registry.transport import Transport
-
-        return Transport(
-            insecure=settings.insecure,
-            env=self._environment,
-            certificates=settings.certificates,
-        )
-
-    def _credentials(self, explicit: Mapping[str, Login] | None = None) -> Credentials:
-        from ocimagic.registry.credentials import Credentials
-
-        return Credentials(self._home(), self._environment, explicit=explicit)
-
-    def _home(self) -> Path:
-        from pathlib import Path
-
-        return Path(self._environment.get("HOME") or Path.home())
-
-    def obtain(self, options: RunOptions, on_event: OnEvent) -> StoredImage:
-        """Return the image to run: from the store, or pulled as the options say."""
-        if options.pull is not PullPolicy.ALWAYS:
-            try:
-                return self._local(options)
-            except ImageNotFound:
-                if options.pull is PullPolicy.NEVER or looks_like_id(options.image):
-                    raise
-        reference = Reference.parse(options.image)
-        if options.pull is PullPolicy.MISSING:
-            on_event(Notice(f"unable to find image '{reference.familiar}' locally: pulling it"))
-        return self._pull(reference, options.platform, on_event).image
-
-    def _local(self, options: RunOptions) -> StoredImage:
-        """Return the image to run that is here.
-
-        Raises:
-            ImageNotFound: there is none, or none for the platform that was asked for.
-        """
-        images = self._store.images
-        if options.platform is None:
-            return images.find(options.image)
-        found = images.of_platform(options.image, options.platform)
-        if found is None:
-            there = images.find(options.image).config.platform
-            raise ImageNotFound(
-                f"no such image: {options.image} for {options.platform}",
-                why=f"the one that is here is for {there}",
-                hint=f"%image_pull --platform {options.platform} {options.image}",
-            )
-        return found
+    def _remember(self, image_id: Digest, manifest: Digest, told: Mapping[str, object]) -> None:
+        """Note how an image came to be here."""
+        self.arrivals[str(image_id)] = told
+        if not told.get("up_to_date"):
+            self._store.timelines.put(manifest, told)
 
     def push(
         self,
@@ -236,7 +189,11 @@ class Exchange:
             )
         wanted = self._tags(reference) if all_tags else [reference.tagged()]
         kind = Compression(compression)
-        return tuple(self._push(each, platform, kind, on_event, cancelled) for each in wanted)
+        done = []
+        for each in wanted:
+            done.append(self._push(each, platform, kind, on_event, cancelled))
+            self._note("push", each)
+        return tuple(done)
 
     def _tags(self, reference: Reference) -> list[Reference]:
         found = [
@@ -366,70 +323,6 @@ class Exchange:
             sent_bytes=done.sent_bytes,
             seconds=time.monotonic() - began,
         )
-
-    def login(self, registry: str, username: str, password: str) -> LoggedIn:
-        """Log in to a registry, and keep the login where docker keeps it.
-
-        Args:
-            registry: host, with a port if it has one; "" for Docker Hub.
-            username: as the registry knows it.
-            password: or a token in its place.
-
-        Raises:
-            Unauthorized: the registry refuses them; nothing is kept.
-            RegistryError: unreachable, or no registry.
-            StorageError: it cannot be written down.
-        """
-        from ocimagic.registry.client import RegistryClient
-        from ocimagic.registry.credentials import Login
-        from ocimagic.registry.loginfile import LoginFile, registry_host
-
-        host = registry_host(registry)
-        asked = self._credentials({host: Login(username=username, password=password)})
-        settings = self._settings()
-        with self._transport(settings) as transport:
-            RegistryClient(transport, asked, settings=settings).check_login(host)
-        kept = LoginFile.of(self._home(), self._environment).store(host, username, password)
-        self._client = None  # what it knew may be refused from now on
-        return LoggedIn(
-            registry=host,
-            username=username,
-            kept_in=kept.where,
-            is_readable=kept.is_readable,
-        )
-
-    def logout(self, registry: str) -> LoggedOut:
-        """Forget the login for a registry; "" for Docker Hub.
-
-        Raises:
-            StorageError: the file it is in cannot be written.
-        """
-        from ocimagic.registry.loginfile import LoginFile, registry_host
-
-        host = registry_host(registry)
-        was_there = LoginFile.of(self._home(), self._environment).erase(host)
-        self._client = None
-        return LoggedOut(registry=host, was_there=was_there)
-
-    # -- for the rest of this room ---------------------------------------------
-
-    def registry_client(self) -> RegistryClient:
-        """Return the way to the registries, with this account's logins and settings."""
-        if self._client is None:
-            from ocimagic.registry.client import RegistryClient
-            from ocimagic.registry.cloudlogins import CloudLogins
-
-            settings = self._settings()
-            transport = self._transport(settings)
-            clouds = CloudLogins(transport, self._home(), self._environment)
-            self._client = RegistryClient(
-                transport, self._credentials(), clouds=clouds, settings=settings
-            )
-        return self._client
-
-    def web(self) -> Transport:
-        """Return connections without logins, to be closed by whoever asks for them."""
-        return self._transport(self._settings())
 
     def _layer_bytes(self, diff_id: Digest) -> int:
         record = self._store.images.layer(diff_id)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import stat
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.hostfiles import PLACED, SHOWN
@@ -19,6 +17,7 @@ from ocimagic.engine.copying import (
     local_target,
     plan,
     source_name,
+    target_in,
     unpack_here,
 )
 from ocimagic.engine.pipes import Beside, Counted, Pipe, pieces_of
@@ -35,10 +34,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ocimagic.model.request import CommitOptions
+    from ocimagic.shim.client import Connection
     from ocimagic.store.containers import ContainerRecord
 
 _CHUNK = 1 << 18
 Request = dict[str, object]
+MAX_NAMES = 1000
 
 
 class Files(Register):
@@ -76,6 +77,7 @@ class Files(Register):
         with self._reading(record, path, rebased, follow=follow) as chunks:
             counted = Counted(chunks)
             unpack_here(counted, directory, owners=archive)
+        self.note(record, "archive-path")
         return Copied(source=f"{record.name}:{path}", target=target, size_bytes=counted.total)
 
     def copy_to(self, name: str, source: str, path: str, *, follow_link: bool = False) -> Copied:
@@ -91,6 +93,7 @@ class Files(Register):
         local = LocalSource.look(source, follow=follow_link)
         directory, rebased = plan(local.source, self._target(record, path))
         size = self._writing(record, directory, lambda out: local.write(rebased, out))
+        self.note(record, "extract-to-dir")
         return Copied(source=source, target=f"{record.name}:{path}", size_bytes=size)
 
     def stat(self, name: str, path: str, *, follow_link: bool = False) -> PathInfo:
@@ -100,6 +103,17 @@ class Files(Register):
             NotFound: it is not there.
         """
         return self._look(self._checked(name), path, follow=follow_link)
+
+    def names(self, name: str, path: str, *, limit: int = MAX_NAMES) -> tuple[str, ...]:
+        """List a directory of a container, sorted; directories end with a slash.
+
+        Raises:
+            NotFound: there is no such directory.
+        """
+        request: Request = {"job": "names", "path": absolute(path), "limit": limit}
+        found = self._work(self._checked(name), request, [])["names"]
+        assert isinstance(found, list)
+        return tuple(str(each) for each in found)
 
     def read_archive(
         self, name: str, path: str, out: Callable[[bytes], object], *, follow_link: bool = False
@@ -117,6 +131,7 @@ class Files(Register):
             counted = Counted(chunks)
             for chunk in counted:
                 out(chunk)
+        self.note(record, "archive-path")
         return counted.total
 
     def write_archive(self, name: str, path: str, stdin: int | bytes) -> int:
@@ -136,7 +151,9 @@ class Files(Register):
             for piece in decompressed(pieces_of(stdin)):
                 out(piece)
 
-        return self._writing(record, target.path or "/", write)
+        size = self._writing(record, target.path or "/", write)
+        self.note(record, "extract-to-dir")
+        return size
 
     def _checked(self, name: str) -> ContainerRecord:
         record = self.find(name)
@@ -144,24 +161,9 @@ class Files(Register):
         return record
 
     def _target(self, record: ContainerRecord, path: str) -> Target:
-        """Look at where in a container a copy shall go; a symlink there is followed once."""
-        where = absolute(path)
-        wants = where.endswith(("/", "/."))
-        plain = where.removesuffix("/.").rstrip("/")
-        with contextlib.suppress(NotFound):
-            found = self._look(record, plain or "/", follow=wants)
-            if stat.S_ISLNK(found.mode):
-                plain = os.path.join(os.path.dirname(plain), found.link_target).rstrip("/")
-                found = self._look(record, plain or "/", follow=True)
-            return Target(plain, True, found.is_directory, wants)
-        above = os.path.dirname(plain) or "/"
-        try:
-            is_there = self._look(record, above, follow=True).is_directory
-        except NotFound:
-            is_there = False
-        if not is_there:
-            raise NotFound(f"could not find the directory {above} in container {record.name}")
-        return Target(plain, False, False, wants)
+        return target_in(
+            record.name, path, lambda each, follow: self._look(record, each, follow=follow)
+        )
 
     def _look(self, record: ContainerRecord, path: str, *, follow: bool) -> PathInfo:
         request = {"job": "look", "path": absolute(path), "follow": follow}
@@ -222,7 +224,11 @@ class Files(Register):
 
     def diff(self, name: str) -> tuple[FileChange, ...]:
         """Return what changed in a container's own files since it was made, sorted by path."""
-        record = self.find(name)
+        found = self.compared(self.find(name))
+        return tuple(FileChange(ChangeKind(kind), f"/{path}") for kind, path, *_ in found)
+
+    def compared(self, record: ContainerRecord) -> list[tuple[str, str, int, bool, bool]]:
+        """Return what changed: see ``layers.changes.weighed``."""
         self.check(record, Verb.DIFF)
         with Pipe() as pipe:
             request = {"job": "compare"} | self._layers(record)
@@ -230,8 +236,7 @@ class Files(Register):
             raw = b"".join(pipe.pieces())
             worker.join()
             worker.result()
-        found = json.loads(raw)
-        return tuple(FileChange(ChangeKind(kind), f"/{path}") for kind, path in found)
+        return [tuple(each) for each in json.loads(raw)]
 
     def export(self, name: str, out: Callable[[bytes], object]) -> int:
         """Give all files of a container, volumes left out, as a tar; return its size in bytes."""
@@ -248,6 +253,7 @@ class Files(Register):
                 pipe.close_reader()
                 worker.join()
             worker.result()
+        self.note(record, "export")
         return counted.total
 
     # -- commit ------------------------------------------------------------------
@@ -276,9 +282,12 @@ class Files(Register):
                     ),
                 )
             made = store_image(self.store, image, document, config, layer, options)
+        name = reference.familiar if reference else ""
+        image_id = str(made.config.digest)
+        self.note(record, "commit", comment=options.message, imageID=image_id, imageRef=name)
         return Committed(
             image_id=made.config.digest,
-            reference=reference.familiar if reference else "",
+            reference=name,
             size_bytes=layer.unpacked_bytes,
         )
 
@@ -288,16 +297,14 @@ class Files(Register):
         if self.status(record)[0] is not Status.RUNNING:
             yield
             return
-        with self.connect(record) as connection:
-            try:
+        with contextlib.ExitStack() as stack:
+            # It may end any moment, or have no cgroup to freeze: better a picture in motion
+            # than none.
+            with contextlib.suppress(HostLacks, InvalidState):
+                connection = stack.enter_context(self.connect(record))
                 connection.pause()
-            except HostLacks:  # no cgroup to freeze: better a picture in motion than none
-                yield
-                return
-            try:
-                yield
-            finally:
-                connection.resume()
+                stack.callback(_resume, connection)
+            yield
 
     # -- for the rest of this room -----------------------------------------------
 
@@ -352,3 +359,8 @@ def _stubs(bundle: Path, document: Document) -> list[str]:
     asked = {target.rstrip("/") for target in targets}
     mounts = (str(mount["destination"]) for mount in config["mounts"])
     return [path.strip("/") for path in mounts if path.rstrip("/") not in asked]
+
+
+def _resume(connection: Connection) -> None:
+    with contextlib.suppress(InvalidState):  # it was killed meanwhile
+        connection.resume()

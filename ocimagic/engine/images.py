@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.comparing import Comparing
@@ -10,7 +11,8 @@ from ocimagic.engine.lineage import base_layers, step_ids, title, users_of
 from ocimagic.engine.making import Making
 from ocimagic.engine.remote import Remote
 from ocimagic.engine.removal import Removal
-from ocimagic.errors import ImageNotFound, InvalidReference
+from ocimagic.errors import ContentError, ImageNotFound, InvalidReference, NotFound
+from ocimagic.model.accounts import ImageLine
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.result import (
     HistoryLine,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
 
+    from ocimagic.model.difference import ImageDiff
     from ocimagic.model.distribution import ImageTree
     from ocimagic.model.report import Verified
     from ocimagic.store.images import StoredImage
@@ -143,7 +146,7 @@ class Images(Making, Remote, Comparing, Removal):
             digests=tuple(targets),
             config=image.config,
             manifest=image.manifest,
-            layers=self._layers_of(image),
+            layers=self.layer_infos(image),
             size_bytes=sum(sizes.get(each, 0) for each in image.config.diff_ids),
             base_name=annotations.get(BASE_NAME, ""),
             base_digest=annotations.get(BASE_DIGEST, ""),
@@ -152,7 +155,7 @@ class Images(Making, Remote, Comparing, Removal):
     def history(self, name: str) -> tuple[HistoryLine, ...]:
         """Return how an image was made, newest step first."""
         image = self._store.images.find(name)
-        layers = iter(self._layers_of(image))
+        layers = iter(self.layer_infos(image))
         ids = step_ids(self._store, image)
         lines = []
         for number, entry in enumerate(image.config.history, start=1):
@@ -186,9 +189,44 @@ class Images(Making, Remote, Comparing, Removal):
             images=tuple(shown),
             total_bytes=sum(layer.size_bytes for _, layers in shown for layer in layers),
             stored_bytes=sum(each.values()),
+            lines=self._lines(names[0]) if len(names) == 1 else (),
         )
 
-    def _layers_of(self, image: StoredImage) -> tuple[LayerInfo, ...]:
+    def diff(self, first: str, second: str) -> ImageDiff:
+        """Say why two images are not the same: config, layers, and files with their attributes.
+
+        Raises:
+            ImageNotFound: there is none of this name.
+            BlobNotFound: a layer is gone.
+        """
+        found = super().diff(first, second)
+        return replace(found, stacks=self.layers(first, second))
+
+    def _lines(self, name: str) -> tuple[ImageLine, ...]:
+        """Say what each line of an image's history did, oldest first."""
+        try:
+            accounts = self.waste(name).layers
+        except (NotFound, ContentError):
+            accounts = ()  # a layer is gone, or was never fetched: the rest is still known
+        layer, lines = 0, []
+        for number, each in enumerate(reversed(self.history(name)), 1):
+            made = layer if each.diff_id else None
+            layer += each.diff_id is not None
+            lines.append(
+                ImageLine(
+                    number=number,
+                    created_by=each.created_by,
+                    from_base=each.from_base,
+                    layer=made,
+                    size_bytes=each.size_bytes,
+                    account=accounts[made] if made is not None and made < len(accounts) else None,
+                )
+            )
+        # Some histories leave layers out: better none of it than some at a wrong line.
+        return tuple(lines) if layer == len(self._store.images.find(name).config.diff_ids) else ()
+
+    def layer_infos(self, image: StoredImage) -> tuple[LayerInfo, ...]:
+        """Describe the layers of an image, lowest first."""
         wanted = set(image.config.diff_ids)
         related = self._store.images.sharing(wanted)
         return self._layers(image, related, users_of(wanted, related, {}))
@@ -218,9 +256,12 @@ class Images(Making, Remote, Comparing, Removal):
                 from_base=number < base,
                 shared_with=tuple(
                     sorted(
-                        name
-                        for image_id, name in users.get(diff_id, {}).items()
-                        if image_id != image.image_id
+                        (
+                            name
+                            for image_id, name in users.get(diff_id, {}).items()
+                            if image_id != image.image_id
+                        ),
+                        key=lambda name: (":" not in name, name),  # IDs after names
                     )
                 ),
             )
@@ -276,6 +317,7 @@ class Images(Making, Remote, Comparing, Removal):
             else:  # without a name, or one part of an index that was meant by its digest
                 images.add(image.manifest, [(reference, image.manifest.digest)])
             self._store.layout.publish()
+        self._store.note("image", "tag", str(image.image_id), {"name": reference.familiar})
 
     # -- for the rest of this room ---------------------------------------------
 

@@ -143,7 +143,9 @@ class Lifecycle(Register):
         number = shim.signal_number(signal) if signal else None
         self.check(record, Verb.RESTART)
         self._stop(record, grace_s, number)
-        return self.start(record.container_id)
+        started = self.start(record.container_id)
+        self.note(record, "restart")
+        return started
 
     def pause(self, name: str) -> None:
         """Stop all processes of a container where they are.
@@ -156,6 +158,7 @@ class Lifecycle(Register):
         self.check(record, Verb.PAUSE)
         with self.connect(record) as connection:
             connection.pause()
+        self.note(record, "pause")
 
     def unpause(self, name: str) -> None:
         """Let the processes of a paused container go on.
@@ -167,6 +170,7 @@ class Lifecycle(Register):
         self.check(record, Verb.UNPAUSE)
         with self.connect(record) as connection:
             connection.resume()
+        self.note(record, "unpause")
 
     def rename(self, name: str, new_name: str) -> ContainerSummary:
         """Give a container another name.
@@ -183,7 +187,11 @@ class Lifecycle(Register):
         others = {each.name for each in self.store.containers.all()}
         check_name(new_name, others)
         self.store.containers.rename(record.container_id, new_name)
-        return self.summary(replace(record, name=new_name))
+        renamed = replace(record, name=new_name)
+        with contextlib.suppress(InvalidState), self.connect(record) as connection:
+            connection.rename(new_name)
+        self.note(renamed, "rename", oldName=f"/{record.name}")
+        return self.summary(renamed)
 
     def update(self, name: str, options: UpdateOptions) -> tuple[str, ...]:
         """Change limits and restart policy; return what this machine cannot keep.
@@ -194,7 +202,9 @@ class Lifecycle(Register):
         """
         record = self.find(name)
         self.check(record, Verb.UPDATE)
-        return update(self, record, options)
+        warnings = update(self, record, options)
+        self.note(record, "update")
+        return warnings
 
     def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container with its files and log.
@@ -209,10 +219,11 @@ class Lifecycle(Register):
         """
         record = self.find(name)
         if force and self.status(record)[0] in ALIVE:
-            self._stop(record, 0.0, _KILL)
+            self._stop(record, 0.0, _KILL, tells=False)
         with self.locked(record):
             self.check(record, Verb.REMOVE)
             self.discard(record, volumes=volumes)
+        self.note(record, "destroy")
 
     def prune(self, keep: Callable[[ContainerSummary], bool] = lambda _: False) -> Pruned:
         """Remove all containers that do not run, except those that ``keep`` says to keep."""
@@ -231,8 +242,14 @@ class Lifecycle(Register):
         return Pruned(containers=tuple(gone), freed_bytes=freed)
 
     def _stop(
-        self, record: ContainerRecord, grace_s: float | None, signal: int | None
+        self,
+        record: ContainerRecord,
+        grace_s: float | None,
+        signal: int | None,
+        *,
+        tells: bool = True,
     ) -> ExitStatus | None:
+        """End a container by agreement, by force after a time; ``tells`` that it was stopped."""
         document = Document.decode(record.document)
         usual = document.stop_signal or stop_signal(document.options, "")
         number = usual if signal is None else signal
@@ -248,5 +265,7 @@ class Lifecycle(Register):
             deadline = time.monotonic() + grace + _SETTLE_S
             for kind, payload in connection.frames(deadline=deadline):
                 if kind == protocol.MESSAGE and (ended := exit_in(payload)):
+                    if tells:
+                        self.note(record, "stop")
                     return ended
         return self.status(record)[1]

@@ -13,13 +13,14 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from ocimagic.shim.records import parse_record
+from ocimagic.shim.records import parse_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _BLOCK = 1 << 16
+_TOGETHER = 256  # lines that are parsed at once
 
 LogEntry = tuple[str, str, bytes]
 
@@ -104,10 +105,9 @@ class LogFiles:
         raise AssertionError("counting does not end")
 
     def _parsed(self, lines: Iterable[bytes]) -> Iterator[LogEntry]:
-        for line in lines:
-            # Half a line, left by a crash, is no record.
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                record = parse_record(line)
+        left = iter(lines)
+        while several := list(itertools.islice(left, _TOGETHER)):
+            for record in parse_records(several):
                 self._last = record[0]
                 yield record
 

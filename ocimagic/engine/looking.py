@@ -33,7 +33,7 @@ class Looking(Register):
         """
         found = []
         for record in self.store.containers.all():
-            summary = self.summary(record)
+            summary = self.summary(record, measured=True)
             # Asked last: what goes while it is described is not to be shown.
             if self.is_gone(record):
                 continue

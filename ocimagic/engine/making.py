@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.archives import pieces_of
+from ocimagic.engine.arrivals import built
 from ocimagic.engine.exchange import Exchange
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.request import BootstrapOptions
@@ -47,8 +49,16 @@ class Making(Exchange):
             BuildFailed: any other reason, such as a context that cannot be read.
             NotBuiltYet: an instruction of a later version; nothing was executed.
         """
+        began = time.time()
         pieces = None if stdin is None else pieces_of(stdin)
-        return self._builder.build(options, stdin=pieces, on_event=on_event, cancelled=cancelled)
+        done = self._builder.build(options, stdin=pieces, on_event=on_event, cancelled=cancelled)
+        for tag in done.tags:
+            self._store.note("image", "tag", str(done.image_id), {"name": tag})
+        manifest = done.digest
+        if manifest is None or done.platforms:
+            manifest = self._store.images.find(str(done.image_id)).manifest.digest
+        self._remember(done.image_id, manifest, built(done, options, began))
+        return done
 
     def check(
         self,

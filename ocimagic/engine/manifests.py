@@ -18,7 +18,6 @@ from ocimagic.errors import (
     NameInUse,
     NotFound,
     RegistryError,
-    nearest,
 )
 from ocimagic.model.distribution import (
     ListPushed,
@@ -30,6 +29,7 @@ from ocimagic.model.event import Notice, OnEvent, ignore
 from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 from ocimagic.spec.config import ImageConfig
 from ocimagic.spec.manifest import Index, Manifest, parse_manifest
+from ocimagic.spec.nearest import nearest
 from ocimagic.spec.platform import Platform, is_platform_word
 from ocimagic.spec.reference import Reference
 from ocimagic.store.lists import ListEntry
@@ -122,7 +122,8 @@ class Manifests:
         return _document(pinned, digest, parse_manifest(raw), place)
 
     def _from_registry(self, reference: Reference) -> ManifestDocument:
-        fetched = self._images.registry_client().manifest(reference)
+        client = self._images.registry_client()
+        fetched = client.anywhere(reference, client.manifest)
         content = parse_manifest(fetched.raw, content_type=fetched.content_type)
         digest = reference.digest or content.digest
         return _document(reference, digest, content, "registry")
@@ -152,7 +153,9 @@ class Manifests:
         if place == "store":
             raw = self._store.blobs.read(described.digest, max_bytes=MAX_CONFIG_BYTES)
             return ImageConfig.parse(raw)
-        return ImageConfig.parse(self._images.registry_client().small_blob(reference, described))
+        client = self._images.registry_client()
+        raw = client.anywhere(reference, lambda place: client.small_blob(place, described))
+        return ImageConfig.parse(raw)
 
     # -- making ------------------------------------------------------------------
 

@@ -7,14 +7,15 @@ import os
 import shutil
 import subprocess
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.convert import environment
 from ocimagic.engine.attachment import Attachment
 from ocimagic.engine.register import Register
-from ocimagic.engine.usage import Sample, from_cgroup, from_processes, network_bytes
+from ocimagic.engine.timeline import Ticks
+from ocimagic.engine.usage import Sample, from_cgroup, from_processes, links
 from ocimagic.errors import Cancelled, HostLacks, InvalidOption, InvalidState, unpack
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.report import ContainerStats, ExecResult, ProcessTable
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ocimagic.store.containers import ContainerRecord
 
 _PS_S = 10.0
-_FIRST_WINDOW_S = 0.1
+FIRST_WINDOW_S = 0.1
 
 
 class Processes(Register):
@@ -81,28 +82,40 @@ class Processes(Register):
             stdout=out,
             stderr=err,
             duration_s=time.monotonic() - began,
+            exec_id=attachment.exec_id,
         )
 
-    def exec_attached(self, name: str, options: ExecOptions) -> Attachment:
+    def exec_attached(self, name: str, options: ExecOptions, *, exec_id: str = "") -> Attachment:
         """Start one more command in a running container, with its streams in hand.
+
+        Args:
+            name: the container.
+            options: the command, and how it runs.
+            exec_id: 64 hexadecimal digits that no other command has; "" for new ones.
 
         Raises:
             InvalidState: the container does not run.
             CommandNotFound, CommandNotExecutable, StartFailed: the runtime says why.
         """
+        ticks = Ticks()
+        ticks.note("asked", asked_for(options))
         record = self.find(name)
         self.check(record, Verb.EXEC)
         process = self._process(record, options)
+        ticks.note("process")
         connection = self.connect(record)
+        exec_id = exec_id or os.urandom(32).hex()
+        ticks.note("connected", os.getpid())
         try:
             connection.execute(
-                os.urandom(32).hex(),
+                exec_id,
                 process,
                 stdin=options.interactive,
                 detach=options.detach,
                 console_size=options.console_size,
+                engine=ticks.encode(),
             )
-            _wait_started(connection)
+            pid = _wait_started(connection)
         except BaseException:
             connection.close()
             raise
@@ -112,6 +125,8 @@ class Processes(Register):
             name=record.name,
             tty=options.tty,
             interactive=options.interactive,
+            exec_id=exec_id,
+            pid=pid,
         )
 
     def _process(self, record: ContainerRecord, options: ExecOptions) -> dict[str, object]:
@@ -161,7 +176,9 @@ class Processes(Register):
         self.check(record, Verb.TOP)
         with self.connect(record) as connection:
             pids = set(connection.processes())
-        return _chosen(_ps(ps_options or ("-ef",)), pids)
+        table = _chosen(_ps(ps_options or ("-ef",)), pids)
+        self.note(record, "top")
+        return table
 
     # -- stats -------------------------------------------------------------------
 
@@ -184,7 +201,7 @@ class Processes(Register):
 
         stop = cancelled or threading.Event()
         before = {each.container_id: self._sample(each) for each in self._watched(names, all=all)}
-        window = min(_FIRST_WINDOW_S, interval_s)
+        window = min(FIRST_WINDOW_S, interval_s)
         while not stop.wait(window):
             now = {}
             rows = []
@@ -214,8 +231,8 @@ class Processes(Register):
         summary = self.summary(record)
         if summary.pid and summary.network not in ("host", "none"):
             with contextlib.suppress(OSError):  # it has just ended
-                received, sent = network_bytes(summary.pid)
-                sample = replace(sample, received_bytes=received, sent_bytes=sent)
+                use = replace(sample.use, links=links(summary.pid))
+                sample = replace(sample, use=use)
         return sample
 
     def _stats(
@@ -226,8 +243,6 @@ class Processes(Register):
         container_id, name = record.container_id, record.name
         if sample is None or status not in (Status.RUNNING, Status.PAUSED):
             return ContainerStats(container_id=container_id, name=name, status=status, taken=taken)
-        memory = _machine_memory()
-        limit = sample.memory_limit_bytes
         return ContainerStats(
             container_id=container_id,
             name=name,
@@ -235,29 +250,43 @@ class Processes(Register):
             taken=taken,
             cpu_percent=sample.cpu_percent(before) if before else 0.0,
             memory_bytes=sample.memory_bytes,
-            memory_limit_bytes=min(limit, memory) if limit else memory,
+            memory_limit_bytes=sample.use.memory.limit_bytes,
             received_bytes=sample.received_bytes,
             sent_bytes=sample.sent_bytes,
             read_bytes=sample.read_bytes,
             written_bytes=sample.written_bytes,
-            processes=sample.processes,
+            processes=sample.use.processes,
+            now=sample.use,
+            before=before.use if before else None,
         )
 
 
-def _wait_started(connection: Connection) -> None:
-    """Wait until a command began.
+def asked_for(options: ExecOptions) -> dict[str, object]:
+    """Return what was asked for, only what was; of variables their names."""
+    asked = {each.name: getattr(options, each.name) for each in fields(options)}
+    asked["env"] = [each.partition("=")[0] for each in options.env]
+    return {name: value for name, value in asked.items() if value not in (None, "", (), [], False)}
+
+
+def _wait_started(connection: Connection) -> int:
+    """Wait until a command began; return its pid.
+
+    It may write before its shim says so: that is held for who reads.
 
     Raises:
         OcimagicError: why it did not.
     """
+    early: list[tuple[bytes, bytes]] = []
     for kind, payload in connection.frames():
         if kind == protocol.MESSAGE:
             content = protocol.parse_message(payload)
             error = content.get("error")
             if isinstance(error, dict):
                 raise unpack(error)
-            if "started" in content:
-                return
+            if isinstance(started := content.get("started"), dict):
+                connection.hold(early)
+                return int(str(started.get("pid", 0)))
+        early.append((kind, payload))
     raise InvalidState("the container has just ended", hint="start it, and try again")
 
 
@@ -305,7 +334,3 @@ def _chosen(lines: Sequence[str], pids: set[int]) -> ProcessTable:
         if len(fields) > column and fields[column].isdigit() and int(fields[column]) in pids:
             rows.append(tuple(fields) + ("",) * (len(titles) - len(fields)))
     return ProcessTable(titles, tuple(rows))
-
-
-def _machine_memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

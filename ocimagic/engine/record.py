@@ -13,7 +13,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Self
 
 from ocimagic.model.options import RunOptions
@@ -46,6 +46,7 @@ class Document:
         exposed_ports: the image's and those asked for, ``port/protocol``.
         joined: namespace type to the ID of the container that it is shared with.
         runtime: path of another runtime than ours, or "".
+        made: what the engine noted while it made it, see ``engine.timeline``; "" for nothing.
     """
 
     options: RunOptions
@@ -61,6 +62,7 @@ class Document:
     exposed_ports: tuple[str, ...] = ()
     joined: Mapping[str, str] = field(default_factory=dict)
     runtime: str = ""
+    made: str = ""
 
     def encode(self) -> str:
         """Write it as JSON."""
@@ -70,13 +72,23 @@ class Document:
 
     @classmethod
     def decode(cls, text: str) -> Self:
-        """Read it back."""
-        content = json.loads(text)
-        if "version" not in content:  # the first version knew no labels but those asked for
-            content["labels"] = content["options"].get("labels", {})
-        document = _typed(cls, content)
+        """Read it back; nobody may change what is in it, for others get the same."""
+        document = _decoded(text)
         assert isinstance(document, cls)
         return document
+
+
+@lru_cache(maxsize=1024)  # who lists containers reads each of them, again and again
+def _decoded(text: str) -> object:
+    content = json.loads(text)
+    if "version" not in content:  # the first version knew no labels but those asked for
+        content["labels"] = content["options"].get("labels", {})
+    return _typed(Document, content)
+
+
+def with_made(document: str, made: str) -> str:
+    """Return an encoded document with its ``made``, which is known only when all else is."""
+    return f'{document[:-1]}, "made": {json.dumps(made)}}}'
 
 
 @cache

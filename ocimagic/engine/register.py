@@ -17,6 +17,8 @@ from ocimagic.engine.attachment import Attachment
 from ocimagic.engine.connected import bindings, places
 from ocimagic.engine.exits import exit_status, parse_time
 from ocimagic.engine.record import Document
+from ocimagic.engine.timeline import Recent
+from ocimagic.engine.usage import memory_of
 from ocimagic.engine.volume_keeper import VolumeKeeper
 from ocimagic.errors import HostLacks
 from ocimagic.home.locks import is_locked, locked
@@ -52,6 +54,8 @@ class Register:
         self.images = images
         self.volumes = VolumeKeeper(store, unpacker)
         self._launcher = launcher
+        self.way_out = ""  # of networks of an ordinary account, "" for the best
+        self.recent = Recent()
         self.told: set[str] = set()  # what is said once in the life of an engine
 
     @property
@@ -82,6 +86,16 @@ class Register:
     def log_path(self, container_id: str) -> Path:
         """Return a container's log file."""
         return self.directory(container_id) / f"{container_id}-json.log"
+
+    def note(self, record: ContainerRecord, action: str, **more: str) -> None:
+        """Write into the event journal what was done to a container just now."""
+        said = {**self.said_of(record), **more}
+        self.store.note("container", action, record.container_id, said)
+
+    def said_of(self, record: ContainerRecord) -> dict[str, str]:
+        """Return what every event of a container says of it."""
+        document = Document.decode(record.document)
+        return {**document.labels, "image": document.options.image, "name": record.name}
 
     def locked(self, record: ContainerRecord) -> contextlib.AbstractContextManager[None]:
         """Hold the lock of one container."""
@@ -139,9 +153,8 @@ class Register:
     def is_gone(self, record: ContainerRecord) -> bool:
         """Forget a container that its shim has removed, as ``--rm`` asked."""
         if self.directory(record.container_id).exists():
-            document = Document.decode(record.document)
-            ended = self.status(record)[0] is Status.EXITED
-            if not (document.options.remove and ended):
+            removes = Document.decode(record.document).options.remove
+            if not removes or self.status(record)[0] is not Status.EXITED:
                 return False
             # The shim did not live to do it.
             with self.locked(record):
@@ -216,8 +229,8 @@ class Register:
         request = {"op": "files", "job": "measure", "path": str(upper)}
         return int(str(self.launcher.work(request)["bytes"]))
 
-    def summary(self, record: ContainerRecord) -> ContainerSummary:
-        """Describe a container as it is now."""
+    def summary(self, record: ContainerRecord, *, measured: bool = False) -> ContainerSummary:
+        """Describe a container as it is now; ``measured`` looks what memory it uses."""
         document = Document.decode(record.document)
         status, ended = self.status(record)
         state = read_json(self.directory(record.container_id) / STATE_NAME) or {}
@@ -246,6 +259,10 @@ class Register:
             networks=tuple(each.network for each in document.options.networks),
             places=places(record, state) if alive else (),
             ports=bindings(state) if alive else (),
+            volume_mounts=document.options.volumes,
+            choices=document.options.networks,
+            annotations=document.options.annotations,
+            memory_bytes=memory_of(_cgroup_paths(state)) if measured and alive else None,
         )
 
 
@@ -262,6 +279,11 @@ def read_json(path: Path) -> dict[str, object] | None:
     return content if isinstance(content, dict) else None
 
 
+def _cgroup_paths(state: Mapping[str, object]) -> Mapping[str, str]:
+    """Read where a shim has put its container."""
+    return Fields(state, "state.json").text_map("cgroup_paths")
+
+
 def _health(state: Mapping[str, object]) -> Health | None:
     """Read what a shim wrote of its health checks."""
     found = Fields(state, "state.json").child("health")
@@ -271,7 +293,7 @@ def _health(state: Mapping[str, object]) -> Health | None:
         HealthProbe(
             started=parse_time(probe.text("start")),
             finished=parse_time(probe.text("end")),
-            exit_code=probe.number("exit_code", 0),
+            exit_code=probe.integer("exit_code", 0, least=-1),  # -1: it did not answer in time
             output=probe.text("output", ""),
         )
         for probe in found.children("log")

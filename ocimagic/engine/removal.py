@@ -56,7 +56,12 @@ class Removal(Exchange):
                     self._store.results.forget([image.image_id])
                     forgotten.append(image.image_id)
                 untagged += [each.familiar for each in gone]
+                for each in gone:
+                    said = {"name": each.familiar}
+                    self._store.note("image", "untag", str(image.image_id), said)
             self._store.layout.publish()
+        for image in deleted:
+            self._store.note("image", "delete", str(image.image_id))
         freed = self.sweep(deleted)
         ids = (*(each.image_id for each in deleted), *forgotten)
         return Removed(untagged=tuple(untagged), deleted=(*ids, *freed[0]), freed_bytes=freed[1])

@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING
 
 from ocimagic.bundle.checks import NOT_ISOLATED, check_options, warnings
 from ocimagic.bundle.convert import command_line, runtime_config
-from ocimagic.bundle.directory import write_bundle
+from ocimagic.bundle.directory import CONFIG_NAME, write_bundle
 from ocimagic.bundle.health import health_check
 from ocimagic.bundle.hostfiles import write_host_files
 from ocimagic.bundle.machine import find_place
 from ocimagic.engine.addresses import shown_address
+from ocimagic.engine.connected import with_holder
 from ocimagic.engine.names import check_name, new_id, new_name
 from ocimagic.engine.networks import Networks
-from ocimagic.engine.record import Document
+from ocimagic.engine.record import Document, with_made
 from ocimagic.engine.sharing import Donors, find_donors, network_name, sharing_launcher
 from ocimagic.engine.supervision import find_runtime, stop_signal, supervision
+from ocimagic.engine.timeline import Remembered, Ticks
 from ocimagic.engine.volume_mounts import check_parts, inherited, with_volumes
 from ocimagic.errors import (
     Cancelled,
@@ -33,6 +35,7 @@ from ocimagic.errors import (
     InvalidOption,
     NameInUse,
     OcimagicError,
+    PortTaken,
     StorageError,
 )
 from ocimagic.home.disk import storage_errors
@@ -86,6 +89,7 @@ def run(
     if ended is None:
         return containers.summary(record)
     if options.remove:
+        containers.recent.ended(record.container_id, ended)
         containers.forget(record)
     return RunResult(
         container_id=record.container_id,
@@ -111,7 +115,8 @@ def _streams(options: RunOptions) -> set[str]:
 
 def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> ContainerRecord:
     """Make a container: its snapshots, its directory, its bundle, its row."""
-    store = containers.store
+    store, ticks = containers.store, Ticks()
+    ticks.note("asked", options.network.value)
     _ = containers.launcher
     container_id = new_id()
     with store.in_use(), storage_errors(store.home.data), _id_file(options, container_id):
@@ -125,10 +130,14 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
         runtime = find_runtime(options.runtime)
         if runtime:
             check_parts(donors.options)
+        ticks.note("checked")
         image = containers.images.obtain(options, on_event)
+        ticks.note("image", image.manifest.digest)
         layers = containers.unpacker.ensure(layers_of(image))
+        ticks.note("layers", len(layers))
         if not options.remove:
             store.sync()  # what a container stands on must be there after a power cut
+            ticks.note("synced")
         # Where nothing can be mounted, what the image has there stays in the root.
         wanted = () if place.bare else image.config.config.volumes
         donors = replace(donors, options=with_volumes(containers, donors.options, wanted))
@@ -141,12 +150,15 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
         try:
             with _volumes(containers, donors.options.volumes):
                 # The row last: one without a directory is what a container that is gone looks like.
-                _write(containers, document, donors, image, place)
+                _write(containers, document, donors, image, place, ticks)
+                record = replace(record, document=with_made(record.document, ticks.encode()))
                 for text in warnings(donors.options, place):
                     if text not in containers.told:
                         on_event(Notice(text))
                 containers.told |= {NOT_ISOLATED} if place.bare else set()
-                return _add(containers, record, chosen=bool(options.name))
+                added = _add(containers, record, chosen=bool(options.name))
+                containers.note(added, "create")
+                return added
         except BaseException:
             containers.discard(record, volumes=True)
             raise
@@ -159,6 +171,7 @@ def _volumes(containers: Lifecycle, mounts: Sequence[VolumeMount]) -> Iterator[N
     with containers.volumes.using(each.name for each in kept):
         for each in kept:
             containers.volumes.ensure(each)
+            containers.volumes.expect(each)
         yield
 
 
@@ -221,17 +234,26 @@ def start(containers: Lifecycle, record: ContainerRecord, *, attach: bool) -> sh
         InvalidState: it runs already, or a container whose namespace it shares does not.
         CommandNotFound, CommandNotExecutable, StartFailed: the runtime says why.
     """
-    document = Document.decode(record.document)
+    document, ticks = Document.decode(record.document), Ticks()
+    ticks.note("asked", os.getpid())
     directory = containers.directory(record.container_id)
     run_directory = containers.run_directory(record.container_id)
-    with containers.locked(record), storage_errors(containers.store.home.data):
+    settling = Networks(containers).settling(document.options.networks)
+    with containers.locked(record), storage_errors(containers.store.home.data), settling:
         if not directory.exists():
             raise ContainerNotFound(f"no such container: {record.name}", why="it was removed")
         containers.check(record, Verb.START)
-        for stale in ("exit.json", "state.json"):
+        for stale in ("exit.json", "state.json", shim.TIMELINE_NAME):
             (directory / stale).unlink(missing_ok=True)
         run_directory.mkdir(mode=0o700, exist_ok=True)
         (run_directory / "shim.sock").unlink(missing_ok=True)
+        network = _connected(containers, record, document)
+        ticks.note("networks")
+        if attach:
+            containers.note(record, "attach")
+        if document.options.remove:
+            config = (directory / "bundle" / CONFIG_NAME).read_bytes()
+            containers.recent.put(Remembered(record, config))
         request = {
             "id": record.container_id,
             "bundle": str(directory / "bundle"),
@@ -241,12 +263,23 @@ def start(containers: Lifecycle, record: ContainerRecord, *, attach: bool) -> sh
             "interactive": document.options.interactive,
             "remove": document.options.remove,
             "attached": attach,
-            "network": _connected(containers, record, document),
+            "network": network,
+            "volumes": containers.volumes.ending(document),
+            "events": {
+                "path": str(containers.store.home.journal),
+                "attributes": containers.said_of(record),
+                "volumes": containers.volumes.told(record.container_id, document),
+            },
             **supervision(document),
         }
         with sharing_launcher(containers, document, record.container_id) as launcher:
-            connection = launcher.launch(request)
-            _wait_started(connection)
+            ticks.note("launch", launcher.pid)
+            connection = launcher.launch(request | {"engine": ticks.encode()})
+            try:
+                _wait_started(connection)
+            except PortTaken as err:
+                raise with_holder(err, network) from err
+    containers.recent.started(record.container_id, connection)
     return connection
 
 
@@ -319,7 +352,12 @@ def _place(containers: Lifecycle, donors: Donors, container_id: str) -> Place:
 
 
 def _write(
-    containers: Lifecycle, document: Document, donors: Donors, image: StoredImage, place: Place
+    containers: Lifecycle,
+    document: Document,
+    donors: Donors,
+    image: StoredImage,
+    place: Place,
+    ticks: Ticks,
 ) -> None:
     """Fill the container's directory: host files, changes, bundle."""
     options = document.options
@@ -329,7 +367,9 @@ def _write(
         directory, document.hostname, own_network=_is_own(options), options=options
     )
     where = replace(place, hostname=document.hostname, files=files)
+    ticks.note("host files")
     config = runtime_config(image.config.config, options, where)
+    ticks.note("config")
     snapshots = containers.store.snapshots
     if place.bare:
         rootfs = snapshots.copied_rootfs(document.layers, directory / "rw")
@@ -339,8 +379,10 @@ def _write(
         rootfs = snapshots.rootfs(
             document.layers, directory / "rw", userxattr=place.rootless, volatile=options.remove
         )
+    ticks.note("snapshot", len(document.layers))
     bundle = directory / "bundle"
     write_bundle(bundle, config, rootfs)
+    ticks.note("bundle")
     layers = {"rootfs": rootfs.to_json(), "bundle": str(bundle)}
     containers.volumes.fill(options.volumes, layers)
 
@@ -376,8 +418,9 @@ def _cancelled(name: str, options: RunOptions) -> Cancelled:
             f"detached by you: container {name} goes on",
             hint=f"%container_attach {name} comes back to it, %container_stop {name} ends it",
         )
+    done = "killed" if options.kill_at_interrupt else "stopped"
     return Cancelled(
-        f"stopped by you: container {name} was stopped",
+        f"stopped by you: container {name} was {done}",
         hint=None if options.remove else f"%container_logs {name} shows what it wrote",
     )
 
@@ -387,7 +430,11 @@ def _give_up(containers: Lifecycle, record: ContainerRecord, options: RunOptions
     if not options.sig_proxy:
         return
     with suppress(OcimagicError):
-        containers.stop(record.container_id, grace_s=_INTERRUPT_GRACE_S)
+        if options.kill_at_interrupt:
+            containers.kill(record.container_id)
+            containers.wait(record.container_id)
+        else:
+            containers.stop(record.container_id, grace_s=_INTERRUPT_GRACE_S)
         shim.end_lost(containers.directory(record.container_id))
         if options.remove:
             containers.remove(record.container_id, force=True)

@@ -85,8 +85,15 @@ class Streams(Lifecycle):
                     yield from files.more()
                 yield from files.more()
 
-    def open_attached(self, name: str, *, stdin: bool = True) -> Attachment:
-        """Connect to the streams of a running container, from now on.
+    def open_attached(
+        self, name: str, *, stdin: bool = True, from_start: bool = False
+    ) -> Attachment:
+        """Connect to the streams of a running container.
+
+        Args:
+            name: which container.
+            stdin: it is sent what the caller sends.
+            from_start: begin with what its shim still knows, and not now.
 
         Raises:
             InvalidState: it does not run.
@@ -94,8 +101,20 @@ class Streams(Lifecycle):
         record = self.find(name)
         self.check(record, Verb.ATTACH)
         connection = self.connect(record)
-        connection.attach()
+        connection.attach(offsets={"stdout": 0, "stderr": 0} if from_start else None)
+        self.note(record, "attach")
         return self.attachment(record, connection, stdin=stdin)
+
+    def resize(self, name: str, rows: int, columns: int) -> None:
+        """Tell the terminal of a running container how large the window is.
+
+        Raises:
+            InvalidState: it does not run.
+        """
+        record = self.find(name)
+        self.check(record, Verb.ATTACH)
+        with self.connect(record) as connection:
+            connection.resize(rows, columns)
 
     def start_attached(self, name: str, *, stdin: bool = False) -> Attachment:
         """Start a container with its streams in hand from the first byte on.

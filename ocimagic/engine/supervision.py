@@ -7,8 +7,9 @@ import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import HostLacks, InvalidOption, nearest
+from ocimagic.errors import HostLacks, InvalidOption
 from ocimagic.shim import client as shim
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from ocimagic.engine.record import Document

@@ -6,29 +6,33 @@ import os
 import platform
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from ocimagic.engine import network_report
 from ocimagic.engine.disk import Disk
+from ocimagic.engine.events import events
+from ocimagic.engine.host import host_facts
 from ocimagic.errors import HostLacks
 from ocimagic.model.isolation import Diagnosis, choose, findings
 from ocimagic.model.result import SystemInfo
-from ocimagic.model.state import ALIVE
+from ocimagic.model.state import ALIVE, Status
 from ocimagic.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import threading
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ocimagic.engine.containers import Containers
     from ocimagic.engine.images import Images
+    from ocimagic.engine.networks import Networks
     from ocimagic.engine.serving import ServedRegistry
     from ocimagic.model.registry import OnRequest, RegistryOptions
+    from ocimagic.model.system_event import SystemEvent
+    from ocimagic.shim.client import Launcher
     from ocimagic.store.store import Store
     from ocimagic.transfer.unpack import Unpacker
 
-NOT_YET = (
-    "networks for ordinary users: a container has the host's network, or none",
-    "compose, the Docker API socket",
-)
+NOT_YET = ("BuildKit and containerd over gRPC",)
 _NOT_ISOLATED = (
     "containers are not isolated: nobody may mount or make namespaces here, so they are changed "
     "roots (chroot) with the machine's processes, network and users"
@@ -40,6 +44,14 @@ _TRACED = (
 )
 
 
+class _Tried(NamedTuple):
+    """What a launcher has found out of the machine, which stays so as long as it lives."""
+
+    launcher: Launcher
+    isolation: str
+    lacks: list[str]
+
+
 class System:
     """Verbs on the engine itself."""
 
@@ -49,14 +61,17 @@ class System:
         unpacker: Unpacker,
         images: Images,
         containers: Containers,
+        networks: Networks,
         environment: Mapping[str, str],
     ) -> None:
         self._store = store
         self._unpacker = unpacker
         self._images = images
         self._containers = containers
+        self._networks = networks
         self._environment = environment
         self._registries: list[ServedRegistry] = []
+        self._tried: _Tried | None = None
 
     def close(self) -> None:
         """Stop the registries that are still served."""
@@ -108,10 +123,27 @@ class System:
         """Return the verbs on what is on disk."""
         return Disk(self._store, self._unpacker, self._images, self._containers)
 
+    def events(
+        self,
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        conditions: Iterable[str] = (),
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[SystemEvent]:
+        """Yield what happened and what happens; see ``engine.events``."""
+        return events(
+            self._store.home.journal,
+            since_ns=since_ns,
+            until_ns=until_ns,
+            conditions=conditions,
+            cancelled=cancelled,
+        )
+
     def info(self) -> SystemInfo:
         """Return what this machine and this version can do."""
         containers = self._containers.list(all=True)
-        isolation, lacks = self._isolation()
+        isolation, lacks = self._what_was_tried()
         free = shutil.disk_usage(self._store.home.data).free
         return SystemInfo(
             version=VERSION,
@@ -132,7 +164,20 @@ class System:
             free_bytes=free,
             lacks=tuple(lacks),
             not_yet=NOT_YET,
+            networks=network_report.report(self._networks, self._store.home.data, isolation),
+            paused=sum(each.status is Status.PAUSED for each in containers),
+            host=host_facts(self._store.home.data, self._environment, isolation),
         )
+
+    def _what_was_tried(self) -> tuple[str, list[str]]:
+        """Return isolation and lacks: tried once with a launcher, which mounts for it."""
+        try:
+            launcher = self._containers.launcher
+        except HostLacks:  # perhaps only for now
+            return self._isolation()
+        if self._tried is None or self._tried.launcher is not launcher:
+            self._tried = _Tried(launcher, *self._isolation())
+        return self._tried.isolation, self._tried.lacks
 
     def diagnose(self) -> Diagnosis:
         """Try what containers need and say what would give more.
@@ -145,7 +190,9 @@ class System:
         from ocimagic.shim.probing import probe
 
         found = probe((str(self._store.home.data),))
-        return Diagnosis(choose(found), findings(found))
+        mode = choose(found)
+        networks = network_report.report(self._networks, self._store.home.data, mode.value)
+        return Diagnosis(mode, (*findings(found), network_report.finding(networks)))
 
     def _isolation(self) -> tuple[str, list[str]]:
         try:

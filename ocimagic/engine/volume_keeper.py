@@ -22,6 +22,7 @@ from ocimagic.engine.record import Document
 from ocimagic.errors import Conflict, HostLacks, VolumeNotFound
 from ocimagic.home.disk import storage_errors
 from ocimagic.home.locks import locked
+from ocimagic.model.volume import SHARED
 from ocimagic.store.volumes import VolumeRecord
 
 if TYPE_CHECKING:
@@ -80,17 +81,37 @@ class VolumeKeeper:
     # -- verbs ---------------------------------------------------------------------
 
     def ensure(self, mount: VolumeMount) -> None:
-        """Make a volume, unless it is there; the caller is ``using`` it."""
+        """Make a volume, unless it is there as it is; the caller is ``using`` it."""
         name = mount.name
         with self.filling([name]), storage_errors(self._store.home.data):
-            if self._store.volumes.get(name) is None:
+            there = self._store.volumes.get(name)
+            if there is None:
                 self._put_away(name)
                 self._make(name)
                 document = {"labels": dict(mount.labels), "anonymous": mount.anonymous}
+                document |= {"options": dict(mount.options)} if mount.options else {}
                 record = VolumeRecord(name, time.time(), json.dumps(document))
                 self._store.volumes.add(record)
-            elif not self.data(name).exists():
-                self._make(name)
+                self._note("create", name)
+            else:
+                if not self.data(name).exists():
+                    self._make(name)
+                if json.loads(there.document)["anonymous"]:
+                    (self.directory(name) / SHARED).touch()
+
+    def options(self, name: str) -> Mapping[str, str] | None:
+        """Return the driver options of a volume, None if there is no such volume."""
+        record = self._store.volumes.get(name)
+        return None if record is None else options_of(record)
+
+    def expect(self, mount: VolumeMount) -> None:
+        """See that a volume is what it was when its mount was thought out.
+
+        Raises:
+            Conflict: it was removed and made anew meanwhile.
+        """
+        if self.options(mount.name) != dict(mount.options):
+            raise Conflict(f"volume {mount.name} has become another one", hint="try it again")
 
     def _make(self, name: str) -> None:
         """Make the directory of a volume; its inside is what a container's root may enter."""
@@ -116,8 +137,12 @@ class VolumeKeeper:
                     hint=f"%container_rm {users[0][:12]} first",
                 )
             self._store.volumes.remove(name)
+            self._note("destroy", name)
             gone = self._put_away(name)
             self._unpacker.remove_trees([gone] if gone else [])
+
+    def _note(self, action: str, name: str) -> None:
+        self._store.note("volume", action, name, {"driver": "local"})
 
     def _put_away(self, name: str) -> Path | None:
         gone = self.directory(f"{_GONE}{new_id()[:12]}")
@@ -133,6 +158,41 @@ class VolumeKeeper:
             if each.kept and each.anonymous:
                 with contextlib.suppress(VolumeNotFound, Conflict):
                     self.remove(each.name)
+
+    def told(self, container_id: str, document: Document) -> list[dict[str, object]]:
+        """Return what events say of each volume when its container starts and ends."""
+        return [
+            {
+                "name": each.name,
+                "attributes": {
+                    "container": container_id,
+                    "destination": each.target,
+                    "driver": "local",
+                    "propagation": each.propagation,
+                    "read/write": "false" if each.read_only else "true",
+                },
+            }
+            for each in document.options.volumes
+            if each.kept
+        ]
+
+    def ending(self, document: Document) -> list[dict[str, str]]:
+        """Return what a shim takes away with its container: volumes that nobody named.
+
+        Only a row says who else has one; but who does has marked it, see ``ensure``.
+        """
+        if not document.options.remove:
+            return []
+        return [
+            {
+                "directory": str(self.directory(each.name)),
+                "gone": str(self.directory(f"{_GONE}{new_id()[:12]}")),
+                "locks": str(self._locks),
+                "lock": _lock(each.name),
+            }
+            for each in document.options.volumes
+            if each.kept and each.anonymous and not each.inherited
+        ]
 
     def users(self) -> dict[str, list[str]]:
         """Return, by volume, the IDs of the containers that were made with it."""
@@ -157,7 +217,8 @@ class VolumeKeeper:
             mounts: of a container that is being made; the caller is ``using`` its volumes.
             layers: the container's ``rootfs`` and ``bundle``.
         """
-        kept = [each for each in mounts if each.kept]
+        # What is mounted by its driver is not ours to fill.
+        kept = [each for each in mounts if each.kept and not each.options]
         if not kept:
             return
         volumes = [
@@ -184,7 +245,17 @@ class VolumeKeeper:
         anonymous = mount.anonymous or not mount.name
         name = mount.name or new_id()
         source = str(self.data(name))
-        return replace(mount, kept=True, name=name, anonymous=anonymous, source=source)
+        there = self.options(name)
+        options = mount.options if there is None else there
+        return replace(
+            mount, kept=True, name=name, anonymous=anonymous, source=source, options=options
+        )
+
+
+def options_of(record: VolumeRecord) -> Mapping[str, str]:
+    """Return the driver options of a volume."""
+    options: Mapping[str, str] = json.loads(record.document).get("options", {})
+    return options
 
 
 def _lock(name: str, what: str = "volume") -> str:

@@ -36,12 +36,18 @@ def inherited(containers: Register, options: RunOptions) -> RunOptions:
 
 
 def check_parts(options: RunOptions) -> None:
-    """Refuse parts of volumes for a runtime that would show all of them.
+    """Refuse what only our own runtime does: parts of volumes, and giving them to a user.
 
     Raises:
         HostLacks: it would.
     """
     for each in options.volumes:
+        if each.own:
+            raise HostLacks(
+                f"files at {each.target} cannot be given to the container's user (U)",
+                why=f"{options.runtime} does not do that",
+                hint="leave --runtime out, or U",
+            )
         if each.part:
             raise HostLacks(
                 f"{each.part} of volume {each.name} cannot be mounted by {options.runtime}",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ocimagic.engine.names import new_id
 from ocimagic.engine.pipes import Beside, Pipe, pieces_of
-from ocimagic.errors import Conflict, VolumeNotFound
+from ocimagic.engine.volume_keeper import options_of
+from ocimagic.errors import Conflict, InvalidState, VolumeNotFound
 from ocimagic.layers.compress import decompressed
 from ocimagic.model.options import VolumeMount
 from ocimagic.model.volume import (
@@ -17,6 +18,7 @@ from ocimagic.model.volume import (
     VolumeOptions,
     VolumesPruned,
     VolumeSummary,
+    check_driver_options,
     check_volume_driver,
     check_volume_name,
 )
@@ -44,12 +46,19 @@ class Volumes:
         """Make a volume; one that is there already stays as it is, as in docker.
 
         Raises:
-            InvalidOption: a name or a driver that cannot be.
+            InvalidOption: a name, a driver or an option of it that cannot be.
+            HostLacks: an option that takes quotas.
         """
         check_volume_driver(options.driver)
+        check_driver_options(options.options)
         name = check_volume_name(options.name) if options.name else new_id()
         mount = VolumeMount(
-            target="", kept=True, name=name, anonymous=not options.name, labels=options.labels
+            target="",
+            kept=True,
+            name=name,
+            anonymous=not options.name,
+            labels=options.labels,
+            options=options.options,
         )
         with self._keeper.using([name]):
             self._keeper.ensure(mount)
@@ -116,8 +125,9 @@ class Volumes:
 
         Raises:
             VolumeNotFound: there is none of this name.
+            InvalidState: its files are not kept here.
         """
-        self._store.find(name)
+        self._expect_files(name)
         with self._keeper.using([name]), Pipe() as pipe:
             with self._keeper.filling([name]):
                 self._keeper.work(self._request(name, "settle"))
@@ -142,8 +152,9 @@ class Volumes:
         Raises:
             VolumeNotFound: there is none of this name.
             LayerRefused: malformed or hostile.
+            InvalidState: its files are not kept here.
         """
-        self._store.find(name)
+        self._expect_files(name)
         single = self._containers.launcher.ids == 1
         with self._keeper.using([name]), self._keeper.filling([name]), Pipe() as pipe:
             request = self._request(name, "unpack_volume") | {"single_id": single}
@@ -157,6 +168,16 @@ class Volumes:
                 worker.join()
             worker.result()
             return pipe.total
+
+    def _expect_files(self, name: str) -> None:
+        """See that the files of a volume are kept here."""
+        options = options_of(self._store.find(name))
+        if options:
+            raise InvalidState(
+                f"the files of volume {name} are not kept here",
+                why=f"its driver mounts {options['device']}, and only in containers",
+                hint=f"a container with -v {name}:/v can pack and unpack them",
+            )
 
     def _request(self, name: str, job: str) -> dict[str, object]:
         self._store.find(name)
@@ -177,4 +198,5 @@ class Volumes:
             labels=document["labels"] | nameless,
             anonymous=document["anonymous"],
             users=tuple(users),
+            options=options_of(record),
         )

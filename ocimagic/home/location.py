@@ -11,6 +11,7 @@
       ocimagic/volumes/<name>/_data                          named volumes
       ocimagic/cache-mounts/<id>/                            what RUN --mount=type=cache keeps
       ocimagic/registry/                                     what our own registry keeps
+      ocimagic/events.jsonl  events.1.jsonl                  what happened
       ocimagic/locks/                                        flock files
     RUN   /run/ocimagic, or $XDG_RUNTIME_DIR/ocimagic        gone after a reboot
       <id>/state.json  shim.sock
@@ -131,7 +132,7 @@ class Home:
     @property
     def containers(self) -> Path:
         """Return where containers keep bundle, changes and log."""
-        return self.own / "containers"
+        return self.data.joinpath("ocimagic", "containers")  # at once: lists ask it of each
 
     @property
     def volumes(self) -> Path:
@@ -152,6 +153,11 @@ class Home:
     def registry_users(self) -> Path:
         """Return the file of our own registry's users."""
         return self.own / "registry.htpasswd"
+
+    @property
+    def journal(self) -> Path:
+        """Return the file that events are appended to."""
+        return self.own / "events.jsonl"
 
     @property
     def locks(self) -> Path:

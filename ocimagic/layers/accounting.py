@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 from ocimagic.layers.mergedtree import Found, MergedTree
 from ocimagic.layers.tarheader import Kind
 from ocimagic.model.accounts import Accounts, LayerAccount, Wasted
+from ocimagic.model.explored import Explored, ExploredFile, HistoryStep, Touch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ocimagic.layers.toc import TocEntry
 
 _Content = tuple[int, int]  # layer and offset in its tar
-_Seen = dict[str, tuple[object, ...]]
 
 
 def accounts_of(tocs: Sequence[Sequence[TocEntry]], created_by: Sequence[str] = ()) -> Accounts:
@@ -41,35 +41,113 @@ def accounts_of(tocs: Sequence[Sequence[TocEntry]], created_by: Sequence[str] = 
     Raises:
         LayerRefused: the layers do not fit on each other.
     """
-    tree = MergedTree(())
-    shipped = [_contents(layer, toc) for layer, toc in enumerate(tocs)]
-    alive: dict[_Content, tuple[str, int]] = {}
-    wasted: list[list[Wasted]] = [[] for _ in tocs]
-    before: _Seen = {}
-    made: list[tuple[_Seen, _Seen]] = []
-    for number, toc in enumerate(tocs):
-        tree.add_layer(toc)
-        alive |= shipped[number]
-        now, shown = _look(tree)
-        for content in alive.keys() - shown:
-            path, size = alive.pop(content)
-            wasted[content[0]].append(Wasted(path=path, size_bytes=size, by=number))
-        made.append((before, now))
-        before = now
-    names = [*created_by, *[""] * (len(tocs) - len(created_by))]
-    return Accounts(
-        layers=tuple(
-            LayerAccount(
-                created_by=name,
-                added=_sorted(now.keys() - old.keys()),
-                changed=_sorted(path for path in now.keys() & old.keys() if now[path] != old[path]),
-                deleted=_sorted(old.keys() - now.keys()),
-                shipped_bytes=sum(size for _, size in contents.values()),
-                wasted=tuple(sorted(lost, key=lambda each: (-each.size_bytes, each.path))),
+    return _Ledger(tocs).accounts(created_by)
+
+
+def explore(tocs: Sequence[Sequence[TocEntry]], history: Sequence[tuple[str, bool]]) -> Explored:
+    """Say of each path of an image what its layers did to it, and make up the accounts.
+
+    Args:
+        tocs: its layers' tables, lowest first.
+        history: of each line what made it, and whether that made a layer.
+
+    Raises:
+        LayerRefused: the layers do not fit on each other.
+    """
+    steps = tuple(_steps(history, len(tocs)))
+    made_by = [each.created_by for each in steps if each.layer is not None]
+    ledger = _Ledger(tocs)
+    return Explored(steps=steps, accounts=ledger.accounts(made_by), files=tuple(ledger.files()))
+
+
+def _steps(history: Sequence[tuple[str, bool]], layers: int) -> Iterator[HistoryStep]:
+    """Give each layer its line; those at the end have none where a history is too short."""
+    layer = 0
+    for created_by, makes_layer in history:
+        is_made = makes_layer and layer < layers
+        yield HistoryStep(created_by=created_by, layer=layer if is_made else None)
+        layer += is_made
+    for left in range(layer, layers):
+        yield HistoryStep(created_by="", layer=left)
+
+
+class _Ledger:
+    """Goes through the layers once, each as a change of the tree below it."""
+
+    def __init__(self, tocs: Sequence[Sequence[TocEntry]]) -> None:
+        self._shipped = [_contents(layer, toc) for layer, toc in enumerate(tocs)]
+        self._wasted: list[list[Wasted]] = [[] for _ in tocs]
+        self._done: list[dict[str, list[str]]] = []
+        self._touches: dict[str, tuple[Touch, ...]] = {}
+        self._last: dict[str, Found] = {}
+        self._shown: dict[_Content, int] = {}  # by how many paths
+        self._alike: dict[tuple[Touch, ...], tuple[Touch, ...]] = {}
+        tree = MergedTree(())
+        for number, toc in enumerate(tocs):
+            lower, tree = tree, tree.below(toc)
+            self._lay(number, tree.changes(lower))
+
+    def accounts(self, created_by: Sequence[str]) -> Accounts:
+        """Return the accounts."""
+        names = [*created_by, *[""] * (len(self._done) - len(created_by))]
+        return Accounts(
+            layers=tuple(
+                LayerAccount(
+                    created_by=name,
+                    added=tuple(sorted(done["A"])),
+                    changed=tuple(sorted(done["M"])),
+                    deleted=tuple(sorted(done["D"])),
+                    shipped_bytes=sum(size for _, size in contents.values()),
+                    wasted=tuple(sorted(lost, key=lambda each: (-each.size_bytes, each.path))),
+                )
+                for name, done, contents, lost in zip(
+                    names, self._done, self._shipped, self._wasted, strict=False
+                )
             )
-            for name, (old, now), contents, lost in zip(names, made, shipped, wasted, strict=True)
         )
-    )
+
+    def files(self) -> Iterator[ExploredFile]:
+        """Yield every path there ever was, a directory before what it holds."""
+        last, kinds = self._last, {kind: kind.value for kind in Kind}
+        # No name has a NUL in it, so this puts "a/b" before "a-b", as a tree does.
+        for path in sorted(self._touches, key=lambda each: each.replace("/", "\0")):
+            _, entry, source, _ = last[path]
+            _, kind, mode, uid, gid, size, link, _, offset = entry
+            content = (source, offset) if kind is Kind.FILE else None
+            touches = self._touches[path]
+            yield ExploredFile(path, kinds[kind], mode, uid, gid, size, link, touches, content)
+
+    def _lay(self, number: int, changes: Iterable[tuple[Found | None, Found | None]]) -> None:
+        done: dict[str, list[str]] = {"A": [], "M": [], "D": []}
+        # Most paths have one of a few histories: they share it.
+        alike, touches = self._alike, self._touches
+        marks = {letter: Touch(number, letter) for letter in done}
+        shown, hidden = self._shown, set[_Content]()
+        for old, new in changes:
+            if new is not None and new.entry.kind is Kind.FILE:
+                content = (new.layer, new.entry.offset)
+                shown[content] = shown.get(content, 0) + 1
+            if old is not None and old.entry.kind is Kind.FILE:
+                content = (old.layer, old.entry.offset)
+                shown[content] -= 1
+                hidden.add(content)
+            letter = "A" if old is None else _letter(old, new)
+            found = new or old
+            assert found is not None
+            path = found.path
+            self._last[path] = found
+            if letter:
+                done[letter].append(path)
+                known = (*touches.get(path, ()), marks[letter])
+                touches[path] = alike.setdefault(known, known)
+        # What a layer ships and does not even show itself is its own waste.
+        hidden.update(each for each in self._shipped[number] if each not in shown)
+        for content in hidden:
+            if not shown.get(content) and content in self._shipped[content[0]]:
+                path, size = self._shipped[content[0]][content]
+                lost = Wasted(path=path, size_bytes=size, by=number)
+                self._wasted[content[0]].append(lost)
+        self._done.append(done)
 
 
 def shared_bytes(images: Mapping[str, Iterable[tuple[str, int]]]) -> dict[str, tuple[int, int]]:
@@ -104,16 +182,11 @@ def _contents(layer: int, toc: Iterable[TocEntry]) -> dict[_Content, tuple[str, 
     }
 
 
-def _look(tree: MergedTree) -> tuple[_Seen, set[_Content]]:
-    """Return what each path is, and the contents that can be reached."""
-    seen: _Seen = {}
-    shown: set[_Content] = set()
-    for found in tree.walk():
-        if found.path:
-            seen[found.path] = _identity(found)
-        if found.entry.kind is Kind.FILE:
-            shown.add((found.layer, found.entry.offset))
-    return seen, shown
+def _letter(old: Found, new: Found | None) -> str:
+    """Return what became of a path that was there, "" for nothing."""
+    if new is None:
+        return "D"
+    return "M" if _identity(old) != _identity(new) else ""
 
 
 def _identity(found: Found) -> tuple[object, ...]:
@@ -123,7 +196,3 @@ def _identity(found: Found) -> tuple[object, ...]:
     if entry.kind is Kind.DIR:
         return looks
     return (*looks, entry.linkname, found.layer, entry.offset)
-
-
-def _sorted(paths: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(paths))

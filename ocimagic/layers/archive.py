@@ -7,6 +7,7 @@ anything may be exchanged for a symlink at any moment.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
@@ -83,6 +84,33 @@ def stat_path(root_fd: int, path: str, *, follow: bool = False) -> PathStat:
     return PathStat(name, told.st_size, told.st_mode, told.st_mtime_ns, link)
 
 
+def names_in(root_fd: int, path: str, limit: int) -> list[str]:
+    """Return the names in a directory as a process whose ``/`` is ``root_fd`` would see them.
+
+    Args:
+        root_fd: the root, open.
+        path: absolute.
+        limit: at most so many, the first ones of the directory.
+
+    Returns:
+        Sorted; those of directories end with a slash.
+
+    Raises:
+        OSError: it is no directory, or not there.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    fd = open_in_root(root_fd, as_bytes(path) or b".", flags)
+    try:
+        _refuse_window(fd, path)
+        with os.scandir(fd) as entries:
+            return sorted(
+                each.name + ("/" if each.is_dir(follow_symlinks=False) else "")
+                for each in itertools.islice(entries, limit)
+            )
+    finally:
+        os.close(fd)
+
+
 def write_tree(
     root_fd: int,
     path: str,
@@ -100,7 +128,7 @@ def write_tree(
     Args:
         root_fd: the root, open.
         path: absolute; the last component is not followed unless it ends with a slash.
-        name: how the first entry is called; "." for what is in a directory.
+        name: how the first entry is called; "." for what is in a directory, "" for only that.
         writer: takes the entries.
         follow: write what a symlink at the end leads to.
         owner: says whose a file is.
@@ -178,7 +206,8 @@ class _Tree:
             names = sorted(map(os.fsencode, os.listdir(reader)))
         finally:
             os.close(reader)
-        self._writer.add(entry)
+        if entry.name != "/":
+            self._writer.add(entry)
         return [f"{path}/{from_bytes(name)}" if path else from_bytes(name) for name in names]
 
     def leaf(self, fd: int, path: str, told: os.stat_result) -> None:
@@ -218,7 +247,7 @@ class _Tree:
         return open_beneath(self._base, as_bytes(path) or b".", flags)
 
     def _entry(self, path: str, kind: Kind, told: os.stat_result) -> Entry:
-        name = f"{self._name}/{path}" if path else self._name
+        name = "/".join(filter(None, (self._name, path)))
         return Entry(
             name + ("/" if kind is Kind.DIR else ""),
             kind,

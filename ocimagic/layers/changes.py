@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from ocimagic.layers.rootdir import OPEN_DIRECTORY
 from ocimagic.linux.paths import open_beneath
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 ADDED, CHANGED, DELETED = "A", "C", "D"
 _SAME = ""
@@ -61,6 +62,51 @@ def changes(
     walk.copied = copied
     found, same = _judged(list(walk.nodes()))
     return sorted(found, key=lambda change: change[1].split("/")), same
+
+
+def weighed(
+    upper_fd: int, found: Iterable[Change], *, userxattr: bool
+) -> list[tuple[str, str, int, bool, bool]]:
+    """Add to each change what lies in the upper directory for it.
+
+    overlayfs marks what it copied up with where that came from, also where it cannot say: an
+    empty mark.  What was made anew has none.  Source: fs/overlayfs/copy_up.c, ovl_set_origin.
+
+    Returns:
+        Kind, path, size of a file in bytes, whether it is a directory, whether it was copied up.
+    """
+    origin = f"{'user' if userxattr else 'trusted'}.overlay.origin"
+    made = []
+    for kind, path in found:
+        size, is_directory, copied_up = 0, False, False
+        if kind is not DELETED:
+            with suppress(FileNotFoundError, NotADirectoryError):  # it has just been removed
+                size, is_directory, copied_up = _weight(upper_fd, path, origin)
+        made.append((kind, path, size, is_directory, copied_up))
+    return made
+
+
+def _weight(upper_fd: int, path: str, origin: str) -> tuple[int, bool, bool]:
+    fd = open_beneath(upper_fd, as_bytes(path), _LOOK)
+    try:
+        told = os.fstat(fd)
+        is_file, is_directory = stat.S_ISREG(told.st_mode), stat.S_ISDIR(told.st_mode)
+        size = told.st_size if is_file else 0
+        # An O_PATH descriptor has no attributes of its own; only files can be asked like this.
+        marked = is_file and _has_mark(fd, origin)
+        return size, is_directory, marked
+    finally:
+        os.close(fd)
+
+
+def _has_mark(fd: int, name: str) -> bool:
+    try:
+        os.getxattr(f"/proc/self/fd/{fd}", name)
+    except OSError as err:
+        if err.errno in (errno.ENODATA, errno.ENOTSUP):
+            return False
+        raise
+    return True
 
 
 @dataclass(slots=True)

@@ -125,6 +125,34 @@ class MergedTree:
             for name, child in sorted((node.children or {}).items(), reverse=True):
                 pending.append((f"{path}/{name}" if path else name, child))
 
+    def changes(self, before: MergedTree) -> Iterator[tuple[Found | None, Found | None]]:
+        """Yield what each path was and is where this tree differs from the one it was made from.
+
+        A directory that was listed again, with nothing new about it, is among them; the root
+        is not.  What both trees share is not even looked at.
+
+        Args:
+            before: the tree whose ``below`` made this one.
+        """
+        pending: list[tuple[str, _Node | None, _Node | None]] = [("", before._root, self._root)]
+        while pending:
+            path, old, new = pending.pop()
+            if path:
+                yield (
+                    None if old is None else _found(path, old),
+                    None if new is None else _found(path, new),
+                )
+            olds = (old and old.children) or {}
+            news = (new and new.children) or {}
+            prefix = f"{path}/" if path else ""
+            for name, was in olds.items():
+                now = news.get(name)
+                if was is not now:
+                    pending.append((prefix + name, was, now))
+            for name, now in news.items():
+                if name not in olds:
+                    pending.append((prefix + name, None, now))
+
     def _walk(
         self,
         path: str,
@@ -260,7 +288,10 @@ class MergedTree:
 
 
 def _found(path: str, node: _Node) -> Found:
-    return Found(path, node.entry._replace(path=path), node.source, node.layer)
+    entry = node.entry
+    # Only what is implied, or a hard link, has a line with another path.
+    entry = entry if entry.path == path else entry._replace(path=path)
+    return Found(path, entry, node.source, node.layer)
 
 
 def _below(top: _Node) -> list[_Node]:

@@ -48,6 +48,25 @@ class LayerAccount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLine:
+    """One line of how an image was made, and what came of it.
+
+    Attributes:
+        number: in the history, from 1: the oldest.
+        layer: number of the layer that it made, the lowest being 0; None for none.
+        size_bytes: of that layer's files.
+        account: what that layer does to those below it.
+    """
+
+    number: int
+    created_by: str
+    from_base: bool
+    layer: int | None = None
+    size_bytes: int = 0
+    account: LayerAccount | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accounts:
     """The accounts of an image, lowest layer first.
 

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildStep:
-    """One line of a build's outcome; see ``StepDone``."""
+    """One line of a build's outcome; see ``StepDone``.
+
+    Attributes:
+        stands_on: of FROM: another stage's label, if it stands on one.
+        takes_from: stages that ``COPY --from`` or ``RUN --mount`` reads, by their labels.
+    """
 
     number: int
     stage: str
@@ -24,6 +29,8 @@ class BuildStep:
     size_bytes: int
     why: str = ""
     image_id: Digest | None = None
+    stands_on: str = ""
+    takes_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +82,13 @@ class BuildResult:
 
     Attributes:
         image_id: of the image that is run on this machine.
-        digest: of its manifest, or of the index where several platforms were asked for.
+        digest: of its manifest, or of the index where several platforms were asked for; None
+            where an API does not tell it.
         platforms: all images of that index; empty for one image.
     """
 
     image_id: Digest
-    digest: Digest
+    digest: Digest | None
     tags: tuple[str, ...]
     steps: tuple[BuildStep, ...]
     seconds: float

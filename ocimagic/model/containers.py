@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Sequence
 
+    from ocimagic.model.insides import BundleView, ContainerNamespaces
     from ocimagic.model.options import RunOptions
+    from ocimagic.model.overview import Overview
+    from ocimagic.model.own_layer import ContainerLayers
     from ocimagic.model.report import (
         Committed,
         ContainerStats,
@@ -38,12 +41,16 @@ class AttachmentAPI(Protocol):
         container_id: of its container.
         name: of its container.
         tty: it has a terminal: one stream, and keys instead of lines.
+        exec_id: of a command that was executed; "" for the container's first process.
+        pid: of the process, where a command began with this; else 0.
         exit: how it ended; None while it lives, and after letting go of it.
     """
 
     container_id: str
     name: str
     tty: bool
+    exec_id: str
+    pid: int
     exit: ExitStatus | None
 
     def __enter__(self) -> Self:
@@ -52,6 +59,24 @@ class AttachmentAPI(Protocol):
 
     def __exit__(self, *_: object) -> None:
         """Let go of it."""
+        ...
+
+    def chunks(
+        self, *, cancelled: threading.Event | None = None, deadline: float | None = None
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield the name of a stream and bytes of it until the process ends, or an end is set."""
+        ...
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to its standard input."""
+        ...
+
+    def close_input(self) -> None:
+        """Let its standard input end."""
+        ...
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell its terminal how large the window is."""
         ...
 
     def follow(
@@ -214,8 +239,14 @@ class ContainersAPI(Protocol):
         """Yield ``(RFC 3339 time, stdout or stderr, bytes)`` from the container's log."""
         ...
 
-    def open_attached(self, name: str, *, stdin: bool = True) -> AttachmentAPI:
-        """Connect to the streams of a running container, from now on."""
+    def open_attached(
+        self, name: str, *, stdin: bool = True, from_start: bool = False
+    ) -> AttachmentAPI:
+        """Connect to the streams of a running container, from now on or as far back as known."""
+        ...
+
+    def resize(self, name: str, rows: int, columns: int) -> None:
+        """Tell the terminal of a running container how large the window is."""
         ...
 
     def start_attached(self, name: str, *, stdin: bool = False) -> AttachmentAPI:
@@ -250,12 +281,20 @@ class ContainersAPI(Protocol):
         """Run one more command in a running container; None when detached."""
         ...
 
-    def exec_attached(self, name: str, options: ExecOptions) -> AttachmentAPI:
+    def exec_attached(self, name: str, options: ExecOptions, *, exec_id: str = "") -> AttachmentAPI:
         """Start one more command in a running container, with its streams in hand."""
         ...
 
     def top(self, name: str, ps_options: Sequence[str] = ()) -> ProcessTable:
         """List the processes of a running container as ``ps`` does."""
+        ...
+
+    def namespaces(self, name: str) -> ContainerNamespaces:
+        """Return the namespaces, control groups and processes of a running container."""
+        ...
+
+    def bundle(self, name: str) -> BundleView:
+        """Return the bundle that a container is made from, running or not."""
         ...
 
     def stats(
@@ -266,6 +305,16 @@ class ContainersAPI(Protocol):
         cancelled: threading.Event | None = None,
     ) -> Iterator[tuple[ContainerStats, ...]]:
         """Yield what containers use, again and again."""
+        ...
+
+    def watch(
+        self,
+        *,
+        all: bool = False,  # noqa: A002
+        interval_s: float = 2.0,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[Overview]:
+        """Yield all containers now, at each change, and when they were sampled again."""
         ...
 
     # -- files ---------------------------------------------------------------------
@@ -290,6 +339,10 @@ class ContainersAPI(Protocol):
         """Look at a path in a container."""
         ...
 
+    def names(self, name: str, path: str, *, limit: int = ...) -> tuple[str, ...]:
+        """List a directory of a container, sorted; directories end with a slash."""
+        ...
+
     def read_archive(
         self, name: str, path: str, out: Callable[[bytes], object], *, follow_link: bool = False
     ) -> int:
@@ -302,6 +355,10 @@ class ContainersAPI(Protocol):
 
     def diff(self, name: str) -> tuple[FileChange, ...]:
         """Return what changed in a container's files since it was made."""
+        ...
+
+    def layers(self, name: str) -> ContainerLayers:
+        """Return a container's changes over the read-only layers of its image."""
         ...
 
     def export(self, name: str, out: Callable[[bytes], object]) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ocimagic.model.result import LayerReport
     from ocimagic.spec.digest import Digest
 
 
@@ -49,6 +50,7 @@ class ImageDiff:
         layers: diff_ids of both where they are not the same, bottom first; None where one image
             has no such layer.
         files: by path.
+        stacks: the layers of both, to see where they part; None if that is not known.
     """
 
     names: tuple[str, str]
@@ -56,6 +58,7 @@ class ImageDiff:
     config: tuple[Difference, ...]
     layers: tuple[tuple[int, Digest | None, Digest | None], ...]
     files: tuple[FileDifference, ...]
+    stacks: LayerReport | None = None
 
     @property
     def same(self) -> bool:

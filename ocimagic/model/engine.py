@@ -8,8 +8,9 @@ from ocimagic.model.event import OnEvent, ignore
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from ocimagic.errors import OcimagicError
     from ocimagic.model.accounts import Accounts
     from ocimagic.model.archive import Adoptable, Adopted, ArchiveFormat, Imported, Loaded, Saved
     from ocimagic.model.built import BuildChecked, BuildResult
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
         RegistryListing,
         SearchHit,
     )
+    from ocimagic.model.explanation import Explanation, HeardRequest
+    from ocimagic.model.explored import Explored
     from ocimagic.model.isolation import Diagnosis
     from ocimagic.model.networks import NetworksAPI
     from ocimagic.model.options import BuildOptions
-    from ocimagic.model.registry import OnRequest, RegistryAPI, RegistryOptions
+    from ocimagic.model.registry import OnRequest, RegistryAPI, RegistryLogin, RegistryOptions
     from ocimagic.model.report import (
         Bootstrapped,
         CachePruned,
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
         Removed,
         SystemInfo,
     )
+    from ocimagic.model.system_event import SystemEvent
     from ocimagic.model.volumes import VolumesAPI
     from ocimagic.spec.platform import Platform
 
@@ -123,8 +127,12 @@ class ImagesAPI(Protocol):
         """List what a registry has about an image."""
         ...
 
-    def login(self, registry: str, username: str, password: str) -> LoggedIn:
+    def login(self, registry: str, username: str, password: str, *, keep: bool = True) -> LoggedIn:
         """Log in to a registry, and keep the login where docker keeps it."""
+        ...
+
+    def with_logins(self, logins: Mapping[str, RegistryLogin]) -> ImagesAPI:
+        """Return the same verbs with other logins, by registry; nothing is kept of them."""
         ...
 
     def logout(self, registry: str) -> LoggedOut:
@@ -153,6 +161,10 @@ class ImagesAPI(Protocol):
 
     def waste(self, name: str) -> Accounts:
         """Say what each layer of an image adds, changes, deletes, and whose bytes it wastes."""
+        ...
+
+    def explore(self, name: str) -> Explored:
+        """Say of each file of an image which layers did what to it, and what bytes that wastes."""
         ...
 
     def diff(self, first: str, second: str) -> ImageDiff:
@@ -333,6 +345,17 @@ class SystemAPI(Protocol):
         """Return the verbs on what is on disk."""
         ...
 
+    def events(
+        self,
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        conditions: Iterable[str] = (),
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[SystemEvent]:
+        """Yield what happened since a time, and what happens until another."""
+        ...
+
     def info(self) -> SystemInfo:
         """Return what this machine and this version can do."""
         ...
@@ -356,8 +379,29 @@ class SystemAPI(Protocol):
         ...
 
 
+class ExplainerAPI(Protocol):
+    """What happened when a command was given."""
+
+    def explain(self, name: str = "last", *, line: str = "", newest: bool = False) -> Explanation:
+        """Tell how a container began, or how an image was pulled or built."""
+        ...
+
+    def hear(self, container_id: str, request: HeardRequest) -> None:
+        """Keep a request that a client sent about a container."""
+        ...
+
+    def explain_failure(self, line: str, failure: OcimagicError) -> Explanation:
+        """Tell how far a command came that failed just now."""
+        ...
+
+
 class EngineAPI(Protocol):
     """One engine over one data root."""
+
+    @property
+    def explainer(self) -> ExplainerAPI:
+        """Return who tells what happened."""
+        ...
 
     @property
     def images(self) -> ImagesAPI:

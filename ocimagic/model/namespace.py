@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from ocimagic.errors import InvalidOption, nearest
+from ocimagic.errors import InvalidOption
+from ocimagic.spec.nearest import nearest
 
 CONTAINER_PREFIX = "container:"
 

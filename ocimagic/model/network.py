@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from ocimagic.model.result import ContainerSummary
+
 BRIDGE, HOST, NONE = "bridge", "host", "none"
 PREDEFINED = (BRIDGE, HOST, NONE)
 MAX_PORT = 65535
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_. -]*")
 _MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 _SCOPES = ("tcp", "udp")
 
@@ -74,6 +76,9 @@ class NetworkChoice:
         ipv4: an address of its own choice, "" for any.
         ipv6: likewise.
         mac: likewise.
+        links: names of other containers there, each with one more that only this one calls it.
+        link_local: addresses of 169.254.0.0/16 or fe80::/10 that it has there, too.
+        options: a driver's; the bridge has none, so they are only shown.
     """
 
     network: str
@@ -81,6 +86,9 @@ class NetworkChoice:
     ipv4: str = ""
     ipv6: str = ""
     mac: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+    link_local: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +157,18 @@ class NetworkSummary:
     endpoints: tuple[NetworkEndpoint, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkMap:
+    """Who is where: networks, and the containers that live.
+
+    Attributes:
+        containers: with their places in networks and their published ports.
+    """
+
+    networks: tuple[NetworkSummary, ...]
+    containers: tuple[ContainerSummary, ...]
+
+
 def check_network_name(name: str) -> str:
     """Return a name that a network may have.
 
@@ -158,7 +178,7 @@ def check_network_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise InvalidOption(
             f"{name!r} is no name for a network",
-            hint="begin with a letter or digit, then letters, digits, _ . and -",
+            hint="begin with a letter or digit, then letters, digits, _ . - and spaces",
         )
     return name
 
@@ -191,6 +211,29 @@ def check_subnet(text: str) -> str:
         raise InvalidOption(
             f"{text!r} is no subnet", why=str(err), hint="write it as 172.28.0.0/16"
         ) from err
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkReport:
+    """What networks containers can have on this machine.
+
+    Attributes:
+        kinds: what ``--network`` takes here.
+        usual: the one of containers for which none is said.
+        why_not: why this account cannot make networks; "" if it can.
+        advice: what would change that; "" if nothing is known.
+        way_out: how a container's packets leave the machine, and what does not pass; "" if none do.
+        forwarding: whether the machine passes packets on; "" where that does not matter.
+        firewall: which packet rules are in use, a sentence each.
+    """
+
+    kinds: tuple[str, ...]
+    usual: str
+    why_not: str = ""
+    advice: str = ""
+    way_out: str = ""
+    forwarding: str = ""
+    firewall: tuple[str, ...] = ()
 
 
 def published_ports(text: str) -> tuple[PublishedPort, ...]:
@@ -259,7 +302,7 @@ def _parts(text: str, rest: str) -> tuple[str, str, str]:
 def _range(text: str, ports: str) -> tuple[int, ...]:
     first, dash, last = ports.partition("-")
     numbers = [first, last if dash else first]
-    if not all(each.isascii() and each.isdigit() for each in numbers):
+    if not all(each.isascii() and each.isdigit() and len(each) < 10 for each in numbers):
         raise InvalidOption(f"-p {text}: {ports!r} is no port", hint="write -p 8080:80")
     begin, end = map(int, numbers)
     if not 0 < begin <= end <= MAX_PORT:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # As long as a selector can wait: eleven days stand for "never" where docker says -1.
 FOREVER_S = 1_000_000.0
 DEFAULT_SHM_BYTES = 64 << 20
+DEFAULT_STOP_S = 10.0
 
 
 class NetworkMode(Enum):
@@ -93,6 +94,8 @@ class VolumeMount:
         labels: of the volume, if it is made for this.
         part: a directory or file in the volume that is mounted instead of all of it, or "".
         inherited: another container has it, see ``VolumesFrom``.
+        options: of the volume's driver: what is mounted instead of its files, or none.
+        own: at each start its files come to belong to the user of the container's process.
     """
 
     source: str = ""
@@ -108,6 +111,8 @@ class VolumeMount:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     part: str = ""
     inherited: bool = False
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +190,7 @@ class RunOptions:
             default, both outputs and with ``interactive`` the input.
         detach_keys: what typed in a row lets go of a terminal.
         sig_proxy: an interrupt of the caller ends the container too.
+        kill_at_interrupt: at once then, without the stop signal.
         init: a small process of ours reaps orphans and passes signals on.
         extra_hosts: names and addresses for /etc/hosts; ``host-gateway`` is the machine.
         stop_timeout_s: seconds from the stop signal to SIGKILL.
@@ -192,6 +198,9 @@ class RunOptions:
         exposed_ports: ``port/protocol`` for whoever looks.
         runtime: None is ours; else ``runc``, ``crun`` or a path.
         cidfile: a file that gets the container ID; it must not be there.
+        line: the command as it was given, for whoever has it explained later; "" for none.
+        said: by docker's names, what a client said that changes nothing here: ``Isolation`` and
+            ``VolumeDriver``; it reads them again.
     """
 
     image: str
@@ -225,6 +234,7 @@ class RunOptions:
     dns_options: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    said: Mapping[str, str] = field(default_factory=dict)
     read_only: bool = False
     detach: bool = False
     remove: bool = False
@@ -234,6 +244,7 @@ class RunOptions:
     attach: tuple[str, ...] | None = None
     detach_keys: str = ""
     sig_proxy: bool = True
+    kill_at_interrupt: bool = False
     init: bool = False
     privileged: bool = False
     no_new_privileges: bool = False
@@ -248,12 +259,13 @@ class RunOptions:
     health: HealthOptions | None = None
     log: LogOptions = field(default_factory=LogOptions)
     stop_signal: str | None = None
-    stop_timeout_s: float = 10.0
+    stop_timeout_s: float = DEFAULT_STOP_S
     exposed_ports: tuple[str, ...] = ()
     platform: Platform | None = None
     pull: PullPolicy = PullPolicy.MISSING
     runtime: str | None = None
     cidfile: str | None = None
+    line: str = field(default="", compare=False, repr=False)
 
 
 OutputKind: TypeAlias = Literal["local", "tar", "oci", "docker"]
@@ -305,6 +317,8 @@ class BuildOptions:
         timestamp: seconds since 1970 that nothing in the image is later than, whenever it is
             built: the same Dockerfile, context and base then make the same image everywhere.
         squash: make one layer of all that the last stage adds to its FROM.
+        is_sent: the context on standard input is what a client of the API sends: it left out
+            what .dockerignore excludes, but for the Dockerfile and the .dockerignore.
     """
 
     dockerfile: str | None
@@ -333,3 +347,4 @@ class BuildOptions:
     files: Mapping[str, bytes] = field(default_factory=dict)
     timestamp: int | None = None
     squash: bool = False
+    is_sent: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, Self
 
 from ocimagic.errors import InvalidOption
@@ -14,6 +14,21 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 5000
 OnRequest = Callable[[str, str, int], None]
 """Gets method, path and status of each request, from the serving threads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryLogin:
+    """What proves to a registry who somebody is.
+
+    Attributes:
+        identity_token: exchanged for an access token; wins over the password.
+        registry_token: an access token itself; wins over both.
+    """
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ocimagic.model.state import Status
+    from ocimagic.model.usage import ResourceUse
     from ocimagic.spec.digest import Digest
 
 
@@ -124,6 +125,8 @@ class ContainerStats:
         written_bytes: as ``read_bytes``.
         processes: threads counted, as the kernel does for a limit.
         taken: when.
+        now: the kernel's own figures; None of what does not run.
+        before: the same a moment earlier; None when nobody had looked.
     """
 
     container_id: str
@@ -138,6 +141,8 @@ class ContainerStats:
     read_bytes: int = 0
     written_bytes: int = 0
     processes: int = 0
+    now: ResourceUse | None = field(default=None, repr=False)
+    before: ResourceUse | None = field(default=None, repr=False)
 
     @property
     def memory_percent(self) -> float:
@@ -162,11 +167,29 @@ class ImagesPruned:
         untagged: names that are gone.
         deleted: image IDs, and digests of layers that only they needed.
         freed_bytes: on disk.
+        images: how many images it were.
+        kept: their layers that are still there, and why.
     """
 
     untagged: tuple[str, ...]
     deleted: tuple[Digest, ...]
     freed_bytes: int
+    images: int = 0
+    kept: tuple[KeptLayer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptLayer:
+    """A layer of an image that went, which others have as well.
+
+    Attributes:
+        size_bytes: unpacked.
+        used_by: the name of one of them, or its short ID.
+    """
+
+    diff_id: Digest
+    size_bytes: int
+    used_by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +372,9 @@ class ExecResult:
     """A command that was run in a container to its end.
 
     A non-zero exit code is a result, not an exception.
+
+    Attributes:
+        exec_id: of the command, for ``explain``.
     """
 
     container_id: str
@@ -357,6 +383,7 @@ class ExecResult:
     stdout: bytes
     stderr: bytes
     duration_s: float
+    exec_id: str = ""
 
     def __str__(self) -> str:
         return self.stdout.decode(errors="replace")

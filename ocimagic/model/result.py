@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ocimagic.model.host import HostFacts
 from ocimagic.spec.config import ContainerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from ocimagic.model.network import NetworkEndpoint
-    from ocimagic.model.options import RunOptions
+    from ocimagic.model.accounts import ImageLine
+    from ocimagic.model.network import NetworkChoice, NetworkEndpoint, NetworkReport
+    from ocimagic.model.options import RunOptions, VolumeMount
     from ocimagic.model.policy import HealthOptions
     from ocimagic.model.report import ContainerSize, Health, PortBinding
     from ocimagic.model.state import Status
@@ -28,7 +30,7 @@ class ImageSummary:
     Attributes:
         repository: as docker shows it, or ``<none>``.
         tag: or ``<none>``.
-        digest: of the manifest as pulled or built.
+        digest: of the manifest as pulled or built; None where an API does not tell it.
         size_bytes: all layers unpacked.
         shared_bytes: the part that other images here use too.
         labels: of its config.
@@ -37,7 +39,7 @@ class ImageSummary:
     repository: str
     tag: str
     image_id: Digest
-    digest: Digest
+    digest: Digest | None
     created: datetime | None
     size_bytes: int
     shared_bytes: int
@@ -80,21 +82,23 @@ class ImageDetails:
     Attributes:
         tags: familiar references that name it.
         digests: ``repository@digest`` it was pulled as.
-        parent: unused by us; docker keeps it.
-        layers: bottom first.
+        manifest: None where an API does not tell it.
+        layers: bottom first; none where an API does not tell of them.
         base_name: ``org.opencontainers.image.base.name``, or "".
         base_digest: ``org.opencontainers.image.base.digest``, or "".
+        document: docker's, as another engine gave it; None for one of this engine.
     """
 
     image_id: Digest
     tags: tuple[str, ...]
     digests: tuple[str, ...]
     config: ImageConfig
-    manifest: Manifest
+    manifest: Manifest | None
     layers: tuple[LayerInfo, ...]
     size_bytes: int
     base_name: str
     base_digest: str
+    document: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +129,13 @@ class LayerReport:
         images: names in the order asked for, each with its layers bottom first.
         total_bytes: if nothing were shared.
         stored_bytes: each layer once.
+        lines: if one image was asked for, how it was made, oldest first.
     """
 
     images: tuple[tuple[str, tuple[LayerInfo, ...]], ...]
     total_bytes: int
     stored_bytes: int
+    lines: tuple[ImageLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,12 +237,12 @@ class Removed:
     Attributes:
         untagged: names that are gone.
         deleted: image IDs and layer digests that are gone.
-        freed_bytes: on disk.
+        freed_bytes: on disk; None where an API does not tell it.
     """
 
     untagged: tuple[str, ...]
     deleted: tuple[Digest, ...]
-    freed_bytes: int
+    freed_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,11 +278,16 @@ class ContainerSummary:
         mounts: of each volume and directory that it sees, the volume's name or the directory's
             path, and where.
         volumes: names of the volumes among them.
+        volume_mounts: the same with all that was asked for.
         exposed_ports: ``port/protocol``.
         size: only if it was asked for.
         networks: those it is to be in, by name.
+        choices: the same with all that was asked for.
         places: where it is in them, while it runs.
         ports: of the machine that lead to it, while it runs.
+        annotations: as asked for.
+        memory_bytes: what it uses, while it runs, without pages of files that could be dropped at
+            once; None where no cgroup of its own counts it.  It makes no two rows differ.
     """
 
     container_id: str
@@ -300,6 +311,10 @@ class ContainerSummary:
     networks: tuple[str, ...] = ()
     places: tuple[NetworkEndpoint, ...] = ()
     ports: tuple[PortBinding, ...] = ()
+    volume_mounts: tuple[VolumeMount, ...] = ()
+    choices: tuple[NetworkChoice, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    memory_bytes: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,6 +328,7 @@ class ContainerDetails:
         health: the check that is made, all filled in; None for none.
         files: paths in the container to the engine's own files that are shown there.
         exec_ids: of commands that run in it besides its own.
+        document: docker's, as another engine gave it; None for one of this engine.
     """
 
     summary: ContainerSummary
@@ -327,6 +343,7 @@ class ContainerDetails:
     health: HealthOptions | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     exec_ids: tuple[str, ...] = ()
+    document: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,6 +382,11 @@ class SystemInfo:
         isolation: the mode chosen by probing, a value of ``model.isolation.Mode``.
         lacks: what this machine cannot give, a sentence each.
         not_yet: what this version cannot do yet, a sentence each.
+        store_bytes: what all blobs and layers take; None where an API does not tell it.
+        free_bytes: left on that disk; None likewise.
+        networks: what networks containers can have.
+        paused: how many of those that run stand still.
+        host: the machine around it.
     """
 
     version: str
@@ -381,7 +403,10 @@ class SystemInfo:
     images: int
     containers: int
     running: int
-    store_bytes: int
-    free_bytes: int
+    store_bytes: int | None
+    free_bytes: int | None
     lacks: tuple[str, ...]
     not_yet: tuple[str, ...]
+    networks: NetworkReport
+    paused: int = 0
+    host: HostFacts = field(default_factory=HostFacts)

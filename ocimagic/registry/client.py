@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from ocimagic.errors import (
+    ContentError,
     DigestMismatch,
     ImageNotFound,
+    NotFound,
+    RegistryError,
     SizeMismatch,
 )
 from ocimagic.registry import discovery
@@ -49,7 +53,7 @@ from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ocimagic.errors import OcimagicError
     from ocimagic.registry.cloudlogins import CloudLogins
@@ -57,6 +61,10 @@ if TYPE_CHECKING:
     from ocimagic.registry.message import Answer
     from ocimagic.registry.settings import RegistrySettings
     from ocimagic.spec.reference import Reference
+
+    OnAnswer = Callable[[str, str, int, float], None]
+
+T = TypeVar("T")
 
 
 class FetchedManifest(NamedTuple):
@@ -115,6 +123,18 @@ class RegistryClient:
         self._limits: dict[str, RateLimit] = {}
         self._lanes = Lanes(spreading)
         self._cancelled: threading.Event | None = None
+        self._on_answer: OnAnswer = _tell_nobody
+
+    def telling(self, on_answer: OnAnswer) -> RegistryClient:
+        """Return this client, tokens and connections shared, that tells of each answer it gets.
+
+        Args:
+            on_answer: is given method, URL, status and the seconds until the answer began; from
+                any thread.
+        """
+        twin = copy.copy(self)
+        twin._on_answer = on_answer  # noqa: SLF001  its own class
+        return twin
 
     def until(self, cancelled: threading.Event) -> RegistryClient:
         """Return this client, tokens and connections shared, stopping when the event is set.
@@ -136,6 +156,19 @@ class RegistryClient:
             InvalidOption: this machine's settings forbid to ask.
         """
         return self._settings.places(reference) if self._settings else [reference]
+
+    def anywhere(self, reference: Reference, ask: Callable[[Reference], T]) -> T:
+        """Ask the mirrors in turn, then a reference's own place; return the first answer.
+
+        Raises:
+            InvalidOption: this machine's settings forbid to ask.
+            NotFound, ContentError, RegistryError: what its own place says.
+        """
+        *mirrors, own = self.places(reference)
+        for place in mirrors:
+            with suppress(NotFound, ContentError, RegistryError):
+                return ask(place)
+        return ask(own)
 
     def resolve(self, reference: Reference, *, accept: Sequence[str] = ACCEPT) -> Descriptor:
         """Ask what a reference names now, without fetching it if that can be avoided.
@@ -369,7 +402,10 @@ class RegistryClient:
         if accept:
             sent["Accept"] = ", ".join(accept)
         subject = Subject(reference.registry, reference.repository)
-        return self._auth.open(Request(method, url, sent), subject, cancelled=self._cancelled)
+        began = time.monotonic()
+        answer = self._auth.open(Request(method, url, sent), subject, cancelled=self._cancelled)
+        self._on_answer(method, url, answer.status, time.monotonic() - began)
+        return answer
 
     def _ask_blob(
         self,
@@ -400,6 +436,10 @@ class RegistryClient:
         limit = RateLimit.of(answer)
         if limit:
             self._limits[reference.registry] = limit
+
+
+def _tell_nobody(_method: str, _url: str, _status: int, _seconds: float) -> None:
+    """Take an answer that nobody wants to hear of."""
 
 
 def _manifest_path(reference: Reference) -> str:

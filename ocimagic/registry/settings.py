@@ -1,6 +1,7 @@
 """What this machine says of registries: which to trust without TLS, mirrors, certificates.
 
-Read where docker and podman keep it, so that nobody has to say it twice:
+Read where docker and podman keep it, so that nobody has to say it twice: the variables
+``OCIMAGIC_REGISTRY_MIRROR`` (of Docker Hub, asked before all others; several with commas),
 ``OCIMAGIC_INSECURE_REGISTRIES`` and ``OCIMAGIC_TRUSTED_REALMS``, docker's ``daemon.json``,
 containers' ``registries.conf`` and both of their ``certs.d``.  A file that cannot be understood
 is noted in ``problems`` and passed over.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 INSECURE = "OCIMAGIC_INSECURE_REGISTRIES"
 TRUSTED_REALMS = "OCIMAGIC_TRUSTED_REALMS"
+MIRROR = "OCIMAGIC_REGISTRY_MIRROR"
 _ETC = Path("/etc")
 _FAULTS = (OSError, ValueError, TypeError, AttributeError, KeyError)
 
@@ -100,6 +102,7 @@ class RegistrySettings:
                 etc / "docker/certs.d",
             ),
         )
+        found._add_mirrors(env.get(MIRROR, "").split(","))
         for path in (etc / "docker/daemon.json", config / "docker/daemon.json"):
             found._try(path, found._add_daemon)
         for path in _registries_files(config, env, etc):
@@ -155,10 +158,14 @@ class RegistrySettings:
 
     def _add_daemon(self, content: bytes) -> None:
         document = json.loads(content)
-        hosts = frozenset(_hosts(document.get("insecure-registries", [])))
-        mirrors = _hosts(document.get("registry-mirrors", []))
-        self.insecure |= hosts
-        self.mirrors += tuple(Mirror(DEFAULT_REGISTRY, each) for each in mirrors)
+        self.insecure |= frozenset(_hosts(document.get("insecure-registries", [])))
+        self._add_mirrors(document.get("registry-mirrors", []))
+
+    def _add_mirrors(self, urls: list[str]) -> None:
+        """Ask these before Docker Hub; who is named with http:// has no TLS."""
+        plain = [each for each in urls if each.strip().startswith("http://")]
+        self.insecure |= {each.partition("/")[0] for each in _hosts(plain)}
+        self.mirrors += tuple(Mirror(DEFAULT_REGISTRY, each) for each in _hosts(urls))
 
     def _add_registries(self, content: bytes) -> None:
         for entry in tomllib.loads(content.decode()).get("registry", []):

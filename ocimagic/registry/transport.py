@@ -10,7 +10,13 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from ocimagic.errors import InvalidOption, RegistryAnswered, RegistryError, RegistryUnreachable
+from ocimagic.errors import (
+    InvalidOption,
+    Offline,
+    RegistryAnswered,
+    RegistryError,
+    RegistryUnreachable,
+)
 from ocimagic.registry.message import (
     Answer,
     Request,
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 
     from urllib3 import PoolManager
 
+OFFLINE = "OCIMAGIC_OFFLINE"
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REDIRECTS_WITH_BODY = frozenset({307, 308})
@@ -72,7 +79,8 @@ class Transport:
     Args:
         insecure: ``host`` or ``host:port`` of registries without TLS or with a certificate
             of their own.
-        env: where HTTPS_PROXY, HTTP_PROXY and NO_PROXY are looked up.
+        env: where HTTPS_PROXY, HTTP_PROXY and NO_PROXY are looked up, and ``OCIMAGIC_OFFLINE``:
+            with it, no other machine is asked.
         ca_file: PEM certificates to trust besides the system's.
         certificates: says what is kept for a host (``name`` or ``name:port``): authorities to
             trust, and what proves who we are.
@@ -236,6 +244,8 @@ class Transport:
         return origin.reach == "loopback" or origin.is_listed(self.insecure)
 
     def _pool(self, origin: Origin) -> PoolManager:
+        if origin.reach != "loopback":
+            refuse_offline(self._env, origin.shown)
         kept = self._certificates(str(origin)) if origin.scheme == "https" else Certificates()
         # An authority of its own is there to be checked, on this machine too.
         verified = bool(kept.authorities) or not self._is_lenient(origin)
@@ -286,6 +296,20 @@ class Transport:
         """
         self._pause(cancelled or threading.Event(), seconds)
         refuse_cancelled(cancelled, url)
+
+
+def refuse_offline(env: Mapping[str, str], whom: str) -> None:
+    """Refuse to ask another machine where the user said so.
+
+    Raises:
+        Offline: ``OCIMAGIC_OFFLINE`` is set.
+    """
+    if env.get(OFFLINE, "") not in {"", "0"}:
+        raise Offline(
+            f"{whom} is not asked: ocimagic is to stay offline",
+            why=f"{OFFLINE} is set, or %config OciMagic.offline = True",
+            hint="images that are here work; %image_load -i FILE brings others",
+        )
 
 
 def _without_login(headers: Mapping[str, str]) -> dict[str, str]:

@@ -14,6 +14,9 @@ from ocimagic.errors import InvalidDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
+
+    from ocimagic.errors import BadInput
 
 T = TypeVar("T")
 
@@ -157,16 +160,16 @@ class Fields:
         """Return true or false; absent is false."""
         return self._get(key, bool, default=False)
 
-    def child(self, key: str, *, required: bool = False) -> Fields:
+    def child(self, key: str, *, required: bool = False) -> Self:
         """Return a nested object; absent and null are an empty one."""
         found = self._get(key, dict, None if required else {})
-        return Fields(found, f"{self.what}, {key}")
+        return type(self)(found, f"{self.what}, {key}")
 
-    def children(self, key: str) -> list[Fields]:
+    def children(self, key: str) -> list[Self]:
         """Return a list of objects; absent and null are an empty one."""
         found = self._get(key, list, [])
         return [
-            Fields(self._item(key, item, dict), f"{self.what}, {key}[{index}]")
+            type(self)(self._item(key, item, dict), f"{self.what}, {key}[{index}]")
             for index, item in enumerate(found)
         ]
 
@@ -204,7 +207,7 @@ class Fields:
             raise self._wrong(key, f"must be {TYPE_NAMES[kind]}, not {_shown(item)}")
         return item
 
-    def _wrong(self, key: str, reason: str) -> InvalidDocument:
+    def _wrong(self, key: str, reason: str) -> BadInput:
         return InvalidDocument(f"this {self.what} is not valid", why=f"field {key!r} {reason}")
 
 

@@ -65,6 +65,7 @@ GROUPS_ANNOTATION = "dev.ocimagic.groups"  # further groups as written, with com
 CONFINE_ANNOTATION = "dev.ocimagic.confine"  # no file outside the root, by Landlock
 TRACER_ANNOTATION = "dev.ocimagic.tracer"  # path of a program that shows the root, unchanged
 PRETENCE_ANNOTATION = "dev.ocimagic.pretence"  # who asks the filter's listener has its one id
+OWN_ANNOTATION = "dev.ocimagic.own"  # JSON list of mounts whose files the process's user gets
 INIT_ANNOTATION = "dev.ocimagic.init"  # the runtime's process stays pid 1, the command is its child
 _VERSION = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?"

@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import ContainerNotFound, NameInUse, OcimagicError, nearest
+from ocimagic.errors import ContainerNotFound, NameInUse, OcimagicError
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from ocimagic.home.database import Database

@@ -23,6 +23,7 @@
     networks    id → name, document
     leases      (network, address) → container who has an address, as long as it runs
     volumes     name → document                its files are in volumes/
+    timelines   manifest → document            how an image was pulled or built here
 
 ``boot_id`` marks a row whose files may still be in the page cache only: NULL once they
 were written out.  After a machine crash such a row is dropped and its files made anew or
@@ -94,6 +95,10 @@ CREATE INDEX leases_by_container ON leases (container);
 _SINCE_VERSION_7 = """
 CREATE TABLE volumes (name TEXT PRIMARY KEY, created REAL NOT NULL, document TEXT NOT NULL);
 """
+_SINCE_VERSION_8 = """
+CREATE TABLE timelines (manifest TEXT PRIMARY KEY REFERENCES images ON DELETE CASCADE,
+                        document TEXT NOT NULL);
+"""
 
 
 class ImageDatabase(Database):
@@ -109,6 +114,7 @@ class ImageDatabase(Database):
         _SINCE_VERSION_5,
         _SINCE_VERSION_6,
         _SINCE_VERSION_7,
+        _SINCE_VERSION_8,
     )
     if_newer = (
         "this data root was written by a newer ocimagic",

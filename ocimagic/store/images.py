@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
-from ocimagic.errors import BlobNotFound, ImageNotFound, InvalidReference, nearest
+from ocimagic.errors import BlobNotFound, ImageNotFound, InvalidReference
 from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 from ocimagic.spec.config import ImageConfig
 from ocimagic.spec.digest import Digest, chain_ids
 from ocimagic.spec.manifest import Index, Manifest, parse_manifest
+from ocimagic.spec.nearest import nearest
 from ocimagic.spec.platform import candidates
 from ocimagic.spec.reference import Reference
 from ocimagic.store.naming import Name, Naming, as_name

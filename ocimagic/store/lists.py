@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import NotFound, nearest
+from ocimagic.errors import NotFound
 from ocimagic.home.disk import storage_errors
 from ocimagic.home.location import write_atomic
 from ocimagic.home.locks import locked
@@ -18,6 +18,7 @@ from ocimagic.spec.codec import decode, encode, without_none
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.manifest import parse_manifest
+from ocimagic.spec.nearest import nearest
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:

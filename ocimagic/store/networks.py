@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import NameInUse, NetworkNotFound, nearest
+from ocimagic.errors import NameInUse, NetworkNotFound
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     import sqlite3
@@ -79,6 +80,11 @@ class Networks:
         """Return all networks, oldest first."""
         query = "SELECT id, name, created, document FROM networks ORDER BY created, rowid"
         return [_record(row) for row in self._database.rows(query)]
+
+    def rewrite(self, network_id: str, document: str) -> None:
+        """Say something else of a network."""
+        with self._database.transaction() as cursor:
+            cursor.execute("UPDATE networks SET document = ? WHERE id = ?", (document, network_id))
 
     def remove(self, network_id: str) -> None:
         """Forget a network and its leases."""

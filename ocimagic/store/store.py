@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from ocimagic.home import journal
 from ocimagic.home.locks import locked, try_locked
 from ocimagic.store.blobs import BlobStore
 from ocimagic.store.containers import Containers
@@ -17,10 +18,11 @@ from ocimagic.store.results import StepResults
 from ocimagic.store.snapshots import Snapshots
 from ocimagic.store.steps import Steps
 from ocimagic.store.syncing import Syncing
+from ocimagic.store.timelines import Timelines
 from ocimagic.store.volumes import Volumes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ocimagic.home.location import Home
 
@@ -41,6 +43,7 @@ class Store:
         self.networks = Networks(self.database)
         self.volumes = Volumes(self.database)
         self.steps = Steps(self.database)
+        self.timelines = Timelines(self.database)
         self.layout = Layout(home, self.blobs, self.images)
         self.lists = ManifestLists(home)
         self.syncing = Syncing(home, self.database, self.blobs)
@@ -61,6 +64,13 @@ class Store:
         """Keep others out if nobody uses the store now; yields whether that is so."""
         with try_locked(self.home.locks, "store") as held:
             yield held
+
+    def note(
+        self, kind: str, action: str, actor: str, attributes: Mapping[str, str] | None = None
+    ) -> None:
+        """Write into the event journal what was done just now; see ``model.system_event``."""
+        document = {"kind": kind, "action": action, "id": actor, "attributes": attributes or {}}
+        journal.note(self.home.journal, document)
 
     def sync(self) -> None:
         """Make all that was written durable, once, before something is to stand on it."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import VolumeNotFound, nearest
+from ocimagic.errors import VolumeNotFound
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     import sqlite3

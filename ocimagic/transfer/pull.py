@@ -106,7 +106,7 @@ def pull(
                 job.check_cancelled()
                 if place is own:
                     raise
-                on_event(Notice(f"mirror {place.registry} does not help: {err}"))
+                on_event(Notice(f"mirror {place.registry} does not help: {err.what}"))
     raise AssertionError("its own place is the last")
 
 

@@ -225,10 +225,14 @@ class Unpacker:
 
     def toc(self, layer: Layer) -> bytes:
         """Return a layer's table of contents, from its snapshot or else from its blob."""
-        name = self.find(layer)
-        if name is not None:
-            with suppress(OSError):
-                return (self.store.snapshots.directory(name) / "toc").read_bytes()
+        snapshots = self.store.snapshots
+        # Not ``find``: a table is as good in a snapshot that nobody here may mount, and the
+        # launcher, which would know that, need not be started to look at an image.
+        for copied in (False, True):
+            name = snapshots.find(layer.diff_id, layer.chain_id, copied=copied)
+            if name is not None:
+                with suppress(OSError):
+                    return (snapshots.directory(name) / "toc").read_bytes()
         with self.store.blobs.open(layer.blob.digest) as blob:
             entries = toc_of(decompressed(chunks_of(blob), max_bytes=layer.max_bytes))
         return toc_to_bytes(entries)

@@ -260,9 +260,10 @@ def test_cancel_stops_a_running_command(runs, stop):
             stop.set()
 
     began = time.monotonic()
-    with pytest.raises(Cancelled, match="stopped by you"):
+    with pytest.raises(Cancelled, match="stopped by you") as stopped:
         runs.build(text, cancelled=stop, listen=listen)
     assert time.monotonic() - began < 10
+    assert stopped.value.hint.startswith("3 of 4 steps are done and kept")
     threading.Timer(0, stop.clear).run()
     with pytest.raises(StepFailed):
         runs.build(text.replace("sleep 60", "exit 1"), cancelled=stop)

@@ -85,10 +85,26 @@ def test_another_instruction_at_its_place(runs):
     assert said["RUN"] == f"the instruction changed; it was: RUN echo {tag}"
 
 
+def test_what_stood_there_before_is_named_only_if_it_was_of_the_same_kind(fresh):
+    fresh.write("src/a", "A")
+    fresh.build(COPY, "x")
+    more = fresh.build(COPY.replace("COPY", "LABEL a=b\nCOPY"), "x")
+    assert whys(more) == {"FROM": "", "LABEL": "", "COPY": "", "WORKDIR": ""}
+    other = fresh.build(COPY.replace("COPY", "LABEL a=c\nCOPY"), "x")
+    assert whys(other)["LABEL"] == "the instruction changed; it was: LABEL a=b"
+
+
 def test_no_cache_is_a_reason(fresh):
     fresh.write("src/a", "A")
     fresh.build(COPY, "x")
     assert whys(fresh.build(COPY, "x", no_cache=True))["COPY"] == "--no-cache"
+
+
+def test_the_next_version_of_an_image_is_compared_with_the_one_before(fresh):
+    fresh.write("src/a", "A")
+    fresh.build(COPY, "team/x:1")
+    fresh.write("src/a", "B")
+    assert whys(fresh.build(COPY, "team/x:2"))["COPY"] == "the file a changed"
 
 
 def test_another_dockerfile_of_the_same_words_says_nothing(fresh):
@@ -111,4 +127,4 @@ def test_words():
         "the file f changed its owner from 0:0 to 7:8"
     )
     assert explain(old, old) == "what it made is gone"
-    assert len(changed_text("RUN " + "x" * 500)) < 120
+    assert len(changed_text("RUN " + "x" * 500, "RUN y")) < 120

@@ -35,6 +35,14 @@ os.mkdir(f"{context}/etc")
 open(f"{context}/etc/passwd", "w").write("root:x:0:0::/:/bin/sh\nann:x:33:33::/home:/bin/sh\n")
 open("/data/canary", "w").write("secret")
 
+def explained(engine, name):
+    # What explain tells of a container: its steps, its facts and what it lacks.
+    from ocimagic.render.explain import explain_html, explain_text
+    told = engine.explainer.explain(name)
+    assert explain_text(told) and explain_html(told)
+    return ([each.title for each in told.steps],
+            [list(fact) for each in told.steps for fact in each.facts], told.lacks)
+
 def hear(event):
     if isinstance(event, Notice):
         notices.append(event.text)

@@ -11,7 +11,7 @@ from ocimagic.spec.platform import Platform, host_platform
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there are no programs for Linux")
 
-NAMES = ("alpine", "httpd", "redis", "tomcat", "ubuntu")
+NAMES = ("alpine", "busybox", "httpd", "redis", "tomcat", "ubuntu")
 
 
 @pytest.fixture(scope="module")

@@ -661,3 +661,22 @@ def test_unknown_names_are_said(verb, shared):
 def test_kinds_are_dockers_letters():
     assert [kind.value for kind in ChangeKind] == ["C", "A", "D"]
     assert issubclass(InvalidState, OcimagicError)
+
+
+# -- names ---------------------------------------------------------------------
+
+
+def test_a_directory_is_listed_as_the_container_sees_it(shared, box):
+    listed = shared.containers.names(box, "/src")
+    mine = [each for each in listed if each != "n4"]  # another test may have copied that there
+    assert mine == ["a", "ff", "h", "in/", "l"]
+    assert shared.containers.names(box, "src/") == listed, "relative paths begin at its root"
+    assert shared.containers.names(box, "/lsrc") == listed, "a link is followed, inside"
+    assert "src/" in shared.containers.names(box, "/")
+    assert len(shared.containers.names(box, "/src", limit=2)) == 2
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/src/a", "/dang"])
+def test_what_is_no_directory_is_told(shared, box, path):
+    with pytest.raises(NotFound, match=f"could not list the directory {path}"):
+        shared.containers.names(box, path)

@@ -6,6 +6,9 @@ import pytest
 
 from ocimagic.errors import ImageNotFound
 from ocimagic.model.options import BuildOptions, RunOptions
+from ocimagic.model.report import CachePruned, Pruned, SystemPruned
+from ocimagic.model.volume import VolumesPruned
+from ocimagic.render.report import system_pruned_sentence
 
 
 @pytest.fixture
@@ -167,6 +170,26 @@ def test_everything(engine, build, busybox):
     )
     assert engine.images.list(all=True) == ()
     assert blob_files(engine) == set()
+
+
+def test_what_is_kept_and_why(engine, build):
+    build("one:1")
+    two = build("two:1", 3000)
+    used = engine.images.inspect("two:1")
+    pruned = engine.system.disk.prune_images(all=True, keep=lambda image: image.image_id == two)
+    assert pruned.images == 1
+    [kept] = pruned.kept
+    assert kept.diff_id == used.config.diff_ids[0]
+    assert kept.size_bytes == 100_000
+    assert kept.used_by == "two:1"
+    whole = SystemPruned(
+        containers=Pruned(containers=("a",), freed_bytes=0),
+        volumes=VolumesPruned(),
+        images=pruned,
+        cache=CachePruned(steps=2, freed_bytes=0),
+    )
+    assert system_pruned_sentence(whole).startswith("1 container, 1 image, 2 build steps, ")
+    assert system_pruned_sentence(whole).endswith("a layer of 100kB kept because two:1 uses it")
 
 
 def test_a_build_beside_a_prune(engine, build):

@@ -1,8 +1,10 @@
 """Containers outlive what started them; what is lost is said truthfully."""
 
+import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from keepers import kill_keepers
 
 from ocimagic import Engine
 from ocimagic.linux.identity import identify
+from ocimagic.linux.processes import children
 from ocimagic.model.state import Status
 from ocimagic.shim.client import Started
 
@@ -178,3 +181,28 @@ def test_another_session_with_another_run_root_reaches_the_container(shared, tmp
     with Engine(shared.home.data, environment={"XDG_RUNTIME_DIR": str(tmp_path)}) as other:
         assert other.containers.stop(made.name, grace_s=0).code == 137
     shared.containers.remove(made.name)
+
+
+def test_nobody_keeps_what_nobody_could_find_again(shared, tmp_path):
+    """A data root removed from under a container: no shim could live, so none is tried for ever."""
+    made = shared.containers.run(
+        "busybox", ["sleep", "100"], name="lost", detach=True, network="none"
+    )
+    directory = shared.containers.directory(made.container_id)
+    started = Started.from_message(json.loads((directory / "state.json").read_bytes()))
+    fds = [os.pidfd_open(each.pid) for each in (started.holder, started.init)]
+    try:
+        directory.rename(tmp_path / "gone")
+        with contextlib.suppress(ProcessLookupError):
+            deadline = time.monotonic() + 20
+            while not all(select.select([fd], [], [], 0)[0] for fd in fds):
+                assert time.monotonic() < deadline, "the holder tries for ever"
+                for pid in children(started.holder.pid):
+                    if Path(f"/proc/{pid}/comm").read_text() == "ocimagic-shim\n":
+                        os.kill(pid, signal.SIGKILL)
+                time.sleep(0.05)
+    finally:
+        for fd in fds:
+            os.close(fd)
+        shutil.rmtree(shared.containers.run_directory(made.container_id))
+    assert "lost" not in [each.name for each in shared.containers.list(all=True)]

@@ -491,6 +491,19 @@ class TestStats:
         assert stats.processes >= 1
         shared.containers.remove(name, force=True)
 
+    def test_what_a_list_knows_of_it(self, shared, box, created):
+        # What was executed in it may just be ending: the two are looked at one after the other.
+        for _ in range(50):
+            (stats,) = self.first(shared, box)
+            rows = {each.name: each for each in shared.containers.list(all=True)}
+            known = rows[box].memory_bytes
+            if known == pytest.approx(stats.memory_bytes, rel=0.2):
+                break
+        if os.geteuid() == 0 or known is not None:
+            assert known == pytest.approx(stats.memory_bytes, rel=0.2)
+        assert rows[created].memory_bytes is None
+        assert rows[box] == shared.containers.get(box), "what it uses makes it no other container"
+
     def test_all_of_them(self, shared, box, created):
         assert [each.name for each in self.first(shared)] == [box]
         names = {each.name: each for each in self.first(shared, all=True)}
@@ -723,3 +736,20 @@ def test_created_times_are_what_prune_compares(shared, created):
 def test_errors_are_ours(shared, box):
     assert issubclass(HostLacks, OcimagicError)
     os.kill(shared.containers.get(box).pid, signal.SIGCONT)
+
+
+def test_info_and_doctor_say_which_networks_there_are(shared):
+    """What is said is what is so, whoever asks."""
+    from ocimagic.model.isolation import Grade
+
+    found = shared.system.info().networks
+    [line] = [each for each in shared.system.diagnose().findings if each.subject == "networks"]
+    made = shared.containers.run("busybox", ["true"], detach=True)
+    details = shared.containers.inspect(made.container_id)
+    shared.containers.remove(made.container_id, force=True)
+    in_bridge = [each.network for each in details.options.networks] == ["bridge"]
+    assert found.usual == ("bridge" if in_bridge else "host")
+    assert (line.grade is Grade.GOOD) == (not found.why_not)
+    assert bool(found.why_not) == bool(shared.networks.lacks())
+    assert (found.why_not or found.firewall[0].partition(",")[0]) in line.found
+    assert found.way_out

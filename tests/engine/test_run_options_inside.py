@@ -581,6 +581,20 @@ def test_health(shared):
     shared.containers.remove(made.name, force=True)
 
 
+def test_a_check_that_does_not_answer_is_told_as_docker_does(shared):
+    check = HealthOptions(test=("CMD", "sleep", "9"), interval_s=0.05, timeout_s=0.05, retries=1)
+    made = shared.containers.run(
+        "busybox", ["sleep", "100"], network="none", detach=True, health=check
+    )
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        [found] = shared.containers.list()  # it could not be listed
+        if found.health.log:
+            break
+    assert found.health.log[0].exit_code == -1
+    shared.containers.remove(made.name, force=True)
+
+
 def test_log_that_is_rotated(shared):
     made = shared.containers.run(
         "busybox",

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +21,7 @@ from ocimagic.errors import (
     ContainerNotFound,
     HostLacks,
     InvalidOption,
+    InvalidState,
     LayerRefused,
     OcimagicError,
     StartFailed,
@@ -100,6 +103,88 @@ def images(shared, tmp_path_factory):
                 context=str(context), dockerfile=text.replace("7:8", owner(shared)), tags=(name,)
             )
         )
+
+
+# -- driver options --------------------------------------------------------------------
+
+
+def test_memory_that_a_driver_mounts_is_each_containers_own(shared):
+    """Root's and an ordinary user's: mounted in the container's own mount namespace."""
+    memory = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,mode=0700"}
+    made = shared.volumes.create(VolumeOptions(name="memory", options=memory))
+    assert made.options == memory
+    mount = VolumeMount(name="memory", target="/v", kept=True)
+    words = ["sh", "-c", "grep ' /v ' /proc/mounts; stat -c %a /v; ls /v; touch /v/x"]
+    for _ in range(2):
+        told = shared.containers.run("busybox", words, volumes=(mount,), remove=True)
+        assert told.exit_code == 0
+        assert b"size=1024k" in told.stdout
+        assert told.stdout.endswith(b"\n700\n"), "and nothing is in it"
+    with pytest.raises(InvalidState, match="not kept here"):
+        shared.volumes.export("memory", lambda _: None)
+    with pytest.raises(InvalidState, match="not kept here"):
+        shared.volumes.load("memory", b"")
+    part = replace(mount, part="x")
+    with pytest.raises(InvalidOption, match="cannot be mounted alone"):
+        shared.containers.run("busybox", ["true"], volumes=(part,))
+
+
+def test_a_volume_that_became_another_one_is_not_mounted_as_what_it_was(shared):
+    keeper = shared.containers.volumes
+    shared.volumes.create(VolumeOptions(name="v"))
+    thought = keeper.named(VolumeMount(name="v", target="/v", kept=True))
+    keeper.expect(thought)
+    shared.volumes.remove("v")
+    options = {"type": "tmpfs", "device": "tmpfs"}
+    shared.volumes.create(VolumeOptions(name="v", options=options))
+    with pytest.raises(Conflict, match="another one"):
+        keeper.expect(thought)
+
+
+# -- given to the container's user -----------------------------------------------------
+
+
+def test_files_belong_to_the_containers_user(shared, images, tmp_path):
+    """By name as the image knows it, again at each start, links and other mounts left alone."""
+    uid, gid = owner(shared).split(":")
+    script = (
+        f"echo 'app:x:{uid}:{gid}::/:' >> /etc/passwd; mkdir -p /v/a/b; touch /v/f /v/a/b/g;"
+        "ln -s /etc/passwd /v/l"
+    )
+    kept_v = kept("v", "/v")
+    run(shared, script, kept_v)
+    (tmp_path / "other").write_text("")
+    before = (tmp_path / "other").stat().st_uid
+    inner = VolumeMount(source=str(tmp_path / "other"), target="/v/a/mounted")
+    look = "stat -c '%n %u:%g' /v /v/f /v/l /v/a /v/a/b/g; stat -c %u /etc/passwd"
+    for _ in range(2):
+        told = run(shared, look, replace(kept_v, own=True), inner, user=f"{uid}:{gid}")
+        lines = told.splitlines()
+        assert lines[:-1] == [
+            f"{each} {uid}:{gid}" for each in ("/v", "/v/f", "/v/l", "/v/a", "/v/a/b/g")
+        ]
+        assert lines[-1] == "0", "where the link leads is not of the volume"
+        assert (tmp_path / "other").stat().st_uid == before
+        run(shared, "chown -R 0:0 /v", kept_v)
+
+
+def test_what_was_not_done_to_the_end_is_done_by_the_next_start(shared):
+    """Nothing is noted anywhere: what is there is looked at."""
+    uid, gid = owner(shared).split(":")
+    run(shared, f"mkdir /v/a; touch /v/a/x /v/y; chown {uid}:{gid} /v /v/y", kept("v", "/v"))
+    told = run(shared, "stat -c %u /v/a/x", kept("v", "/v", own=True), user=f"{uid}:{gid}")
+    assert told == f"{uid}\n"
+
+
+def test_who_cannot_be_given_files(shared):
+    with pytest.raises(InvalidOption, match="read-only and be given"):
+        run(shared, "true", kept("v", "/v", own=True, read_only=True))
+    with pytest.raises(HostLacks, match="does not do that"):
+        run(shared, "true", kept("v", "/v", own=True), runtime="runc")
+    if os.geteuid():
+        run(shared, "touch /v/x", kept("v", "/v"))
+        with pytest.raises(HostLacks, match="cannot belong to 4000000:4000000"):
+            run(shared, "true", kept("v", "/v", own=True), user="4000000:4000000")
 
 
 # -- kept ------------------------------------------------------------------------------
@@ -330,6 +415,55 @@ def test_rm_takes_nameless_volumes_along_and_no_others(shared, images):
     )
     until_gone(shared)
     assert names(shared) == ["mine"]
+
+
+def test_nameless_volumes_of_a_detached_container_go_when_it_ends(shared, images):
+    """Not when an engine looks next: the shim takes their files; the row is nobody's."""
+    made = shared.containers.run(
+        "declared", ["sh", "-c", "echo a > /data/a; exec sleep 60"], detach=True, remove=True,
+        network="none", volumes=(kept("", "/x"), kept("mine", "/y")),
+    )  # fmt: skip
+    directories = {each.name: shared.home.volumes / each.name for each in shared.volumes.all()}
+    assert len(directories) == 4
+    shared.containers.kill(made.container_id)
+    until(lambda: not any(path.exists() for name, path in directories.items() if name != "mine"))
+    until(lambda: [each.name for each in shared.home.volumes.iterdir()] == ["mine"])
+    assert names(shared) == ["mine"], "and their rows go when somebody looks"
+
+
+def test_what_another_container_has_too_stays_when_the_first_ends(shared, images):
+    first = shared.containers.run(
+        "busybox", ["sleep", "60"], detach=True, remove=True, network="none",
+        volumes=(kept("", "/x"),),
+    )  # fmt: skip
+    [name] = names(shared)
+    second = create(shared, volumes_from=(VolumesFrom(container=first.container_id),))
+    shared.containers.kill(first.container_id)
+    until(lambda: not shared.containers.directory(first.container_id).exists())
+    assert [each.container_id for each in shared.containers.list(all=True)] == [second.container_id]
+    assert shared.containers.volumes.data(name).exists()
+    assert names(shared) == [name]
+
+
+def test_who_begins_to_use_a_volume_keeps_a_shim_from_removing_it(shared, images):
+    made = shared.containers.run(
+        "busybox", ["sleep", "60"], detach=True, remove=True, network="none",
+        volumes=(kept("", "/x"),),
+    )  # fmt: skip
+    [name] = names(shared)
+    with shared.containers.volumes.using([name]):
+        shared.containers.kill(made.container_id)
+        until(lambda: not shared.containers.directory(made.container_id).exists())
+        until(lambda: not shared.networks._is_kept(made.container_id))
+        assert shared.containers.volumes.data(name).exists()
+    assert names(shared) == []
+
+
+def until(is_so):
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def until_gone(engine):

@@ -321,7 +321,9 @@ def test_a_kill_in_the_middle_of_an_upload(tmp_path):
 def test_kills_at_any_moment_leave_a_valid_registry(tmp_path):
     chance = random.Random(3)
     known = {}
-    for turn in range(6):
+    for turn in range(30):
+        if turn >= 6 and len(known) > 6:  # a slow machine needs more turns for as many images
+            break
         with process(tmp_path / "kept") as (serving, host):
             with contextlib.suppress(OSError, AssertionError, ValueError), Pusher(host) as pusher:
                 for path, content in known.items():

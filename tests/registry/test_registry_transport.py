@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 from scripted import Reply
 
-from ocimagic.errors import InvalidOption, RegistryAnswered, RegistryUnreachable
+from ocimagic.errors import InvalidOption, Offline, RegistryAnswered, RegistryUnreachable
 from ocimagic.registry.client import RegistryClient
 from ocimagic.registry.message import Request, retry_after_s
 from ocimagic.registry.settings import Certificates
@@ -53,6 +53,21 @@ def test_loopback_registry_that_says_it_wants_https(scripted, transport):
     server._answer = lambda handler: server._send(handler, Reply(400, body=said))
     with pytest.raises(RegistryAnswered, match="speaks HTTPS"):
         transport.base_url(server.host)
+
+
+def test_offline_asks_this_machine_only(scripted, image):
+    server = scripted(lambda seen: Reply(body=image[0].raw))
+    said = {"OCIMAGIC_OFFLINE": "1"}
+    with Transport(env=said, patience=Patience(backoff_s=60)) as transport:
+        client = RegistryClient(transport)
+        assert client.manifest(Reference.parse(f"{server.host}/x")).raw == image[0].raw
+        with pytest.raises(Offline, match=r"docker\.io is not asked") as raised:
+            client.manifest(Reference.parse("debian:12"))
+        assert "image_load" in raised.value.hint
+    with Transport(env={"OCIMAGIC_OFFLINE": "0"}, patience=Patience(tries=1)) as transport:
+        client = RegistryClient(transport)
+        with pytest.raises(RegistryUnreachable):
+            client.manifest(Reference.parse("nowhere.invalid/debian:12"))
 
 
 def test_certificate_is_checked_elsewhere(scripted, tls, patience, monkeypatch, certificate):

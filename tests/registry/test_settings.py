@@ -43,6 +43,19 @@ def test_a_variable(read):
     assert found.insecure == frozenset()
 
 
+def test_the_mirror_of_a_class_is_asked_first(read):
+    file = {"etc/docker/daemon.json": {"registry-mirrors": ["https://mirror.example"]}}
+    found = read(file, OCIMAGIC_REGISTRY_MIRROR="http://192.0.2.7:5000/, https://other.example")
+    assert found.insecure == {"192.0.2.7:5000"}
+    assert places(found, DEBIAN) == [
+        "192.0.2.7:5000/library/debian",
+        "other.example/library/debian",
+        "mirror.example/library/debian",
+        "docker.io/library/debian",
+    ]
+    assert places(found, "quay.io/team/app") == ["quay.io/team/app"]
+
+
 def test_dockers_file(read):
     found = read(
         {
@@ -53,7 +66,7 @@ def test_dockers_file(read):
             "home/.config/docker/daemon.json": {"insecure-registries": ["mine:1"]},
         }
     )
-    assert found.insecure == {"reg.example:5000", "mine:1"}
+    assert found.insecure == {"reg.example:5000", "mine:1", "class.local:5000"}
     assert places(found, DEBIAN) == [
         "mirror.example/library/debian",
         "class.local:5000/library/debian",

@@ -74,6 +74,7 @@ def test_what_a_mirror_lacks_comes_from_its_own_place(engine, places, made):
     done, (notice,) = pull(engine, f"{own.host}/team/app:1")
     assert done.digest == made.digest
     assert notice.startswith(f"mirror {mirror.host} does not help: ")
+    assert "\n" not in notice, "what to try is for whoever has no other place"
 
 
 def test_a_mirror_that_loses_a_layer(engine, places, made):

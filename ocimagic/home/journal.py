@@ -1,0 +1,111 @@
+"""The event journal: a file that every engine and every shim of a data root appends to.
+
+A line is a JSON object.  It is not synced: what a power cut takes is the last moments.  When the
+file has grown enough it becomes the older one of two, and the one before that is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: see ``home.locks``
+    fcntl = None  # type: ignore[assignment]
+
+_OLDER = "events.1.jsonl"
+MAX_BYTES = 4 << 20
+_MAX_LINE = 64 << 10
+
+
+def note(path: str | os.PathLike[str], document: Mapping[str, object]) -> None:
+    """Append what happened just now.
+
+    What it tells of is done already, so a disk that takes no more costs the note only.
+    """
+    line = json.dumps({"time": time.time_ns(), **document}, separators=(",", ":")) + "\n"
+    raw = line.encode("utf-8", "surrogateescape")
+    if len(raw) > _MAX_LINE:
+        return
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+    with contextlib.suppress(OSError):
+        fd = os.open(path, flags, 0o600)
+        try:
+            os.write(fd, raw)  # one call: lines of several writers do not mix
+            if os.fstat(fd).st_size > MAX_BYTES:
+                _turn(os.fspath(path), fd)
+        finally:
+            os.close(fd)
+
+
+def _turn(path: str, fd: int) -> None:
+    """Make the file the older one, once, whoever else finds it large."""
+    if fcntl is not None:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    if os.path.samestat(os.fstat(fd), os.stat(path)):
+        os.replace(path, os.path.join(os.path.dirname(path), _OLDER))
+
+
+class Reading:
+    """Reads a journal from its beginning, and later what came since.
+
+    Args:
+        path: of the file that is appended to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+        self._rest = b""
+        self._is_begun = False
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def more(self) -> Iterator[dict[str, object]]:
+        """Yield what is there and was not yielded yet, oldest first."""
+        if not self._is_begun:
+            self._is_begun = True
+            self._fd = _opened(self._path.with_name(_OLDER))
+        while True:
+            if self._fd >= 0:
+                yield from self._lines()
+            with contextlib.suppress(FileNotFoundError):
+                if self._fd >= 0 and os.path.samestat(os.fstat(self._fd), self._path.stat()):
+                    return
+                if self._fd >= 0:  # written to between the last look and its turn
+                    yield from self._lines()
+                self.close()
+                self._rest = b""
+            if self._fd >= 0:
+                return
+            self._fd = _opened(self._path)
+            if self._fd < 0:
+                return
+
+    def _lines(self) -> Iterator[dict[str, object]]:
+        while data := os.read(self._fd, 1 << 16):
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                with contextlib.suppress(ValueError):  # half of one, from before a power cut
+                    found = json.loads(line)
+                    if isinstance(found, dict):
+                        yield found
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError:
+        return -1
