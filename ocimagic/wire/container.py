@@ -11,12 +11,12 @@ from ocimagic.model.network import BRIDGE
 from ocimagic.model.state import ALIVE, Status
 from ocimagic.model.volume import LOCAL
 from ocimagic.spec.codec import Fields
-from ocimagic.wire.host_config import host_config
+from ocimagic.wire.host_config import host_config, is_long
 from ocimagic.wire.image import timestamp
 from ocimagic.wire.network import endpoint_settings, port_list, port_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ocimagic.model.options import RunOptions, VolumeMount
     from ocimagic.model.policy import HealthOptions
@@ -29,8 +29,11 @@ _SECOND_NS = 1_000_000_000
 def container_inspect(container: ContainerDetails) -> dict[str, object]:
     """Return the document of ``container inspect``.
 
-    ``Bundle`` is ours: where the OCI bundle of the container is.
+    ``Bundle`` is ours: where the OCI bundle of the container is.  That of another engine's
+    container is as it came.
     """
+    if container.document is not None:
+        return dict(container.document)
     summary, options = container.summary, container.options
     fields = Fields(container.runtime_config, "runtime config")
     process = fields.child("process")
@@ -80,20 +83,16 @@ def container_summary(container: ContainerSummary, *, status: str = "") -> dict[
         "Names": [f"/{container.name}"],
         "Image": container.image,
         "ImageID": str(container.image_id),
-        "Command": " ".join(container.command),
+        "Command": _command(container.command),
         "Created": int(container.created.timestamp()),
         "Ports": port_list(container.ports, container.exposed_ports if container.places else ()),
         "Labels": dict(container.labels),
         "State": container.status.value,
         "Status": status,
-        "HostConfig": {"NetworkMode": container.network},
+        "HostConfig": {"NetworkMode": container.network}
+        | ({"Annotations": dict(container.annotations)} if container.annotations else {}),
         "NetworkSettings": {"Networks": _networks(container)},
-        "Mounts": [
-            {"Type": "volume", "Name": source, "Driver": LOCAL, "Destination": target}
-            if source in container.volumes
-            else {"Type": "bind", "Source": source, "Destination": target}
-            for source, target in container.mounts
-        ],
+        "Mounts": [_mount(volume) for volume in container.volume_mounts],
     }
     if container.size:
         document |= {
@@ -101,6 +100,12 @@ def container_summary(container: ContainerSummary, *, status: str = "") -> dict[
             "SizeRootFs": container.size.total_bytes,
         }
     return document
+
+
+def _command(words: Sequence[str]) -> str:
+    """Return a command as docker lists it: words with spaces in quotes."""
+    command, *args = words or ("",)
+    return " ".join((command, *(f"'{each}'" if " " in each else each for each in args)))
 
 
 def _state(summary: ContainerSummary) -> dict[str, object]:
@@ -155,21 +160,21 @@ def _graph_driver(container: ContainerDetails) -> dict[str, object]:
 def _config(container: ContainerDetails) -> dict[str, object]:
     options, image = container.options, container.image_config
     process = Fields(container.runtime_config, "runtime config").child("process")
-    attached = _attached(options)
+    streams = attached(options)
     config: dict[str, object] = {
         "Hostname": container.hostname,
         "Domainname": options.domainname,
         "User": image.user if options.user is None else options.user,
-        "AttachStdin": "stdin" in attached,
-        "AttachStdout": "stdout" in attached,
-        "AttachStderr": "stderr" in attached,
+        "AttachStdin": "stdin" in streams,
+        "AttachStdout": "stdout" in streams,
+        "AttachStderr": "stderr" in streams,
         "ExposedPorts": {port: {} for port in container.summary.exposed_ports} or None,
         "Tty": options.tty,
         "OpenStdin": options.interactive,
-        "StdinOnce": "stdin" in attached,
+        "StdinOnce": "stdin" in streams,
         "Env": _env(container, process.texts("env")),
         "Cmd": _cmd(container),
-        "Healthcheck": _healthcheck(container.health),
+        "Healthcheck": healthcheck(container.health),
         "Image": container.summary.image,
         "Volumes": {path: {} for path in (*image.volumes, *_nameless(options))} or None,
         "WorkingDir": options.working_dir or image.working_dir,
@@ -185,17 +190,22 @@ def _config(container: ContainerDetails) -> dict[str, object]:
 
 
 def _env(container: ContainerDetails, env: Iterable[str]) -> list[str]:
-    """Leave out what the engine adds to every container, unless it was asked for."""
+    """Leave out what the engine adds to every container, unless it was asked for.
+
+    A name alone, which takes a variable away, is shown as it was asked for.
+    """
     asked = {each.partition("=")[0] for each in container.options.env}
     added = {"HOSTNAME", "TERM"} if container.options.tty else {"HOSTNAME"}
-    return [each for each in env if each.partition("=")[0] not in added - asked]
+    shown = [each for each in env if each.partition("=")[0] not in added - asked]
+    return shown + [each for each in container.options.env if "=" not in each]
 
 
-def _attached(options: RunOptions) -> tuple[str, ...]:
-    if options.detach:
-        return ()
+def attached(options: RunOptions) -> tuple[str, ...]:
+    """Return which streams the client of a ``run`` follows."""
     if options.attach is not None:
         return options.attach
+    if options.detach:
+        return ()
     return ("stdin", "stdout", "stderr") if options.interactive else ("stdout", "stderr")
 
 
@@ -213,7 +223,8 @@ def _cmd(container: ContainerDetails) -> list[str] | None:
     return list(container.image_config.cmd or ()) or None
 
 
-def _healthcheck(health: HealthOptions | None) -> dict[str, object] | None:
+def healthcheck(health: HealthOptions | None) -> dict[str, object] | None:
+    """Return docker's ``HealthConfig``, None for no check."""
     if health is None:
         return None
     times = {
@@ -222,14 +233,14 @@ def _healthcheck(health: HealthOptions | None) -> dict[str, object] | None:
         "StartPeriod": health.start_period_s,
         "StartInterval": health.start_interval_s,
     }
-    given = {name: int(value * _SECOND_NS) for name, value in times.items() if value}
+    given = {name: round(value * _SECOND_NS) for name, value in times.items() if value}
     retries = {"Retries": health.retries} if health.retries else {}
     return {"Test": list(health.test), **given, **retries}
 
 
 def _network_settings(summary: ContainerSummary) -> dict[str, object]:
     default = next((each for each in summary.places if each.network == BRIDGE), None)
-    usual = endpoint_settings(default)
+    usual = endpoint_settings(default, None)
     shown = ("EndpointID", "Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPAddress",
              "IPPrefixLen", "IPv6Gateway", "MacAddress")  # fmt: skip
     return {
@@ -250,12 +261,13 @@ def _network_settings(summary: ContainerSummary) -> dict[str, object]:
 def _networks(summary: ContainerSummary) -> dict[str, object]:
     """Return where a container is, or is to be, by network."""
     there = {each.network: each for each in summary.places}
+    asked = {each.network: each for each in summary.choices}
     names = (*summary.networks, *there) or (summary.network,)
-    return {name: endpoint_settings(there.get(name)) for name in names}
+    return {name: endpoint_settings(there.get(name), asked.get(name)) for name in names}
 
 
 def _nameless(options: RunOptions) -> list[str]:
-    return [each.target for each in options.volumes if each.anonymous and not each.inherited]
+    return [each.target for each in options.volumes if each.anonymous and not is_long(each)]
 
 
 def _mount(volume: VolumeMount) -> dict[str, object]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocimagic.model.options import DEFAULT_SHM_BYTES
+from ocimagic.model.options import DEFAULT_SHM_BYTES, BindRecursion
+from ocimagic.model.policy import LogOptions
 from ocimagic.spec.codec import Fields
 
 if TYPE_CHECKING:
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     )
     from ocimagic.model.result import ContainerDetails
 
-_OURS = "ocimagic"
+OURS = "ocimagic"
+# Of a bind mount: how docker's API says what its client calls ``bind-recursive``.
+RECURSION_KEYS = {
+    BindRecursion.DISABLED: "NonRecursive",
+    BindRecursion.WRITABLE: "ReadOnlyNonRecursive",
+    BindRecursion.READONLY: "ReadOnlyForceRecursive",
+}
 
 
 def _port_bindings(options: RunOptions) -> dict[str, list[dict[str, str]]]:
@@ -39,22 +46,78 @@ def _port_bindings(options: RunOptions) -> dict[str, list[dict[str, str]]]:
 
 
 def host_config(container: ContainerDetails) -> dict[str, object]:
-    """Return docker's ``HostConfig`` object."""
+    """Return docker's ``HostConfig`` object of a container."""
     options = container.options
     linux = Fields(container.runtime_config, "runtime config").child("linux")
-    return {
-        "Binds": [bind(each) for each in options.volumes if not (each.anonymous or each.inherited)]
-        or None,
-        "ContainerIDFile": options.cidfile or "",
+    own = [each.text("type") for each in linux.children("namespaces")]
+    swap = options.resources.memory_swap_bytes
+    return _wishes(options) | {
         "LogConfig": {"Type": options.log.driver, "Config": _log_config(options)},
         "NetworkMode": container.summary.network,
+        "IpcMode": options.ipc or "private",
+        "CgroupnsMode": options.cgroupns or ("private" if "cgroup" in own else "host"),
+        "ShmSize": options.shm_size_bytes or DEFAULT_SHM_BYTES,
+        "Runtime": options.runtime or OURS,
+        # Without a word about it a container may swap as much again as its memory.
+        "MemorySwap": swap or 2 * options.resources.memory_bytes,
+        "MaskedPaths": list(linux.texts("maskedPaths")) or None,
+        "ReadonlyPaths": list(linux.texts("readonlyPaths")) or None,
+        "Init": options.init or None,
+        "Annotations": dict(options.annotations) or None,
+    }
+
+
+def host_request(options: RunOptions, network: str) -> dict[str, object]:
+    """Return the ``HostConfig`` that docker's client asks for; what it leaves open is empty.
+
+    Args:
+        options: what was asked for.
+        network: ``default``, ``host``, ``none``, ``container:NAME`` or a network's name.
+    """
+    driver = options.log.driver
+    log_type = driver if driver != LogOptions().driver else ""
+    more: dict[str, object] = {"Runtime": options.runtime} if options.runtime else {}
+    more |= {"Init": True} if options.init else {}
+    more |= {"Annotations": dict(options.annotations)} if options.annotations else {}
+    resources = options.resources
+    swappiness = resources.memory_swappiness
+    return _wishes(options) | {
+        "LogConfig": {"Type": log_type, "Config": _log_config(options)},
+        "NetworkMode": network,
+        "IpcMode": options.ipc,
+        "ShmSize": options.shm_size_bytes,
+        "MemorySwap": resources.memory_swap_bytes,
+        "MemorySwappiness": -1 if swappiness is None else swappiness,
+        "PidsLimit": resources.pids_limit or 0,
+        "Ulimits": [_ulimit(each) for each in options.ulimits],
+        "MaskedPaths": [] if _shows_all(options) else None,
+        "ReadonlyPaths": [] if _shows_all(options) else None,
+        **more,
+    }
+
+
+def resources_request(resources: ResourceOptions) -> dict[str, object]:
+    """Return limits as a request to update them has them; what is not asked for is empty."""
+    return _resources(resources, ()) | {"MemorySwap": resources.memory_swap_bytes}
+
+
+def _shows_all(options: RunOptions) -> bool:
+    return options.security.unmask_paths
+
+
+def _wishes(options: RunOptions) -> dict[str, object]:
+    """Return what is the same in a request and in the document of what came of it."""
+    return {
+        "Binds": [bind(v) for v in options.volumes if not (is_nameless(v) or is_long(v))] or None,
+        **_mounts(options.volumes),
+        "ContainerIDFile": options.cidfile or "",
         "PortBindings": _port_bindings(options),
         "RestartPolicy": {
             "Name": options.restart.name.value,
             "MaximumRetryCount": options.restart.maximum_retry_count,
         },
         "AutoRemove": options.remove,
-        "VolumeDriver": "",
+        "VolumeDriver": options.said.get("VolumeDriver", ""),
         "VolumesFrom": [
             each.container + (":ro" if each.read_only else "") for each in options.volumes_from
         ]
@@ -67,7 +130,6 @@ def host_config(container: ContainerDetails) -> dict[str, object]:
         "DnsSearch": list(options.dns_search),
         "ExtraHosts": [f"{name}:{address}" for name, address in options.extra_hosts] or None,
         "GroupAdd": list(options.groups) or None,
-        "IpcMode": options.ipc or "private",
         "Cgroup": "",
         "Links": None,
         "OomScoreAdj": options.oom_score_adj,
@@ -79,22 +141,58 @@ def host_config(container: ContainerDetails) -> dict[str, object]:
         "Tmpfs": {each.target: ",".join(each.options) for each in options.tmpfs} or None,
         "UTSMode": options.uts,
         "UsernsMode": options.userns,
-        "ShmSize": options.shm_size_bytes or DEFAULT_SHM_BYTES,
         "Sysctls": dict(options.sysctls) or None,
-        "Runtime": options.runtime or _OURS,
         "ConsoleSize": list(options.console_size or (0, 0)),
-        "Isolation": "",
+        "Isolation": options.said.get("Isolation", ""),
         **_resources(options.resources, options.devices),
         "Ulimits": [_ulimit(each) for each in options.ulimits] or None,
         "CpuCount": 0,
         "CpuPercent": 0,
         "IOMaximumIOps": 0,
         "IOMaximumBandwidth": 0,
-        "MaskedPaths": list(linux.texts("maskedPaths")) or None,
-        "ReadonlyPaths": list(linux.texts("readonlyPaths")) or None,
-        "Init": options.init or None,
-        "Annotations": dict(options.annotations) or None,
     }
+
+
+def is_long(volume: VolumeMount) -> bool:
+    """Say whether a volume is no business of ``Binds`` and ``Volumes``.
+
+    That is so where only ``--mount`` can say it, and where it is another container's.
+    """
+    return (
+        volume.inherited
+        or volume.recursion is not BindRecursion.ENABLED
+        or bool(volume.part or volume.labels or volume.options)
+        or (is_nameless(volume) and (volume.read_only or volume.no_copy))
+    )
+
+
+def _mounts(volumes: Iterable[VolumeMount]) -> dict[str, object]:
+    """Return docker's ``Mounts``, which is left out where there is none."""
+    found = [_mount(each) for each in volumes if is_long(each) and not each.inherited]
+    return {"Mounts": found} if found else {}
+
+
+def _mount(volume: VolumeMount) -> dict[str, object]:
+    kind = "volume" if volume.kept else "bind"
+    wishes: dict[str, object] = {
+        "NoCopy": volume.no_copy,
+        "Labels": dict(volume.labels),
+        "Subpath": volume.part,
+        "Propagation": volume.propagation,
+        RECURSION_KEYS.get(volume.recursion, ""): volume.recursion in RECURSION_KEYS,
+    }
+    wishes = {key: word for key, word in wishes.items() if word}
+    if volume.kept and (wishes or volume.options):
+        # docker's client sends a driver with any option of a volume, if only as nothing.
+        wishes["DriverConfig"] = {"Options": dict(volume.options)} if volume.options else {}
+    found: dict[str, object] = {
+        "Type": kind,
+        "Source": "" if is_nameless(volume) else volume.name or volume.source,
+        "Target": volume.target,
+        "ReadOnly": volume.read_only,
+        f"{kind.capitalize()}Options": wishes,
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def _log_config(options: RunOptions) -> dict[str, str]:
@@ -103,6 +201,8 @@ def _log_config(options: RunOptions) -> dict[str, str]:
         given["max-size"] = str(options.log.max_size_bytes)
     if options.log.max_files != 1:
         given["max-file"] = str(options.log.max_files)
+    if options.log.compress:
+        given["compress"] = "true"
     return given
 
 
@@ -127,7 +227,6 @@ def _security_words(security: SecurityOptions) -> list[str]:
 
 
 def _resources(resources: ResourceOptions, devices: Iterable[DeviceMapping]) -> dict[str, object]:
-    swap = resources.memory_swap_bytes
     return {
         "CpuShares": resources.cpu_shares,
         "Memory": resources.memory_bytes,
@@ -148,11 +247,7 @@ def _resources(resources: ResourceOptions, devices: Iterable[DeviceMapping]) -> 
         "Devices": [_device(each) for each in devices],
         "DeviceCgroupRules": list(resources.device_cgroup_rules) or None,
         "DeviceRequests": None,
-        "KernelMemory": 0,
-        "KernelMemoryTCP": 0,
         "MemoryReservation": resources.memory_reservation_bytes,
-        # Without a word about it a container may swap as much again as its memory.
-        "MemorySwap": swap or 2 * resources.memory_bytes,
         "MemorySwappiness": resources.memory_swappiness,
         "OomKillDisable": resources.oom_kill_disable,
         "PidsLimit": resources.pids_limit,
@@ -179,6 +274,11 @@ def _ulimit(limit: Ulimit) -> Mapping[str, object]:
     return {"Name": limit.name, "Hard": limit.hard, "Soft": limit.soft}
 
 
+def is_nameless(volume: VolumeMount) -> bool:
+    """Say whether nobody named a volume, though the engine may have by now."""
+    return volume.anonymous or (volume.kept and not volume.name)
+
+
 def bind(volume: VolumeMount) -> str:
     """Return a volume as ``-v`` takes it."""
     words = [
@@ -188,6 +288,7 @@ def bind(volume: VolumeMount) -> str:
             volume.relabel,
             volume.propagation,
             "nocopy" if volume.no_copy else "",
+            "U" if volume.own else "",
         )
         if word
     ]

@@ -14,7 +14,7 @@ from ocimagic.wire.image import timestamp
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ocimagic.model.network import NetworkEndpoint, NetworkSummary, Subnet
+    from ocimagic.model.network import NetworkChoice, NetworkEndpoint, NetworkSummary, Subnet
     from ocimagic.model.report import PortBinding
 
 _ANYWHERE = "0.0.0.0"  # noqa: S104  as docker shows it
@@ -32,7 +32,7 @@ def network_inspect(network: NetworkSummary) -> dict[str, object]:
         "EnableIPv6": network.ipv6,
         "IPAM": {
             "Driver": "default",
-            "Options": {},
+            "Options": None,
             "Config": [_subnet(each) for each in network.subnets],
         },
         "Internal": network.internal,
@@ -44,6 +44,16 @@ def network_inspect(network: NetworkSummary) -> dict[str, object]:
         "Options": dict(network.options),
         "Labels": dict(network.labels),
     }
+
+
+def network_list(networks: Iterable[NetworkSummary]) -> list[dict[str, object]]:
+    """Return the answer of NetworkList; who is in a network only its own document says."""
+    return [network_inspect(each) | {"Containers": {}} for each in networks]
+
+
+def network_created(network: NetworkSummary) -> dict[str, object]:
+    """Return the answer of NetworkCreate."""
+    return {"Id": network.network_id, "Warning": ""}
 
 
 def _subnet(subnet: Subnet) -> dict[str, object]:
@@ -71,13 +81,20 @@ def endpoint_id(endpoint: NetworkEndpoint) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def endpoint_settings(endpoint: NetworkEndpoint | None) -> dict[str, object]:
-    """Return docker's ``EndpointSettings``; None is a place of a container that does not run."""
+def endpoint_settings(
+    endpoint: NetworkEndpoint | None, choice: NetworkChoice | None
+) -> dict[str, object]:
+    """Return docker's ``EndpointSettings``.
+
+    Args:
+        endpoint: the place; None of a container that does not run.
+        choice: what was asked for; None for nothing.
+    """
     address, address6 = (_interface(endpoint, version) for version in (4, 6))
     return {
-        "IPAMConfig": None,
-        "Links": None,
-        "Aliases": list(endpoint.names) or None if endpoint else None,
+        "IPAMConfig": _asked_addresses(choice),
+        "Links": [":".join(each) for each in choice.links] or None if choice else None,
+        "Aliases": list(choice.aliases) or None if choice else None,
         "DNSNames": list(endpoint.names) or None if endpoint else None,
         "NetworkID": endpoint.network_id if endpoint else "",
         "EndpointID": endpoint_id(endpoint) if endpoint else "",
@@ -87,9 +104,21 @@ def endpoint_settings(endpoint: NetworkEndpoint | None) -> dict[str, object]:
         "IPv6Gateway": _gateway(endpoint, 6),
         "GlobalIPv6Address": address6[0],
         "GlobalIPv6PrefixLen": address6[1],
-        "MacAddress": endpoint.mac if endpoint else "",
-        "DriverOpts": None,
+        "MacAddress": endpoint.mac if endpoint else choice.mac if choice else "",
+        "DriverOpts": dict(choice.options) or None if choice else None,
+        "GwPriority": 0,
     }
+
+
+def _asked_addresses(choice: NetworkChoice | None) -> dict[str, object] | None:
+    if choice is None:
+        return None
+    asked: dict[str, object] = {
+        "IPv4Address": choice.ipv4,
+        "IPv6Address": choice.ipv6,
+        "LinkLocalIPs": list(choice.link_local),
+    }
+    return {name: wish for name, wish in asked.items() if wish} or None
 
 
 def port_map(

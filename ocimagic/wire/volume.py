@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from ocimagic.model.volume import VolumeSummary
 
 
@@ -19,6 +21,14 @@ def volume_inspect(volume: VolumeSummary) -> dict[str, object]:
         "Labels": dict(volume.labels) or None,
         "Mountpoint": volume.mountpoint,
         "Name": volume.name,
-        "Options": None,
+        "Options": dict(volume.options) or None,
         "Scope": "local",
     }
+
+
+def volume_list(
+    volumes: Iterable[VolumeSummary], warnings: Sequence[str] = ()
+) -> dict[str, object]:
+    """Return the answer of VolumeList."""
+    found = [volume_inspect(each) for each in volumes]
+    return {"Volumes": found, "Warnings": list(warnings) or None}

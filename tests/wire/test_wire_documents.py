@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 import samples
 
-from ocimagic.model.options import TmpfsMount, VolumeMount
+from ocimagic.model.options import BindRecursion, TmpfsMount, VolumeMount
 from ocimagic.model.policy import HealthOptions, RestartName, RestartPolicy
 from ocimagic.model.report import ContainerSize, Health, HealthProbe
 from ocimagic.model.resources import DeviceMapping, ResourceOptions, Ulimit
 from ocimagic.model.state import Status
 from ocimagic.spec.config import ContainerConfig
-from ocimagic.wire.container import container_inspect, container_summary
+from ocimagic.wire.container import container_inspect, container_summary, healthcheck
 from ocimagic.wire.image import history, image_inspect, image_summary
 from ocimagic.wire.system import system_info
+from ocimagic.wire.versions import shaped
 
 
 def test_image_inspect():
@@ -76,6 +77,27 @@ def test_container_inspect_of_cleared_entrypoint_and_writable_volume():
     assert document["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
 
 
+def test_container_inspect_says_what_its_client_attached_to():
+    detached = container_inspect(samples.container_details(detach=True))["Config"]
+    assert not detached["AttachStdout"]
+    followed = samples.container_details(detach=True, attach=("stdout",))
+    config = container_inspect(followed)["Config"]
+    assert (config["AttachStdout"], config["AttachStderr"]) == (True, False)
+
+
+def test_container_inspect_of_what_only_a_mount_says():
+    volumes = (
+        VolumeMount(kept=True, name="v", target="/v", part="a"),
+        VolumeMount(source="/a", target="/b", recursion=BindRecursion.DISABLED),
+        VolumeMount(source="/c", target="/d"),
+    )
+    host = container_inspect(samples.container_details(volumes=volumes))["HostConfig"]
+    assert host["Binds"] == ["/c:/d"]
+    assert [each["Target"] for each in host["Mounts"]] == ["/v", "/b"]
+    assert host["Mounts"][1]["BindOptions"] == {"NonRecursive": True}
+    assert "Mounts" not in container_inspect(samples.container_details())["HostConfig"]
+
+
 SHAPE = json.loads((Path(__file__).parent / "docker_inspect_shape.json").read_text())
 
 
@@ -111,7 +133,7 @@ def test_container_inspect_has_all_of_dockers_keys_and_types():
         health=HealthOptions(test=("CMD-SHELL", "true"), interval_s=1.0),
         runtime_config={**details.runtime_config, **masks},
     )
-    document = container_inspect(details)
+    document = shaped("ContainerInspect", container_inspect(details), (1, 41))
     assert list(_differences(SHAPE, document)) == []
     assert document["State"]["Health"]["Status"] == "healthy"
     assert document["HostConfig"]["MemorySwap"] == 200 << 20
@@ -209,3 +231,8 @@ def test_system_info():
 
 def _fields(value):
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def test_times_of_a_health_check_are_whole():
+    found = healthcheck(HealthOptions(test=("NONE",), interval_s=65.939))
+    assert found == {"Test": ["NONE"], "Interval": 65_939_000_000}
