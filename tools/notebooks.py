@@ -32,14 +32,17 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from ocimagic import Engine
 from ocimagic.engine import names as container_names
 from ocimagic.errors import HostLacks, OcimagicError
+from ocimagic.model.network import PREDEFINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 CELL_TIMEOUT_S = 120
+AS_RECORDED = "as-recorded"  # tag of cells whose figures are true of one run: kept until cleared
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NEEDS = "# needs containers"
+NEEDS_MORE = {"networks": "# needs networks", "volumes": "# needs volumes"}
 
 Cell = Any  # nbformat's nodes are dictionaries with attributes, and untyped
 Notebook = Any
@@ -72,6 +75,16 @@ def can_run(root: Path) -> bool:
     return info.isolation != "look" and not any("overlayfs" in each for each in info.lacks)
 
 
+def lacking(root: Path) -> set[str]:
+    """Return the marks of the cells that cannot be run in a data root."""
+    if not can_run(root):
+        return {NEEDS, *NEEDS_MORE.values()}
+    with Engine(root) as engine:
+        info = engine.system.info()
+    found = {NEEDS_MORE["networks"]} if info.networks.why_not else set()
+    return found | ({NEEDS_MORE["volumes"]} if info.isolation in ("chroot", "traced") else set())
+
+
 def wipe(root: Path) -> None:
     """Remove a data root; some of its files may belong to the IDs of a user namespace."""
     with suppress(OcimagicError), Engine(root) as engine:
@@ -84,10 +97,13 @@ def wipe(root: Path) -> None:
 
 
 def left_behind(root: Path) -> list[str]:
-    """List images and containers that a notebook did not tidy up."""
+    """List images, containers, networks and volumes that a notebook did not tidy up."""
     with Engine(root) as engine:
         names = [f"image {each.name}" for each in engine.images.list()]
         names += [f"container {each.name}" for each in engine.containers.list(all=True)]
+        made = (each.name for each in engine.networks.all() if each.name not in PREDEFINED)
+        names += [f"network {each}" for each in made]
+        names += [f"volume {each.name}" for each in engine.volumes.all()]
     return [f"left behind: {name}" for name in names]
 
 
@@ -149,6 +165,7 @@ class Stable:
             (r"(?<=\bpid )\d+", self._pid),
             (r"(?<=\"Pid\": )[1-9]\d*|(?<=<strong>Pid</strong>: )[1-9]\d*", self._pid),
             (r"(?<=:\[)\d{10}(?=\])", self._namespace),
+            (r"(?<=\b172\.)(?:1[6-9]|2\d|3[01])(?=\.\d+\.\d+)", self._subnet),
             (rf"\b(?:{'|'.join(_MOODS)})_(?:{'|'.join(_PEOPLE)})\b", self._container),
         ]
 
@@ -161,8 +178,12 @@ class Stable:
         for cell in notebook.cells:
             for key in ("execution", "ExecuteTime", "collapsed", "scrolled"):
                 cell.metadata.pop(key, None)
+            seen = self._seen
+            if AS_RECORDED in cell.metadata.get("tags", ()):
+                self._seen = {}  # its numbers are its own
             for output in cell.get("outputs", ()):
                 self._output(output)
+            self._seen = seen
             if "outputs" in cell:
                 cell.outputs = list(_streams_in_order(cell.outputs))
 
@@ -182,7 +203,7 @@ class Stable:
 
     def text(self, text: str) -> str:
         """Make one text stable: pictures inside it, then words, then columns."""
-        text = _PICTURE.sub(self._picture, text)
+        text = _SIDE_BY_SIDE.sub(_in_steps, _PICTURE.sub(self._picture, text))
         parts, end = [], 0
         for table in _TABLE.finditer(text):
             parts += [self._words(text[end : table.start()]), self._columns(table[0])]
@@ -223,6 +244,10 @@ class Stable:
     def _namespace(self, found: re.Match[str]) -> str:
         return self._numbered("namespace", found[0], lambda count: str(4026530000 + count))
 
+    def _subnet(self, found: re.Match[str]) -> str:
+        """Number subnets: which are free is this machine's affair."""
+        return self._numbered("subnet", found[0], lambda count: str(17 + count))
+
     def _container(self, found: re.Match[str]) -> str:
         return self._numbered("name", found[0], _fake_name)
 
@@ -238,7 +263,7 @@ _MOODS, _PEOPLE = container_names._MOODS, container_names._PEOPLE  # noqa: SLF00
 _SHORT = r"(?:Less than a second|\d+ seconds?|About a minute|\d+ minutes?)"
 _IS = r"(: |</th><td[^>]*>)"  # between name and value, in text and in HTML
 _SAME_FOR_ALL = (
-    (r"127\.0\.0\.1:\d{4,5}\b", "127.0.0.1:50000"),
+    (r"\b(127\.0\.0\.1|localhost):\d{4,5}\b", r"\1:50000"),
     # The stand-ins carry the day of the class notes; that one stays.
     (r"\b20(?!21-03-21)\d\d-\d\d-\d\d([T ])\d\d:\d\d:\d\d", r"2021-03-22\g<1>09:00:00"),
     (r"(?<=09:00:00)\.\d+", ".000000"),
@@ -247,6 +272,8 @@ _SAME_FOR_ALL = (
     (r"\b\d+ (years|months)(?= ago)", "5 years"),
     (r"\b\d+\.\d{1,2}s\b", "0.10s"),
     (rf"\b(Free|Memory|Stored){_IS}[\d.]+[kMGT]?B", r"\1\g<2>10GB"),
+    # Of others on this machine the notebooks tell nothing.
+    (rf"(Packet rules|Forwarding){_IS}[^\n<]*", r"\1\g<2>as this machine has them"),
     (rf"\b(CPUs){_IS}\d+", r"\1\g<2>2"),
     (rf"\b(Kernel){_IS}[^\s<]+", r"\1\g<2>6.1.0"),
     (rf"\b(Operating system){_IS}[^\n<]+", r"\1\g<2>Debian GNU/Linux"),
@@ -256,10 +283,24 @@ _SAME_FOR_ALL = (
 _PICTURE = re.compile(r"(data:image/svg\+xml;base64,)([A-Za-z0-9+/=]+)")
 # A line of heads in capitals, two blanks between them, and the lines below up to a blank one.
 _TABLE = re.compile(
-    r"^(?:STEP|REPOSITORY|CONTAINER ID|IMAGE(?: ID)?|DIGEST)"
+    r"^(?:STEP|REPOSITORY|NAME|CONTAINER ID|IMAGE(?: ID)?|DIGEST)"
     r"(?: {2,}[A-Z][A-Z ]*)+(?:\n[^\n]* {2}[^\n]*)*",
     re.MULTILINE,
 )
+
+
+# Containers of one service, which compose stops and removes side by side.
+_SIDE_BY_SIDE = re.compile(
+    r"^ Container (\S+-)\d+  \w+\n(?: Container \1\d+  \w+(?:\n|$))+", re.MULTILINE
+)
+
+
+def _in_steps(found: re.Match[str]) -> str:
+    """Put the lines of each step together, in the order of the containers' numbers."""
+    lines = found[0].splitlines()
+    states = list(dict.fromkeys(line.split()[-1] for line in lines))
+    ordered = sorted(lines, key=lambda line: (states.index(line.split()[-1]), line))
+    return "\n".join(ordered) + ("\n" if found[0].endswith("\n") else "")
 
 
 def _streams_in_order(outputs: list[Cell]) -> Iterator[Cell]:
@@ -307,18 +348,18 @@ def _kind(output: Cell) -> str:
             return f"{kind} of {', '.join(sorted(set(output.data) - {WIDGET}))}"
 
 
-def differences(stored: Notebook, executed: Notebook, *, containers: bool) -> list[str]:
+def differences(stored: Notebook, executed: Notebook, left_out: set[str]) -> list[str]:
     """Say where the outputs of an executed notebook are of other kinds than those stored.
 
     Args:
         stored: as it was read.
         executed: as it came out.
-        containers: this machine can run them; without, cells that need them are not compared.
+        left_out: marks of cells that this machine cannot run; they are not compared.
     """
     found = []
     for number, (before, after) in enumerate(zip(stored.cells, executed.cells, strict=True), 1):
         now, then = shape(after), shape(before)
-        if now != then and (containers or NEEDS not in after.source):
+        if now != then and not any(each in after.source for each in left_out):
             stored_is, now_is = (" + ".join(each) or "nothing" for each in (then, now))
             found.append(f"{_place(number, after)}: stored is {stored_is}, now came {now_is}")
     return found
@@ -354,7 +395,8 @@ def _wordless(cell: Cell) -> list[str | None]:
 
 
 def _place(number: int, cell: Cell) -> str:
-    lines = [line for line in cell.source.splitlines() if line.strip() and line != NEEDS]
+    lines = [line for line in cell.source.splitlines() if line.strip()]
+    lines = [line for line in lines if line not in (NEEDS, *NEEDS_MORE.values())]
     return f"cell {number} ({lines[0][:50] if lines else 'empty'})"
 
 
@@ -364,14 +406,26 @@ def _place(number: int, cell: Cell) -> str:
 def refresh(path: Path) -> list[str]:
     """Execute a notebook and write it back with stable outputs, unless something is wrong."""
     with classroom() as root:
-        if not can_run(root):
-            return ["this machine cannot run containers: outputs would be incomplete"]
+        if missing := lacking(root):
+            return [f"outputs would be incomplete here: {', '.join(sorted(missing))}"]
         executed = execute(path, root)
         found = faults(executed) + left_behind(root)
     if not found:
+        keep_recorded(nbformat.read(path, as_version=4), executed)
         text = nbformat.writes(executed, version=4)
         path.write_text(f"{text.rstrip()}\n", encoding="utf-8")
     return found
+
+
+def keep_recorded(stored: Notebook, executed: Notebook) -> None:
+    """Leave outputs as they are whose figures are those of the run that they tell of.
+
+    A cell that is tagged so is recorded anew when its stored output is cleared.
+    """
+    for before, after in zip(stored.cells, executed.cells, strict=True):
+        is_kept = AS_RECORDED in after.metadata.get("tags", ()) and before.get("outputs")
+        if is_kept and shape(before) == shape(after):
+            after.outputs = before.outputs
 
 
 def check(path: Path) -> list[str]:
@@ -379,7 +433,7 @@ def check(path: Path) -> list[str]:
     with classroom() as root:
         stored = nbformat.read(path, as_version=4)
         executed = execute(path, root)
-        found = differences(stored, executed, containers=can_run(root))
+        found = differences(stored, executed, lacking(root))
         return found + faults(executed) + left_behind(root)
 
 

@@ -1,4 +1,4 @@
-"""Completion for our magics: commands, options, images, containers, files, Dockerfile words."""
+"""Completion for our magics: commands, options, names of all kinds, files, Dockerfile words."""
 
 from __future__ import annotations
 
@@ -6,29 +6,25 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from ocimagic.cli.grammar import complete, expects
-from ocimagic.errors import OcimagicError
-from ocimagic.magics.commands import DockerMagic
+from ocimagic.cli.grammar import complete, expects, words_for
+from ocimagic.magics import place
+from ocimagic.magics.completer_files import (
+    compose_candidates,
+    context_of,
+    dockerfile_candidates,
+    variables,
+)
+from ocimagic.magics.completer_files import stages as stages_of
+from ocimagic.magics.known import Known, files
+from ocimagic.magics.magic import Magic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
 
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
+    from ocimagic.magics.completer_files import Candidate
     from ocimagic.magics.session import KernelSession
-
-_COMMAND = re.compile(
-    r"^\s*(?:[\w.\s,]+=\s*)?(?:(?P<mark>%{1,2})(?P<name>\w+)|(?:\$\s+)?docker)\s+(?P<rest>.*)$",
-    re.DOTALL,
-)
-_INSTRUCTIONS = (
-    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL",
-    "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
-)  # fmt: skip
-_STAGE = re.compile(r"^\s*FROM\s.*\sAS\s+(\S+)", re.IGNORECASE)
-_BUILDS = frozenset({"dockerfile", "image_build"})
-
-Candidate = tuple[str, str]  # what is typed, and its kind for the list
 
 
 class Completer:
@@ -36,31 +32,27 @@ class Completer:
 
     def __init__(self, session: KernelSession) -> None:
         self._session = session
+        self._known = Known(session)
 
-    def matcher(self) -> Callable[[CompletionContext], SimpleMatcherResult]:
-        """Return the matcher for IPython."""
-        from IPython.core.completer import SimpleCompletion, context_matcher
+    def match(self, context: CompletionContext) -> SimpleMatcherResult:
+        """Answer IPython."""
+        from IPython.core.completer import SimpleCompletion
 
-        @context_matcher(identifier="ocimagic", priority=100)
-        def ocimagic_matcher(context: CompletionContext) -> SimpleMatcherResult:
-            found = self.candidates(context.full_text, context.cursor_line, context.cursor_position)
-            if found is None:
-                return {"completions": []}
-            fragment, candidates = found
-            # An empty list would not keep Python's names out; the fragment itself does.
-            shown: list[Any] = [SimpleCompletion(text, type=kind) for text, kind in candidates] or [
-                SimpleCompletion(fragment)
-            ]
-            # Without the fragment IPython would cut at ":" and "/" and offer bool for debian:bo.
-            return {
-                "completions": shown,
-                "matched_fragment": fragment,
-                "suppress": True,
-                "ordered": True,
-            }
-
-        matcher: Callable[[CompletionContext], SimpleMatcherResult] = ocimagic_matcher
-        return matcher
+        found = self.candidates(context.full_text, context.cursor_line, context.cursor_position)
+        if found is None:
+            return {"completions": []}
+        fragment, candidates = found
+        # An empty list would not keep Python's names out; the fragment itself does.
+        shown: list[Any] = [SimpleCompletion(text, type=kind) for text, kind in candidates] or [
+            SimpleCompletion(fragment)
+        ]
+        # Without the fragment IPython would cut at ":" and "/" and offer bool for debian:bo.
+        return {
+            "completions": shown,
+            "matched_fragment": fragment,
+            "suppress": True,
+            "ordered": True,
+        }
 
     def candidates(
         self, text: str, line_number: int, column: int
@@ -69,105 +61,99 @@ class Completer:
 
         None when the place is not ours.
         """
-        lines = text.split("\n")
-        before = lines[line_number][:column]
-        top = re.match(r"%%(\w+)", lines[0])
-        if top and line_number:
-            if top[1] not in _BUILDS:
+        match place.find(text, line_number, column, self.words_of):
+            case place.CommandPlace() as here:
+                if "{" in here.fragment:
+                    return None  # a Python name: Python's own completion knows it
+                return here.fragment, self._in_command(here)
+            case place.DockerfilePlace() as here:
+                return here.fragment, dockerfile_candidates(here, self._known)
+            case place.ComposePlace() as here:
+                return compose_candidates(here, self._known)
+            case None:
                 return None
-            return _fragment(before), self._in_dockerfile(lines, line_number, before)
-        found = _COMMAND.match(_joined(lines, line_number, before))
-        words = self._words(found["name"]) if found else None
-        if not found or words is None:
-            return None
-        fragment = _fragment(before)
-        if "{" in fragment:
-            return None  # a Python name: Python's own completion knows it
-        typed = found["rest"].replace("\\\n", " ").split()
-        argv = [*words, *(typed[:-1] if fragment else typed)]
-        return fragment, self._in_command(argv, fragment, is_build_cell=found["name"] in _BUILDS)
 
-    def _words(self, magic: str | None) -> tuple[str, ...] | None:
+    def words_of(self, magic: str) -> tuple[str, ...] | None:
         """Return what a magic puts before its line, None for a magic that is not ours."""
-        if magic is None:
-            return ()
         table = self._session.ip.magics_manager.magics
         found = table["line"].get(magic) or table["cell"].get(magic)
-        return found.words if isinstance(found, DockerMagic) else None
+        return found.words if isinstance(found, Magic) else None
 
-    def _in_command(
-        self, argv: list[str], fragment: str, *, is_build_cell: bool
+    def _in_command(self, here: place.CommandPlace) -> list[Candidate]:
+        argv, fragment = here.argv, here.fragment
+        option, equals, value = fragment.partition("=")
+        if option.startswith("--") and equals:
+            found = self._values(here, (*argv, option), value)
+            return [(f"{option}={text}", kind) for text, kind in found]
+        known = [(each.text, each.kind) for each in complete(argv, fragment)]
+        if known or fragment.startswith("-"):
+            return known
+        return self._values(here, argv, fragment)
+
+    def _values(
+        self, here: place.CommandPlace, argv: tuple[str, ...], fragment: str
     ) -> list[Candidate]:
-        found = [(each.text, each.kind) for each in complete(argv, fragment)]
-        if found or fragment.startswith("-"):
-            return found
-        kind = "path" if is_build_cell else expects(argv)
-        names = {"image": self._images, "container": self._containers}.get(kind)
-        if names:
-            return _starting(fragment, ((name, kind) for name in names()))
-        return list(_files(fragment)) if kind == "path" else []
+        """Return what an argument, or the value of an option, could be."""
+        if words := words_for(argv):
+            return starting(fragment, ((word, "value") for word in words))
+        kind = expects(argv)
+        if here.magic in place.BUILDS and kind in {"", "image"}:
+            kind = "path"
+        kinds: dict[str, Callable[[], Iterable[Candidate]]] = {
+            "image": lambda: self._images(fragment),
+            "container": lambda: ((name, kind) for name in self._known.containers()),
+            "network": lambda: ((name, kind) for name in self._known.networks()),
+            "volume": lambda: self._mounted(fragment),
+            "container:path": lambda: self._copied(fragment),
+            "path": lambda: ((name, "path") for name in files(fragment)),
+            "stage": lambda: ((name, kind) for name in stages_of(_dockerfile(here))),
+            "arg": lambda: (
+                (f"{name}=", "variable") for name in variables(_dockerfile(here), only="ARG")
+            ),
+        }
+        return starting(fragment, kinds[kind]()) if kind in kinds else []
 
-    def _in_dockerfile(self, lines: list[str], number: int, before: str) -> list[Candidate]:
-        fragment = _fragment(before)
-        typed = before.split()
-        words = typed[:-1] if fragment else typed
-        if not words:
-            if number > 1 and lines[number - 1].rstrip().endswith("\\"):
-                return list(_files(fragment))
-            shown = [word if not fragment.islower() else word.lower() for word in _INSTRUCTIONS]
-            return _starting(fragment, ((word, "keyword") for word in shown))
-        stages = [(found[1], "stage") for line in lines[:number] if (found := _STAGE.match(line))]
-        if fragment.startswith("--from="):
-            named = [*stages, *((name, "image") for name in self._images())]
-            return _starting(fragment, ((f"--from={name}", kind) for name, kind in named))
-        instruction = words[0].upper()
-        if instruction == "FROM" and len(words) == 1:
-            images = ((name, "image") for name in self._images())
-            return _starting(fragment, [*images, *stages, ("scratch", "image")])
-        return list(_files(fragment)) if instruction in {"COPY", "ADD"} else []
+    def _images(self, fragment: str) -> list[Candidate]:
+        here = starting(fragment, ((name, "image") for name in self._known.images()))
+        there = starting(fragment, ((name, "tag") for name in self._known.remote(fragment)))
+        return [*here, *(each for each in there if (each[0], "image") not in here)]
 
-    def _images(self) -> list[str]:
-        try:
-            images = self._session.engine().images.list()
-        except OcimagicError:
+    def _mounted(self, fragment: str) -> list[Candidate]:
+        """Complete what stands before the colon of ``-v``: a volume or a path of this machine."""
+        if ":" in fragment:
             return []
-        names = (each.name for each in images if "<none>" not in each.name)
-        return sorted(set(names))
+        if fragment.startswith(("/", ".", "~")):
+            return [(name, "path") for name in files(fragment)]
+        return starting(fragment, ((name, "volume") for name in self._known.volumes()))
 
-    def _containers(self) -> list[str]:
-        try:
-            containers = self._session.engine().containers.list(all=True)
-        except OcimagicError:
-            return []
-        return sorted(each.name for each in containers)
-
-
-def _joined(lines: list[str], number: int, before: str) -> str:
-    """Return the command up to the cursor with the lines it continues."""
-    first = number
-    while first and lines[first - 1].endswith("\\"):
-        first -= 1
-    return "\n".join([*lines[first:number], before])
-
-
-def _fragment(before: str) -> str:
-    """Return what is typed of the word at the cursor."""
-    found = re.search(r"\S*$", before)
-    return found[0] if found else ""
+    def _copied(self, fragment: str) -> list[Candidate]:
+        """Complete an argument of ``cp``: ``CONTAINER:PATH``, or a path of this machine."""
+        name, colon, path = fragment.partition(":")
+        if colon and "/" not in name:
+            folder = os.path.split(path)[0]
+            found = self._known.in_container(name, folder or "/")
+            texts = (f"{name}:{os.path.join(folder or '/', each)}" for each in found)
+            wanted = fragment if path.startswith("/") else f"{name}:/{path}"
+            # Typed without the first slash it is still looked for, from the root.
+            return [(fragment + text[len(wanted) :], "path") for text in texts
+                    if text.startswith(wanted)]  # fmt: skip
+        names = ((f"{each}:", "container") for each in self._known.containers())
+        return [*starting(fragment, names), *((each, "path") for each in files(fragment))]
 
 
-def _starting(fragment: str, candidates: Any) -> list[Candidate]:  # noqa: ANN401  any iterable
+def starting(fragment: str, candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Keep what begins as typed."""
     return [(text, kind) for text, kind in candidates if text.startswith(fragment)]
 
 
-def _files(fragment: str) -> Iterator[Candidate]:
-    """Yield files and folders under the current directory."""
-    folder, start = os.path.split(fragment)
+def _dockerfile(here: place.CommandPlace) -> list[str]:
+    """Return the lines of the Dockerfile that a build command is about."""
+    if here.magic:
+        return here.body.split("\n")
+    named = re.search(r"(?:^| )(?:-f|--file)[ =](\S+)", " ".join(here.argv))
+    path = named[1] if named else os.path.join(context_of(here.argv), "Dockerfile")
     try:
-        entries = sorted(os.scandir(folder or "."), key=lambda entry: entry.name)
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 16).split("\n")
     except OSError:
-        return
-    for entry in entries:
-        if entry.name.startswith(start) and (start or not entry.name.startswith(".")):
-            tail = "/" if entry.is_dir() else ""
-            yield os.path.join(folder, entry.name) + tail, "path"
+        return []

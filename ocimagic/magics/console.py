@@ -164,20 +164,31 @@ class _Lines:
 
 
 def show_widget(attachment: AttachmentAPI, terminal: TerminalAPI) -> None:
-    """Show a terminal that goes on by itself, and in the end its transcript in its place."""
+    """Show a terminal that goes on by itself, on its transcript, which is what stays."""
     from IPython.display import DisplayHandle
 
     from ocimagic.widgets.terminal import Terminal, transcript_html
 
     handle = DisplayHandle()
 
+    def bundle(transcript: str, ending: str) -> dict[str, str]:
+        html = transcript_html(attachment.name, transcript, ending)
+        return {"text/plain": f"{transcript}\n{ending}".strip(), "text/html": html}
+
+    def so_far(transcript: str) -> dict[str, str]:
+        drawn = bundle(transcript, "it went on when this was saved")
+        return drawn | {"text/html": widget.mark(drawn["text/html"])}
+
     def ended(transcript: str) -> None:
         attachment.close()
-        ending = terminal.ending()
-        html = transcript_html(attachment.name, transcript, ending)
-        plain = f"{transcript}\n{ending}".strip()
-        handle.update({"text/plain": plain, "text/html": html}, raw=True)
+        handle.update(bundle(transcript, terminal.ending()), raw=True)
+        widget.close()
 
-    widget = Terminal(terminal, attachment.name, ended)
-    handle.display(widget)
+    widget = Terminal(
+        terminal,
+        attachment.name,
+        ended,
+        on_more=lambda transcript: handle.update(so_far(transcript), raw=True),
+    )
+    handle.display(so_far(""), raw=True)
     widget.serve()

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ocimagic.cli import values
+from ocimagic.cli import compose_rows, values
 from ocimagic.magics.listing import Listing
+from ocimagic.magics.methods import give
 from ocimagic.model import (
     accounts,
     archive,
     built,
     difference,
     distribution,
+    explanation,
+    explored,
+    insides,
     isolation,
+    network,
+    overview,
+    own_layer,
     report,
     result,
+    system_event,
     volume,
 )
 
@@ -37,44 +45,73 @@ _SUMMED_UP = (
     archive.Loaded,
     archive.Adopted,
 )
-_MODULES = (accounts, archive, built, difference, distribution, isolation, report, result, values,
-            volume)  # fmt: skip
+_MODULES = (accounts, archive, built, compose_rows, difference, distribution, explanation,
+            explored, insides, isolation, network, overview, own_layer, report, result,
+            system_event, values, volume)  # fmt: skip
 _MAYBE_SHOWN = (*_SUMMED_UP, values.LogText, values.Names, Listing)
-_TREES = (result.ImageDetails, result.ContainerDetails, values.InspectDocument)
+TREES = (result.ImageDetails, result.ContainerDetails, values.InspectDocument)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What ``inspect`` knows of a value, to be searched.
+
+    Attributes:
+        document: what ``json.loads`` may return.
+        title: what it is about.
+    """
+
+    document: object
+    title: str = ""
 
 
 def draw(value: object, config: OciMagic) -> Bundle:
     """Draw a value by media type, as ``OciMagic.display`` wants it."""
     from ocimagic.render.display import mimebundle
 
-    if config.display == "widget" and isinstance(value, _TREES):
-        return dict(explore(value)._repr_mimebundle_())
     drawn = value.items if isinstance(value, Listing) else value
-    bundle: Bundle = dict(mimebundle(drawn, datetime.now(UTC)))
+    return finished(dict(mimebundle(drawn, datetime.now(UTC))), config)
+
+
+def finished(bundle: Bundle, config: OciMagic) -> Bundle:
+    """Give what was drawn its theme, its links their way; take the HTML from who wants none."""
+    from ocimagic.render.ports import has_links, through
+    from ocimagic.render.svg import in_theme
+
+    html = bundle.get("text/html", "")
+    if config.theme != "auto" and html:
+        bundle["text/html"] = html = in_theme(html, config.theme)
+    if has_links(html) and (way := config.way_to_ports()):
+        bundle["text/html"] = through(html, way)
     return {"text/plain": bundle["text/plain"]} if config.display == "text" else bundle
 
 
-def explore(value: object) -> Any:  # noqa: ANN401  a widget, and widgets are untyped
-    """Return the search box over what ``inspect`` knows of a value."""
-    from ocimagic.widgets.inspect_tree import InspectTree
+def draw_tree(value: Inspected, config: OciMagic) -> Bundle:
+    """Draw a document as a foldable tree."""
+    from ocimagic.render.inspect_tree import tree_html, tree_text
 
+    html = tree_html(value.document, title=value.title)
+    return finished({"text/plain": tree_text(value.document), "text/html": html}, config)
+
+
+def inspected(value: object) -> Inspected:
+    """Return what ``inspect`` knows of a value; a value of another kind is its own document."""
     match value:
         case values.InspectDocument(kind, [document]):
-            return InspectTree(document, title=f"{kind} {document.get('Id', '')}")
+            return Inspected(document, f"{kind} {document.get('Id', '')}")
         case values.InspectDocument(kind, documents):
-            return InspectTree(documents, title=kind)
+            return Inspected(documents, kind)
         case result.ImageDetails():
             from ocimagic.wire.image import image_inspect
 
-            return InspectTree(image_inspect(value), title=f"image {value.image_id}")
+            return Inspected(image_inspect(value), f"image {value.image_id}")
         case result.ContainerDetails():
             from ocimagic.wire.container import container_inspect
 
-            return InspectTree(
-                container_inspect(value), title=f"container {value.summary.container_id}"
-            )
+            title = f"container {value.summary.container_id}"
+            return Inspected(container_inspect(value), title)
         case _:
-            return InspectTree(value)
+            return Inspected(value)
 
 
 def register(
@@ -97,12 +134,14 @@ def register(
             # IPython takes this for "go on": the bundle below is asked next.
             raise NotImplementedError
 
+    ungive = give(kinds)
     for kind in kinds:
         bundles.for_type(kind, lambda value: draw(value, config))
     for kind in _MAYBE_SHOWN:
         displays.for_type(kind, shown_already)
 
     def take_back() -> None:
+        ungive()
         for kind in kinds:
             bundles.pop(kind, None)
         for kind in _MAYBE_SHOWN:

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import InvalidOption, nearest
+from ocimagic.errors import InvalidOption
 from ocimagic.model.archive import AdoptableImage, LoadedImage
 from ocimagic.model.built import BuildResult
 from ocimagic.model.report import Bootstrapped, Committed, ContainerStats, ExecResult
@@ -28,6 +28,7 @@ from ocimagic.model.result import (
     PushResult,
     RunResult,
 )
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

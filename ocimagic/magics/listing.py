@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from ocimagic.cli.rows import ChangeRows, PortRows, Rows
-from ocimagic.errors import nearest
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,15 +68,45 @@ class Listing(Sequence[T], Generic[T]):
         """Return a name for each: ``repository:tag``, a container's name, or its place."""
         return [next(iter(_names(item)), str(at)) for at, item in enumerate(self._items)]
 
+    def __str__(self) -> str:
+        from ocimagic.magics.methods import written
+
+        return written(self._items)
+
+    def to_dict(self) -> list[Any]:
+        """Return a dictionary for each."""
+        from ocimagic.render.values import to_dict
+
+        return [to_dict(each) for each in self._items]
+
+    @property
+    def raw(self) -> list[object]:
+        """Return docker's document of each.
+
+        Raises:
+            AttributeError: they have none.
+        """
+        return [item.raw for item in cast("tuple[Any, ...]", self._items)]
+
+    def to_dot(self) -> Any:  # noqa: ANN401  graphviz is untyped
+        """Return the graph of images with what their indexes name.
+
+        Raises:
+            InvalidOption: these are no graph.
+        """
+        from ocimagic.render.values import to_dot
+
+        return to_dot(self._items)
+
     def to_pandas(self) -> Any:  # noqa: ANN401  pandas may be absent
         """Return a DataFrame with a row for each.
 
         Raises:
-            ImportError: pandas is not installed.
+            HostLacks: pandas is not installed.
         """
-        import pandas as pd  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        from ocimagic.render.values import to_pandas
 
-        return pd.DataFrame([_row(item) for item in self._items])
+        return to_pandas(self._items)
 
 
 def _like(rows: tuple[T, ...], kept: tuple[T, ...]) -> tuple[T, ...]:
@@ -105,17 +134,3 @@ def _ids(item: object) -> list[str]:
     image = None if container else getattr(item, "image_id", None)
     found = str(container or image or "")
     return [found, found.partition(":")[2]] if found else []
-
-
-def _row(item: object) -> dict[str, object]:
-    if not dataclasses.is_dataclass(item):
-        return {"value": item}
-    return {field.name: _cell(getattr(item, field.name)) for field in dataclasses.fields(item)}
-
-
-def _cell(value: object) -> object:
-    """Return what a DataFrame can sort and compare; digests and statuses become text."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    word = getattr(value, "value", value)
-    return word if isinstance(word, str) or hasattr(word, "isoformat") else str(word)

@@ -5,37 +5,36 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ocimagic import __version__
-from ocimagic.cli.grammar import docker_words
 from ocimagic.home.location import Home
-from ocimagic.magics import drawing
-from ocimagic.magics.commands import CELL_MAGICS, DockerMagic, ExploreMagic
-from ocimagic.magics.completer import Completer
+from ocimagic.magics import names
 from ocimagic.magics.config import OciMagic
+from ocimagic.magics.door import Door
 from ocimagic.magics.errors import render_errors
-from ocimagic.magics.session import KernelSession
+from ocimagic.magics.magic import Magic
 from ocimagic.magics.statements import ShowStatements
 from ocimagic.magics.transform import CellLines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ocimagic.model.engine import EngineAPI
-
-    Magic = DockerMagic | ExploreMagic
+    from ocimagic.magics.session import MakeEngine
 
 
-def load(ip: InteractiveShell, *, make_engine: Callable[[str], EngineAPI] | None = None) -> None:
+_RUNS = ("root mode", "rootless mode")
+
+
+def load(ip: InteractiveShell, *, make_engine: MakeEngine | None = None) -> None:
     """Put the magics into a shell and say so in one line; a second time changes nothing.
 
     Args:
         ip: the shell.
-        make_engine: makes the engine over a data root ("" for the usual one) when needed.
+        make_engine: makes the engine over a data root ("" for the usual one) when needed; it
+            looks up its variables in a mapping.
     """
     if _loaded(ip) is not None:
         return
@@ -43,54 +42,54 @@ def load(ip: InteractiveShell, *, make_engine: Callable[[str], EngineAPI] | None
         sys.stdout.write("ocimagic replaces another %docker; %unload_ext ocimagic brings it back\n")
     with ExitStack() as undo:
         config = OciMagic(parent=ip)
-        session = KernelSession(ip, config, make_engine)
-        undo.callback(session.close)
+        door = Door(ip, config, make_engine)
+        undo.push(door.undo)
         _add(undo, ip.configurables, config)
         undo.callback(render_errors(ip, config))
-        undo.callback(drawing.register(ip, config, session.on_screen))
-        magics = _magics(session)
+        magics = _magics(door)
         for kind, name, magic in magics:
             _add_magic(undo, ip, kind, name, magic)
-        names = {kind: {name for of, name, _ in magics if of == kind} for kind in ("line", "cell")}
+        ours = {kind: {name for of, name, _ in magics if of == kind} for kind in ("line", "cell")}
         _add(
             undo,
             ip.input_transformers_cleanup,
             CellLines(
-                ours=names["cell"],
-                near=names["line"],
+                ours=ours["cell"],
+                near=ours["line"],
                 is_magic=lambda kind, name: ip.find_magic(name, kind) is not None,
                 is_variable=lambda name: name in ip.user_ns,
             ),
         )
-        shown = ShowStatements(names["line"] | names["cell"], lambda: ip.ast_node_interactivity)
+        shown = ShowStatements(ours["line"] | ours["cell"], lambda: ip.ast_node_interactivity)
         _add(undo, ip.ast_transformers, shown)
-        _add(undo, ip.Completer.custom_matchers, Completer(session).matcher())
-        session.undo = undo.pop_all()
+        _add(undo, ip.Completer.custom_matchers, door.matcher())
+        kernel = getattr(ip, "kernel", None)
+        if kernel is not None:
+            undo.callback(door.inspect_for(kernel))
+        door.open_for_values()
+        door.unload = undo.pop_all().close
     sys.stdout.write(f"{greeting(config)}\n")
 
 
 def unload(ip: InteractiveShell) -> None:
     """Take everything out of the shell again; containers stay."""
-    session = _loaded(ip)
-    if session is not None:
-        session.undo.close()
+    door = _loaded(ip)
+    if door is not None:
+        door.unload()
 
 
-def _loaded(ip: InteractiveShell) -> KernelSession | None:
-    """Return the session of a shell we are in: our ``%docker`` holds it."""
+def _loaded(ip: InteractiveShell) -> Door | None:
+    """Return the door of a shell we are in: our ``%docker`` holds it."""
     magic = ip.magics_manager.magics["line"].get("docker")
-    return magic.session if isinstance(magic, DockerMagic) else None
+    return magic.door if isinstance(magic, Magic) else None
 
 
-def _magics(session: KernelSession) -> list[tuple[str, str, Magic]]:
+def _magics(door: Door) -> list[tuple[str, str, Magic]]:
     """List every magic as kind, name and what runs."""
-    words = docker_words() | {"docker": (), "dockerfile": ("image", "build")}
-    made: dict[str, Magic] = {
-        name: DockerMagic(session, name, words) for name, words in words.items()
-    }
-    made["explore"] = ExploreMagic(session)
+    words = names.OF_GRAMMAR | names.OF_OUR_OWN
+    made = {name: Magic(door, name, words) for name, words in words.items()}
     lines = [("line", name, magic) for name, magic in made.items() if name != "dockerfile"]
-    return [*lines, *(("cell", name, made[name]) for name in CELL_MAGICS if name in made)]
+    return [*lines, *(("cell", name, made[name]) for name in names.CELLS)]
 
 
 def _add_magic(undo: ExitStack, ip: InteractiveShell, kind: str, name: str, magic: Magic) -> None:
@@ -126,14 +125,21 @@ def greeting(config: OciMagic) -> str:
     except (OSError, ValueError, LookupError, TypeError):
         images = 0  # a new data root, or one that the first command will speak about
     counted = "1 image" if images == 1 else f"{images} images"
+    try_it = "%docker run busybox echo hello" if _mode() in _RUNS else "%docker --help"
     return (
-        f"ocimagic {__version__} · {_mode()} · {home.data} · {counted} · "
-        "%docker --help, %system_info"
+        f"ocimagic {__version__} · {_mode()} · store {_shown(home.data)} · {counted} · try {try_it}"
     )
+
+
+def _shown(path: Path) -> str:
+    """Return a path as people write it: ~ for their own directory."""
+    with suppress(ValueError, RuntimeError):
+        return f"~/{path.relative_to(Path.home())}"
+    return str(path)
 
 
 def _mode() -> str:
     """Return the mode by what is known without probing; ``%system_info`` probes."""
     if not sys.platform.startswith("linux"):
         return "images only: containers need Linux"
-    return "root" if os.geteuid() == 0 else "rootless"
+    return _RUNS[0] if os.geteuid() == 0 else _RUNS[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.magics.listing import Listing
@@ -22,6 +23,7 @@ from ocimagic.model.event import (
 )
 from ocimagic.model.report import Bootstrapped
 from ocimagic.model.result import PullResult, PushResult
+from ocimagic.render.html import paragraph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,6 +209,17 @@ class TextProgress(NoProgress):
         sys.stdout.write(f"{text}\n")
 
 
+def standing(now: datetime) -> str:
+    """Say what is true of a state of work whenever it is read, and if nothing follows it, too.
+
+    A kernel that is killed leaves the last state in the notebook as it was drawn.
+    """
+    return (
+        f"This is how far it was at {now:%Y-%m-%d %H:%M:%S} UTC; its summary takes this place. "
+        "Without one its kernel ended first: run the cell again."
+    )
+
+
 class HtmlProgress:
     """One display that changes at most ten times a second.
 
@@ -241,7 +254,11 @@ class HtmlProgress:
     def tick(self) -> None:
         """Draw the state."""
         if self._state is not None and self._is_due:
-            self._put({"text/plain": self._state.text(), "text/html": self._state.html()})
+            text, html = self._state.text(), self._state.html()
+            if text:
+                said = standing(datetime.now(UTC))
+                text, html = f"{text}\n{said}", html + paragraph(said)
+            self._put({"text/plain": text, "text/html": html})
             self._drawn_s, self._is_due = time.monotonic(), False
 
     def end(self, final: Bundle | None) -> bool:
@@ -249,7 +266,8 @@ class HtmlProgress:
         if self._state is None:
             return False
         over = self._state.stopped()
-        self._put(final or {"text/plain": over.text(), "text/html": over.html()})
+        drawn = {"text/plain": over.text(), "text/html": over.html()}
+        self._put(_with_layers(final, over) if final else drawn)
         return True
 
     def _put(self, bundle: Bundle) -> None:
@@ -264,6 +282,16 @@ class HtmlProgress:
             self._handle.display(bundle, raw=True)
         else:
             self._handle.update(bundle, raw=True)
+
+
+def _with_layers(final: Bundle, over: PullProgress | BuildProgress) -> Bundle:
+    """Fold what became of each layer below the summary of a pull, a push or a load."""
+    from ocimagic.render.html import details
+    from ocimagic.render.progress import PullProgress
+
+    if not isinstance(over, PullProgress) or not over.is_whole or "text/html" not in final:
+        return final
+    return final | {"text/html": final["text/html"] + details("Layer by layer", over.html())}
 
 
 class WidgetProgress(HtmlProgress):

@@ -10,8 +10,6 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from ocimagic.magics.expansion import is_quiet
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
@@ -43,6 +41,8 @@ class ShowStatements(ast.NodeTransformer):
         line = self._our_line(node.value)
         if line is None:
             return node
+        from ocimagic.magics.expansion import is_quiet
+
         silent = is_quiet(line)
         if id(node) in self._left:
             return _wrapped(node, _SILENT) if silent else node

@@ -11,7 +11,7 @@ import keyword
 import re
 from typing import TYPE_CHECKING
 
-from ocimagic.errors import nearest
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

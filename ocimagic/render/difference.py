@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from ocimagic.render.escape import shorten, visible
 from ocimagic.render.html import paragraph, table_html
+from ocimagic.render.layer_graph import wall_html
 from ocimagic.render.table import Table
 from ocimagic.render.text import table_text
 from ocimagic.render.units import count
 
 if TYPE_CHECKING:
-    from ocimagic.model.difference import ImageDiff
+    from ocimagic.model.difference import Difference, ImageDiff
 
 _MOST_FILES = 200
 
@@ -33,7 +34,7 @@ def diff_tables(found: ImageDiff) -> tuple[Table, ...]:
         tables.append(Table("layers", ("LAYER", first, second), cells, frozenset({"LAYER"})))
     if found.files:
         shown = tuple(
-            (each.path, one.what, one.old, one.new)
+            (each.path, *_told(one))
             for each in found.files[:_MOST_FILES]
             for one in each.differences
         )
@@ -42,6 +43,13 @@ def diff_tables(found: ImageDiff) -> tuple[Table, ...]:
             caption += f", the first {_MOST_FILES}"
         tables.append(Table(caption, ("FILE", "WHAT", first, second), shown))
     return tuple(tables)
+
+
+def _told(one: Difference) -> tuple[str, str, str]:
+    """Return what differs and how it is in both."""
+    if one.what == "only":
+        return "is there", "yes" if one.old else "no", "yes" if one.new else "no"
+    return one.what, one.old, one.new
 
 
 def _titles(found: ImageDiff) -> tuple[str, str]:
@@ -74,4 +82,7 @@ def diff_text(found: ImageDiff) -> str:
 
 def diff_html(found: ImageDiff) -> str:
     """Draw both as HTML."""
-    return paragraph(diff_sentence(found)) + "".join(map(table_html, diff_tables(found)))
+    parts = [paragraph(diff_sentence(found))]
+    if found.stacks and found.layers:
+        parts.append(wall_html(found.stacks))
+    return "".join([*parts, *map(table_html, diff_tables(found))])

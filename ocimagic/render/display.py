@@ -15,18 +15,35 @@ from ocimagic.model import (
     built,
     difference,
     distribution,
+    explanation,
+    explored,
+    insides,
     isolation,
+    network,
+    overview,
+    own_layer,
     report,
     result,
+    system_event,
     volume,
 )
 from ocimagic.render import adoption, doctor, html, table, text
 from ocimagic.render import difference as differences
 from ocimagic.render import distribution as distributed
+from ocimagic.render import events as happened
+from ocimagic.render import insides as inner
 from ocimagic.render import report as reports
 from ocimagic.render.error import error_html, error_text
 from ocimagic.render.escape import visible
+from ocimagic.render.explored import (
+    MOST_IN_NOTEBOOK,
+    explored_html,
+    explored_text,
+)
+from ocimagic.render.explored import tree_html as files_html
+from ocimagic.render.explored import tree_text as files_text
 from ocimagic.render.inspect_tree import tree_html, tree_text
+from ocimagic.render.overview import overview_html, overview_text
 from ocimagic.render.volume import volumes_pruned_text
 
 if TYPE_CHECKING:
@@ -80,9 +97,16 @@ def as_html(value: object, now: datetime) -> str | None:
 
 def mimebundle(value: object, now: datetime) -> dict[str, str]:
     """Draw any result as a notebook wants it: by media type."""
+    if isinstance(value, explored.FileTree):
+        value = value.first(MOST_IN_NOTEBOOK)
     bundle = {"text/plain": as_text(value, now)}
     drawn = as_html(value, now)
     return bundle if drawn is None else bundle | {"text/html": drawn}
+
+
+def draws(kind: type) -> bool:
+    """Say whether values of a type have a picture or words of their own here."""
+    return kind in _ONE or hasattr(kind, "to_text")
 
 
 def _drawing(value: object) -> _Drawing | None:
@@ -161,12 +185,60 @@ def _layers_html(report: result.LayerReport, _now: datetime) -> str:
     return layers_html(report)
 
 
+def _build_html(result: built.BuildResult) -> str:
+    from ocimagic.render.build_picture import build_html
+
+    return build_html(result)
+
+
+def _disk_html(usage: report.DiskUsage) -> str:
+    from ocimagic.render.disk_picture import disk_html
+
+    return disk_html(usage)
+
+
+def _map_text(network_map: network.NetworkMap, _now: datetime) -> str:
+    from ocimagic.render.network_map import map_text
+
+    return map_text(network_map)
+
+
+def _map_html(network_map: network.NetworkMap, _now: datetime) -> str:
+    from ocimagic.render.network_picture import map_html
+
+    return map_html(network_map)
+
+
+def _own_text(own: own_layer.ContainerLayers, _now: datetime) -> str:
+    from ocimagic.render.own_layer import own_text
+
+    return own_text(own)
+
+
+def _own_html(own: own_layer.ContainerLayers, _now: datetime) -> str:
+    from ocimagic.render.own_layer import own_html
+
+    return own_html(own)
+
+
 def _layer_rows(layers: Sequence[result.LayerInfo], _now: datetime) -> table.Table:
     return table.layer_table("Layers", layers)
 
 
+def _explained_text(told: explanation.Explanation, _now: datetime) -> str:
+    from ocimagic.render.explain import explain_text
+
+    return explain_text(told)
+
+
+def _explained_html(told: explanation.Explanation, _now: datetime) -> str:
+    from ocimagic.render.explain import explain_html
+
+    return explain_html(told)
+
+
 _IMAGES = _tabled(table.image_table)
-_CONTAINERS = _tabled(table.container_table)
+_CONTAINERS = _tabled(lambda rows, now: table.container_table(rows, now, memory=True))
 _HISTORY = _tabled(table.history_table)
 _LAYERS = _tabled(_layer_rows)
 _EXITS = _Drawing(
@@ -193,6 +265,10 @@ _ROWS: dict[type, _Drawing] = {
     result.ExitStatus: _EXITS,
     report.ContainerStats: _STATS,
     report.FileChange: _CHANGES,
+    system_event.SystemEvent: _Drawing(
+        lambda events, _: happened.events_text(events),
+        lambda events, _: html.table_html(happened.events_table(events)),
+    ),
     dict: _JSON,
 }
 
@@ -202,6 +278,7 @@ _ONE: dict[type, _Drawing] = {
     result.ImageDetails: _document(_image_document),
     result.ContainerDetails: _document(_container_document),
     result.LayerReport: _Drawing(_layers_text, _layers_html),
+    explanation.Explanation: _Drawing(_explained_text, _explained_html),
     result.PullResult: _Drawing(
         lambda value, _: text.pull_sentence(value), lambda value, _: html.pull_html(value)
     ),
@@ -224,16 +301,23 @@ _ONE: dict[type, _Drawing] = {
     result.LoggedOut: _said(text.logout_text),
     built.BuildChecked: _Drawing(
         lambda value, _: text.checked_text(value),
-        lambda value, _: html.preformatted(text.checked_text(value)),
+        lambda value, _: html.checked_html(value),
     ),
     built.BuildResult: _Drawing(
-        lambda value, _: text.build_text(value), lambda value, _: html.build_html(value)
+        lambda value, _: text.build_text(value), lambda value, _: _build_html(value)
     ),
     result.RunResult: _Drawing(
         lambda value, _: text.run_sentence(value), lambda value, _: html.run_html(value)
     ),
     result.Removed: _Drawing(
         lambda value, _: text.removed_text(value), lambda value, _: html.removed_html(value)
+    ),
+    insides.ContainerNamespaces: _Drawing(
+        lambda value, _: inner.namespaces_text(value),
+        lambda value, _: inner.namespaces_html(value),
+    ),
+    insides.BundleView: _Drawing(
+        lambda value, _: inner.bundle_text(value), lambda value, _: inner.bundle_html(value)
     ),
     report.ProcessTable: _tabled(lambda value, _: reports.process_table(value)),
     report.Pruned: _Drawing(
@@ -242,15 +326,27 @@ _ONE: dict[type, _Drawing] = {
     ),
     report.ImagesPruned: _said(reports.images_pruned_text),
     report.CachePruned: _said(reports.cache_pruned_text),
-    report.SystemPruned: _said(reports.system_pruned_text),
+    report.SystemPruned: _said(reports.system_pruned_text, reports.system_pruned_sentence),
     volume.VolumesPruned: _said(volumes_pruned_text),
     report.Verified: _said(reports.verified_text),
     difference.ImageDiff: _Drawing(
         lambda value, _: differences.diff_text(value),
         lambda value, _: differences.diff_html(value),
     ),
+    explored.Explored: _Drawing(
+        lambda value, _: explored_text(value), lambda value, _: explored_html(value)
+    ),
+    explored.FileTree: _Drawing(
+        lambda value, _: files_text(value), lambda value, _: files_html(value)
+    ),
     accounts.Accounts: _tabled(lambda value, _: reports.accounts_table(value)),
-    report.DiskUsage: _tabled(lambda value, _: reports.usage_table(value)),
+    overview.Overview: _Drawing(
+        lambda value, _: overview_text(value), lambda value, _: overview_html(value)
+    ),
+    report.DiskUsage: _Drawing(
+        lambda value, _: text.table_text(reports.usage_table(value)),
+        lambda value, _: _disk_html(value),
+    ),
     report.Copied: _said(reports.copied_text),
     report.Committed: _said(reports.committed_text, reports.committed_sentence),
     report.Bootstrapped: _said(reports.bootstrapped_sentence),
@@ -272,6 +368,8 @@ _ONE: dict[type, _Drawing] = {
     result.SystemInfo: _Drawing(
         lambda value, _: text.info_text(value), lambda value, _: html.info_html(value)
     ),
+    own_layer.ContainerLayers: _Drawing(_own_text, _own_html),
+    network.NetworkMap: _Drawing(_map_text, _map_html),
     isolation.Diagnosis: _Drawing(
         lambda value, _: doctor.diagnosis_text(value),
         lambda value, _: doctor.diagnosis_html(value),

@@ -8,18 +8,20 @@ every text from outside through ``markup``.
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
 
-from ocimagic.render.escape import markup
-from ocimagic.render.table import build_table, info_table, layer_tables
-from ocimagic.render.text import build_sentence, exit_sentence, pull_sentence, removed_sentence
+from ocimagic.render.escape import element_markup, markup
+from ocimagic.render.ports import words_markup
+from ocimagic.render.table import info_table, layer_tables
+from ocimagic.render.text import checked_text, exit_sentence, pull_sentence, removed_sentence
 from ocimagic.render.units import human_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from ocimagic.model.built import BuildResult
+    from ocimagic.model.built import BuildChecked, BuildWarning
     from ocimagic.model.report import ExecResult
     from ocimagic.model.result import (
         ExitStatus,
@@ -41,6 +43,12 @@ _CELL = f"padding:.3em .8em .3em 0;border-bottom:1px solid {LINE};vertical-align
 _CODE_HEADS = frozenset(
     {"IMAGE ID", "CONTAINER ID", "IMAGE", "DIGEST", "COMMAND", "CREATED BY", "INSTRUCTION"}
 )
+_PORTS_HEAD = "PORTS"
+_MOST_SHRUNK_PX = 1300
+# A style attribute knows no @media: a page of paper is told by its width, with A4 across the
+# widest (1,046 px between Chromium's margins). A wider window lets the picture be as wide as it
+# is; JupyterLab keeps of an untrusted output the first of the two only.
+_WIDE = "none;max-width:calc(100% + max(0px,(100vw - 1060px)*99))"
 
 
 def table_html(table: Table, *, caption: str | None = None) -> str:
@@ -58,16 +66,35 @@ def table_html(table: Table, *, caption: str | None = None) -> str:
     )
 
 
+def plain_table_html(table: Table) -> str:
+    """Draw a long table with few bytes: space between its cells instead of lines."""
+
+    def cell(text: str, head: str, tag: str) -> str:
+        return f'<{tag} style="text-align:{_side(head, table)}">{element_markup(text)}</{tag[:2]}>'
+
+    heads = "".join(cell(head, head, 'th scope="col"') for head in table.heads)
+    rows = "".join(
+        f"<tr>{''.join(cell(*each, 'td') for each in zip(row, table.heads, strict=True))}</tr>"
+        for row in table.rows
+    )
+    return (
+        '<table style="border-spacing:.8em .2em">'
+        f"<caption>{element_markup(table.caption)}</caption>"
+        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
 def _row(row: tuple[str, ...], table: Table) -> str:
     cells: list[str] = []
     for head, cell in zip(table.heads, row, strict=True):
-        # break-spaces keeps the blanks of a command and still lets it wrap.
-        code = f";{MONOSPACE};white-space:break-spaces" if head in _CODE_HEADS else ""
+        # pre-wrap keeps the blanks of a command and still lets it wrap.
+        code = f";{MONOSPACE};white-space:pre-wrap" if head in _CODE_HEADS else ""
         style = f"{_CELL};text-align:{_side(head, table)}{code}"
+        drawn = words_markup(cell) if head == _PORTS_HEAD else markup(cell)
         if not cells:
-            cells.append(f'<th scope="row" style="{style};font-weight:inherit">{markup(cell)}</th>')
+            cells.append(f'<th scope="row" style="{style};font-weight:normal">{drawn}</th>')
         else:
-            cells.append(f'<td style="{style}">{markup(cell)}</td>')
+            cells.append(f'<td style="{style}">{drawn}</td>')
     return "".join(cells)
 
 
@@ -98,6 +125,28 @@ def details(summary: str, body: str, *, is_open: bool = False) -> str:
     )
 
 
+def figure(picture: str, words: str, caption: str, *, width: int = 0, twin: str = "") -> str:
+    """Show a picture with alternative text and caption, the same as a table folded below.
+
+    Args:
+        picture: an SVG document.
+        words: what the picture shows.
+        caption: one sentence below it.
+        width: of the picture, in pixels: a little too much shrinks to the page; what would be
+            unreadable then scrolls, and shrinks on paper, which cannot.
+        twin: HTML that says the same without a picture.
+    """
+    data = base64.b64encode(picture.encode()).decode("ascii")
+    most = _WIDE if width > _MOST_SHRUNK_PX else "100%"
+    return (
+        '<figure style="margin:.3em 0;overflow-x:auto">'
+        f'<img alt="{markup(words)}" src="data:image/svg+xml;base64,{data}" '
+        f'style="max-width:{most};height:auto">'
+        f"<figcaption>{markup(caption)}</figcaption></figure>"
+        + (details("The same as tables", twin) if twin else "")
+    )
+
+
 def preformatted(text: str) -> str:
     """Show lines of text as they are, in monospace."""
     return (
@@ -106,15 +155,26 @@ def preformatted(text: str) -> str:
     )
 
 
+def checked_html(checked: BuildChecked) -> str:
+    """List what a build check found; the name of each leads to the page that explains it."""
+    head, *_ = checked_text(checked).partition("\n")
+    items = "".join(
+        f"<li>line {each.line}: {_rule(each)}<br>{markup(each.message)}</li>"
+        for each in checked.warnings
+    )
+    return paragraph(head) + (f'<ul style="margin:.3em 0">{items}</ul>' if items else "")
+
+
+def _rule(warning: BuildWarning) -> str:
+    name = f"<strong>{markup(warning.rule)}</strong>"
+    if not warning.url.startswith("https://"):
+        return name
+    return f'<a href="{markup(warning.url)}">{name}</a>'
+
+
 def pull_html(result: PullResult) -> str:
     """Say what a pull did."""
     return paragraph(pull_sentence(result))
-
-
-def build_html(result: BuildResult) -> str:
-    """Draw the steps of a build under a sentence that says what it made."""
-    warnings = "".join(paragraph(f"Warning: {text}") for text in result.warnings)
-    return table_html(build_table(result), caption=build_sentence(result)) + warnings
 
 
 def run_html(result: RunResult) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
-from ocimagic.render.escape import markup, shorten, visible
-from ocimagic.render.html import details, layer_tables_html
-from ocimagic.render.layer_svg import BLUE, GREEN, ORANGE, picture_words, wall_svg
-from ocimagic.render.layer_wall import build_wall
+from ocimagic.render.dot import digraph, filled, label
+from ocimagic.render.escape import shorten, visible
+from ocimagic.render.html import figure, layer_tables_html
+from ocimagic.render.image_lines import lines_html, lines_text
+from ocimagic.render.layer_svg import picture_words, wall_svg, wall_width
+from ocimagic.render.layer_wall import build_wall, shared_words
+from ocimagic.render.svg import BLUE, GREEN, ORANGE
 from ocimagic.render.table import instruction
 from ocimagic.render.text import saving_sentence
 from ocimagic.render.units import human_size
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from ocimagic.render.layer_wall import Brick
 
 _CREATED_BY = 48
-_MAX_SHRUNK_COLUMNS = 7
 
 
 def layers_svg(report: LayerReport) -> str:
@@ -32,18 +33,20 @@ def layers_svg(report: LayerReport) -> str:
 
 
 def layers_html(report: LayerReport) -> str:
+    """Draw the picture of several images, or of one with the lines that made it."""
+    return lines_html(report) if report.lines else wall_html(report)
+
+
+def wall_html(report: LayerReport) -> str:
     """Draw the picture with alternative text and caption, the tables folded below."""
     wall = build_wall(report)
     words = picture_words(wall)
-    data = base64.b64encode(wall_svg(wall, title=words).encode()).decode("ascii")
-    # A few columns too many shrink to the page; more than that would be unreadable, so they scroll.
-    width = "none" if wall.width > _MAX_SHRUNK_COLUMNS else "100%"
-    return (
-        '<figure style="margin:.3em 0;overflow-x:auto">'
-        f'<img alt="{markup(words)}" src="data:image/svg+xml;base64,{data}" '
-        f'style="max-width:{width};height:auto">'
-        f"<figcaption>{markup(saving_sentence(report))}</figcaption></figure>"
-        + details("The same as tables", layer_tables_html(report))
+    return figure(
+        wall_svg(wall, title=words),
+        words,
+        saving_sentence(report),
+        width=wall_width(wall),
+        twin=layer_tables_html(report),
     )
 
 
@@ -54,53 +57,45 @@ def layers_tree(report: LayerReport) -> str:
     for brick in wall.bottom:
         lines += _tree(brick)
     lines += [f"[{visible(name)}] no layers" for name in wall.bare]
-    return "\n".join([*lines, saving_sentence(report)])
+    lines.append(saving_sentence(report))
+    if report.lines:
+        lines += ["", lines_text(report)]
+    return "\n".join(lines)
 
 
 def layers_digraph(report: LayerReport) -> graphviz.Digraph:
-    """Model the same as a graph for people who have Graphviz; making it needs no ``dot``."""
-    import graphviz
-
-    graph = graphviz.Digraph("layers", node_attr={"shape": "box", "fontname": "sans-serif"})
-    graph.attr(rankdir="TB")
+    """Model the same as a graph for people who have Graphviz."""
+    graph = digraph("layers", rankdir="TB")
     wall = build_wall(report)
     node_ids: dict[int, str] = {}
     for number, brick in enumerate(wall.bricks()):
         node_id = node_ids[id(brick)] = f"layer{number}"
-        graph.node(node_id, _literal(_label(brick)), **_looks(brick))
+        graph.node(node_id, label(_label(brick)), **_looks(brick))
         if brick.below:
             graph.edge(node_id, node_ids[id(brick.below)])
-        for name in brick.names:
-            graph.edge(_image_node(graph, name), node_id)
-    for name in wall.bare:
-        _image_node(graph, name)
+        for each, name in enumerate(brick.names):
+            image_id = f"image{number}.{each}"
+            _image_node(graph, image_id, name)
+            graph.edge(image_id, node_id)
+    for number, name in enumerate(wall.bare):
+        _image_node(graph, f"bare{number}", name)
     return graph
 
 
-def _image_node(graph: graphviz.Digraph, name: str) -> str:
-    """Add an image and return its node; names hold colons, which dot reads as ports."""
-    node_id = "image " + name.replace(":", " ")
-    graph.node(node_id, _literal(name), shape="cds", style="filled", fillcolor=ORANGE)
-    return node_id
-
-
-def _literal(text: str) -> str:
-    """Quote a text so that dot takes neither markup nor escapes in it."""
-    import graphviz
-
-    quoted: str = graphviz.escape(visible(text))  # a NoHtml: dot will not read it as markup
-    return quoted
+def _image_node(graph: graphviz.Digraph, image_id: str, name: str) -> None:
+    """Add an image; its name would be no name for a node, with colons that dot reads as ports."""
+    graph.node(image_id, label(name), shape="cds", style="filled", fillcolor=ORANGE)
 
 
 def _label(brick: Brick) -> str:
-    shared = f", shared by {len(brick.images)}" if brick.shared else ""
+    shared = f", {shared_words(brick)}" if brick.shared else ""
     created_by = shorten(visible(instruction(brick.layer.created_by)), _CREATED_BY)
     return f"{brick.letter}  {created_by}  ({human_size(brick.layer.size_bytes)}{shared})"
 
 
 def _looks(brick: Brick) -> dict[str, str]:
-    style = "filled,bold" if brick.shared else "filled"
-    return {"style": style, "fillcolor": (BLUE if brick.from_base else GREEN) + "33"}
+    more = ("bold",) if brick.shared else ()
+    return filled(BLUE if brick.from_base else GREEN, *more)
 
 
 def _tree(brick: Brick) -> list[str]:
@@ -128,6 +123,6 @@ def _line(brick: Brick) -> str:
     created_by = shorten(visible(instruction(brick.layer.created_by)), _CREATED_BY)
     marks = ["base"] if brick.from_base else []
     if brick.shared:
-        marks.append(f"shared by {len(brick.images)}")
+        marks.append(shared_words(brick))
     said = f"  ({', '.join(marks)})" if marks else ""
     return f"{brick.letter}  {human_size(brick.layer.size_bytes):>6}  {created_by}{said}"

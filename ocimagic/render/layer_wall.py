@@ -19,6 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ocimagic.render.units import count
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -34,6 +36,7 @@ class Brick:
         letter: the same for equal layers, wherever they lie.
         from_base: some image in the report got it from its base image.
         images: names in the report that have a layer with this diff_id, and other images here.
+        drawn: how many of these are in the report.
         names: images whose topmost layer this is.
         column: leftmost column, counted from 0.
         width: number of columns, one per image that stands on it.
@@ -45,6 +48,7 @@ class Brick:
     from_base: bool = False
     letter: str = ""
     images: tuple[str, ...] = ()
+    drawn: int = 1
     names: list[str] = field(default_factory=list)
     above: list[Brick] = field(default_factory=list)
     column: int = 0
@@ -54,6 +58,16 @@ class Brick:
     def shared(self) -> bool:
         """Say whether several images use this layer, which is stored once."""
         return len(self.images) > 1
+
+
+def shared_words(brick: Brick) -> str:
+    """Say how many images share a layer, and how many of them are shown."""
+    others = len(brick.images) - brick.drawn
+    if not others:
+        return f"shared by {len(brick.images)}"
+    if brick.drawn == 1:
+        return f"shared with {count(others, 'image')} not shown"
+    return f"shared by {brick.drawn} here, {len(brick.images)} in all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +113,7 @@ def build_wall(report: LayerReport) -> Wall:
         (top.names if top else bare).append(name)
     wall = Wall(tuple(bottom), tuple(bare))
     _place(wall)
-    _letter(wall, _users(report))
+    _letter(wall, _users(report), {name for name, _ in report.images})
     return wall
 
 
@@ -145,15 +159,16 @@ def _users(report: LayerReport) -> dict[Digest, tuple[str, ...]]:
     return {diff_id: tuple(names) for diff_id, names in users.items()}
 
 
-def _letter(wall: Wall, users: dict[Digest, tuple[str, ...]]) -> None:
-    letters: dict[Digest, str] = {}
+def _letter(wall: Wall, users: dict[Digest, tuple[str, ...]], drawn: set[str]) -> None:
+    given: dict[Digest, str] = {}
     for brick in wall.bricks():
         diff_id = brick.layer.diff_id
-        brick.letter = letters.setdefault(diff_id, _letters(len(letters)))
+        brick.letter = given.setdefault(diff_id, letters(len(given)))
         brick.images = users[diff_id]
+        brick.drawn = len(drawn.intersection(brick.images))
 
 
-def _letters(number: int) -> str:
+def letters(number: int) -> str:
     """Count A to Z, then AA, AB …, as spreadsheets name columns."""
     head, last = divmod(number, 26)
-    return (_letters(head - 1) if head else "") + chr(ord("A") + last)
+    return (letters(head - 1) if head else "") + chr(ord("A") + last)

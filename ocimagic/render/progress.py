@@ -23,7 +23,7 @@ from ocimagic.model.event import (
 from ocimagic.render.escape import markup, shorten, visible
 from ocimagic.render.html import paragraph, preformatted, table_html
 from ocimagic.render.table import INSTRUCTION_WIDTH, Table
-from ocimagic.render.units import human_rate, human_seconds, human_size
+from ocimagic.render.units import count, human_rate, human_seconds, human_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +75,11 @@ class PullProgress:
     def bytes_per_s(self) -> float:
         """Return how fast all layers move together now; 0 when none does."""
         return sum(layer.bytes_per_s for layer in self.layers if layer.phase in _MOVING)
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether every layer has come to its end."""
+        return bool(self.layers) and all(layer.phase in ENDED for layer in self.layers)
 
     @property
     def total_bytes(self) -> int:
@@ -182,13 +187,18 @@ class BuildProgress:
             for step in self.steps
         )
         heads = ("STEP", "INSTRUCTION", "STATE", "IMAGE")
-        parts = [table_html(Table("Build", heads, rows))] if rows else []
+        parts = [table_html(Table(self._caption(), heads, rows))] if rows else []
         parts += [paragraph(f"Warning: {_notice(notice)}") for notice in self.notices]
         if self.pull:
             parts.append(self.pull.html())
         if self.tail:
             parts.append(preformatted("\n".join(self.tail)))
         return "".join(parts)
+
+    def _caption(self) -> str:
+        """Say how far it is, or came."""
+        done = sum(step.done is not None for step in self.steps)
+        return f"Build: {done} of {count(self.steps[-1].started.total, 'step')} done"
 
     def _said(self) -> list[str]:
         return [f"    {visible(line)}" for line in self.tail]
@@ -245,7 +255,7 @@ def _layer_line(layer: LayerProgress, *, is_over: bool) -> str:
 
 def _layer_row(layer: LayerProgress, *, is_over: bool) -> str:
     percent = f"{_share(layer):.0%}"
-    cell = 'style="text-align:left;padding-right:1em;font-weight:inherit"'
+    cell = 'style="text-align:left;padding-right:1em;font-weight:normal"'
     return (
         f'<tr><th scope="row" {cell}><code>{markup(layer.label)}</code></th>'
         f"<td {cell}>{_phase(layer, is_over=is_over)}</td>"

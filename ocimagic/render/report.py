@@ -141,6 +141,26 @@ def system_pruned_text(pruned: SystemPruned) -> str:
     return "\n".join([*filter(None, said), _reclaimed(pruned.freed_bytes)])
 
 
+def system_pruned_sentence(pruned: SystemPruned) -> str:
+    """Say the same in a sentence, and what of it was kept, and why."""
+    parts = (
+        (len(pruned.containers.containers), "container"),
+        (len(pruned.volumes.volumes), "volume"),
+        (pruned.images.images, "image"),
+        (pruned.cache.steps, "build step"),
+    )
+    gone = [count(number, word) for number, word in parts if number]
+    said = [", ".join([*gone, f"{human_size(pruned.freed_bytes)} freed"])]
+    layers: dict[str, list[int]] = {}
+    for each in pruned.images.kept:
+        layers.setdefault(each.used_by, []).append(each.size_bytes)
+    for name, sizes in layers.items():
+        what = "a layer" if len(sizes) == 1 else f"{len(sizes)} layers"
+        it = "it" if len(sizes) == 1 else "them"
+        said.append(f"{what} of {human_size(sum(sizes))} kept because {name} uses {it}")
+    return visible("; ".join(said), lines=True)
+
+
 def _reclaimed(size_bytes: int) -> str:
     return f"Total reclaimed space: {human_size(size_bytes)}"
 

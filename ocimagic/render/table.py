@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING
 from ocimagic.model.state import Status
 from ocimagic.render.escape import shorten
 from ocimagic.render.ports import port_words
-from ocimagic.render.units import count, human_age, human_duration, human_seconds, human_size
+from ocimagic.render.units import (
+    binary_size,
+    count,
+    human_age,
+    human_duration,
+    human_seconds,
+    human_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from ocimagic.model.built import BuildResult
+    from ocimagic.model.network import NetworkReport
     from ocimagic.model.report import ContainerSize
     from ocimagic.model.result import (
         ContainerSummary,
@@ -107,7 +115,7 @@ def image_fields(image: ImageSummary, now: datetime, *, no_trunc: bool = False) 
         "Repository": image.repository,
         "Tag": image.tag,
         "ID": digest_id(image.image_id, no_trunc=no_trunc),
-        "Digest": str(image.digest),
+        "Digest": str(image.digest or "<none>"),
         "CreatedSince": human_age(image.created, now),
         "CreatedAt": _moment(image.created),
         "Size": human_size(image.size_bytes),
@@ -122,8 +130,10 @@ def container_table(
     *,
     no_trunc: bool = False,
     size: bool = False,
+    memory: bool = False,
 ) -> Table:
-    """Lay out ``container ls`` as docker does."""
+    """Lay out ``container ls`` as docker does; ``memory`` adds what is used where it is known."""
+    containers = tuple(containers)
     rows = [container_fields(each, now, no_trunc=no_trunc) for each in containers]
     columns = {
         "CONTAINER ID": "ID",
@@ -136,7 +146,12 @@ def container_table(
     }
     if size:
         columns["SIZE"] = "Size"
-    return _table(f"{count(len(rows), 'container')}", columns, rows)
+    if memory and any(each.memory_bytes is not None for each in containers):
+        columns["MEMORY"] = "Memory"
+        for row, each in zip(rows, containers, strict=True):
+            used = each.memory_bytes
+            row["Memory"] = "" if used is None else binary_size(used)
+    return _table(f"{count(len(rows), 'container')}", columns, rows, ["MEMORY"])
 
 
 def container_fields(
@@ -255,10 +270,12 @@ def layer_tables(report: LayerReport) -> tuple[Table, ...]:
 
 
 def build_table(result: BuildResult) -> Table:
-    """Lay out the steps of a build."""
+    """Lay out the steps of a build; of which stage each is, where there are several."""
+    has_stages = len({step.stage for step in result.steps}) > 1
     rows = tuple(
         (
             str(step.number),
+            *((step.stage,) if has_stages else ()),
             shorten(step.text, INSTRUCTION_WIDTH),
             "cached" if step.cached else step.why,
             human_seconds(step.seconds),
@@ -267,8 +284,13 @@ def build_table(result: BuildResult) -> Table:
         )
         for step in result.steps
     )
-    heads = ("STEP", "INSTRUCTION", "CACHE", "TIME", "LAYER", "IMAGE")
+    stage = ("STAGE",) if has_stages else ()
+    heads = ("STEP", *stage, "INSTRUCTION", "CACHE", "TIME", "LAYER", "IMAGE")
     return Table(count(len(rows), "step"), heads, rows, frozenset({"STEP", "TIME", "LAYER"}))
+
+
+def _told(size_bytes: int | None) -> str:
+    return "not told by this API" if size_bytes is None else human_size(size_bytes)
 
 
 def info_table(info: SystemInfo) -> Table:
@@ -280,8 +302,8 @@ def info_table(info: SystemInfo) -> Table:
         ("Images", str(info.images)),
         ("Data root", info.data_root),
         ("Run root", info.run_root),
-        ("Stored", human_size(info.store_bytes)),
-        ("Free", human_size(info.free_bytes)),
+        ("Stored", _told(info.store_bytes)),
+        ("Free", _told(info.free_bytes)),
         ("Snapshotter", info.snapshotter),
         ("Runtime", info.runtime),
         ("Kernel", info.kernel),
@@ -290,9 +312,19 @@ def info_table(info: SystemInfo) -> Table:
         ("CPUs", str(info.cpus)),
         ("Memory", human_size(info.memory_bytes)),
     ]
+    rows += _network_rows(info.networks)
     rows += [("This machine lacks", sentence) for sentence in info.lacks]
     rows += [("Not built yet", sentence) for sentence in info.not_yet]
     return Table("This engine and this machine", ("WHAT", "VALUE"), tuple(rows))
+
+
+def _network_rows(found: NetworkReport) -> list[tuple[str, str]]:
+    others = ", ".join(each for each in found.kinds if each != found.usual)
+    rows = [("Networks", f"{found.usual} if none is said" + (f"; {others}" if others else ""))]
+    rows += [("No other networks", found.why_not)] if found.why_not else []
+    rows += [("Way out", found.way_out)] if found.way_out else []
+    rows += [("Forwarding", found.forwarding)] if found.forwarding else []
+    return rows + [("Packet rules", each) for each in found.firewall]
 
 
 def instruction(created_by: str) -> str:

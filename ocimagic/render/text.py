@@ -115,7 +115,7 @@ def checked_text(checked: BuildChecked) -> str:
 def build_sentence(result: BuildResult) -> str:
     """Say what a build made."""
     cached = sum(step.cached for step in result.steps)
-    name = " ".join(result.tags) or (result.digest if result.platforms else result.image_id).short
+    name = " ".join(result.tags) or ((result.platforms and result.digest) or result.image_id).short
     what = f"image {result.image_id.short}"
     if result.platforms:
         images = (f"{each.platform} {each.image_id.short}" for each in result.platforms)
@@ -154,10 +154,9 @@ def removed_text(removed: Removed) -> str:
 def removed_sentence(removed: Removed) -> str:
     """Say how much was removed."""
     names, things = len(removed.untagged), len(removed.deleted)
-    return (
-        f"{count(names, 'name')} untagged, {count(things, 'object')} deleted, "
-        f"{human_size(removed.freed_bytes)} freed"
-    )
+    said = f"{count(names, 'name')} untagged, {count(things, 'object')} deleted"
+    freed = removed.freed_bytes
+    return said if freed is None else f"{said}, {human_size(freed)} freed"
 
 
 def layers_text(report: LayerReport) -> str:

@@ -74,6 +74,23 @@ def human_seconds(seconds: float) -> str:
     return f"{minutes}m{rest:02}s"
 
 
+def clock_time(seconds: float | None, digits: int = 1) -> str:
+    """Write when something was in a story: ``427.3 ms``; "" for a time that nobody noted."""
+    return "" if seconds is None else f"{seconds * 1000:.{digits}f} ms"
+
+
+def short_time(seconds: float | None) -> str:
+    """Write a time of a millisecond or so: ``0.42 ms``, ``12.3 ms``, ``2.41 s``; "" for none."""
+    if seconds is None:
+        return ""
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    figure = seconds * 1000
+    if figure >= 100:
+        return f"{figure:.0f} ms"
+    return f"{figure:.1f} ms" if figure >= 1 or not figure else f"{figure:.2f} ms"
+
+
 def count(number: int, word: str) -> str:
     """Write a number with its noun: ``1 layer``, ``3 layers``, ``2 repositories``."""
     if number == 1:

@@ -7,27 +7,21 @@ function asModule(text) {
   return import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
 }
 
+// Each terminal asks for itself until one was answered: its kernel may be gone before it answers.
 function library(model) {
-  SHARED.library ??= new Promise((resolve, reject) => {
+  if (SHARED.found) return Promise.resolve(SHARED.found);
+  return new Promise((resolve) => {
     const heard = async (content, buffers) => {
       if (content.type !== "library") return;
       model.off("msg:custom", heard);
       const [xterm, fit, style] = buffers.map((each) => new TextDecoder().decode(each));
-      try {
-        const sheet = document.createElement("style");
-        sheet.textContent = style;
-        document.head.append(sheet);
-        const [{ Terminal }, { FitAddon }] = await Promise.all([asModule(xterm), asModule(fit)]);
-        resolve({ Terminal, FitAddon });
-      } catch (error) {
-        SHARED.library = undefined;
-        reject(error);
-      }
+      const [{ Terminal }, { FitAddon }] = await Promise.all([asModule(xterm), asModule(fit)]);
+      SHARED.found ??= { Terminal, FitAddon, style };
+      resolve(SHARED.found);
     };
     model.on("msg:custom", heard);
     model.send({ type: "library" });
   });
-  return SHARED.library;
 }
 
 function pick(element, name, other) {
@@ -56,15 +50,11 @@ function transcript(terminal) {
   return lines.join("\n").trimEnd();
 }
 
-async function render({ model, el }) {
-  const { Terminal, FitAddon } = await library(model);
-  const place = document.createElement("div");
-  place.style.height = `${model.get("rows") * 1.25}em`;
-  place.setAttribute("role", "group");
-  place.setAttribute("aria-label", `terminal of container ${model.get("name")}`);
-  const caption = document.createElement("div");
-  caption.style.cssText = "font-size:85%;opacity:.75;margin-top:.3em";
-  caption.textContent = model.get("caption");
+function view(model, el, { Terminal, FitAddon }) {
+  const place = element("div", { role: "group",
+    "aria-label": `terminal of container ${model.get("name")}`,
+    style: `height:${model.get("rows") * 1.25}em` });
+  const caption = element("p", { class: "quiet" }, model.get("caption"));
   el.append(place, caption);
 
   const terminal = new Terminal({
@@ -78,11 +68,6 @@ async function render({ model, el }) {
   const fit = new FitAddon();
   terminal.loadAddon(fit);
   terminal.open(place);
-  // Jupyter has shortcuts of its own for bare keys: what is typed here is the container's.
-  for (const kind of ["keydown", "keyup", "keypress"]) {
-    place.addEventListener(kind, (event) => event.stopPropagation());
-  }
-  place.dataset.lmSuppressShortcuts = "true";
 
   const bytes = new TextEncoder();
   terminal.onData((data) => model.send({ type: "input" }, undefined, [bytes.encode(data)]));
@@ -122,4 +107,19 @@ async function render({ model, el }) {
   };
 }
 
-export default { render };
+const STYLE = ".live .xterm *{box-sizing:content-box}";
+
+function initialize({ model }) {
+  let ungrow = () => {};
+  let isOver = false;
+  library(model).then((found) => {
+    if (isOver) return;
+    ungrow = grow(model, `${LIVE_STYLE}${found.style}${STYLE}`, (root) => view(model, root, found));
+  });
+  return () => {
+    isOver = true;
+    ungrow();
+  };
+}
+
+export default { initialize };

@@ -1,4 +1,4 @@
-"""A container's terminal in the page: xterm.js in an anywidget, a transcript when it is over."""
+"""A container's terminal in the page: xterm.js grown on a transcript, which is what is saved."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ import threading
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol
 
-import anywidget
 import traitlets
 
 from ocimagic.errors import HostLacks, OcimagicError
 from ocimagic.render.escape import markup
 from ocimagic.render.html import LINE, MONOSPACE
+from ocimagic.widgets.live import LiveView, script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 ROWS = 24
+CAPTION = "click and type, when no cell runs; Ctrl-P Ctrl-Q leaves it running"
 _LIBRARY = ("xterm.mjs", "addon-fit.mjs", "xterm.css")
 _BACKLOG_BYTES = 1 << 18
 _TRANSCRIPT_S = 2.0
+_RENEW_S = 10.0  # so old is the transcript that is saved while it goes on, at most
 # ECMA-48: CSI, OSC and two-byte sequences; what is left is what a reader sees.
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_()].?)")
 
@@ -51,7 +53,7 @@ def is_available() -> bool:
     return all((static_files() / name).is_file() for name in _LIBRARY)
 
 
-class Terminal(anywidget.AnyWidget):
+class Terminal(LiveView):
     """One terminal; ``serve`` moves its bytes until the stream ends.
 
     Attributes:
@@ -59,18 +61,25 @@ class Terminal(anywidget.AnyWidget):
         caption: a line below: how to leave, later how it ended.
     """
 
-    _esm = files("ocimagic.widgets").joinpath("terminal.js").read_text(encoding="utf-8")
+    _esm = script("live.js", "terminal.js")
     name = traitlets.Unicode().tag(sync=True)
     caption = traitlets.Unicode().tag(sync=True)
     rows = traitlets.Int(ROWS).tag(sync=True)
 
-    def __init__(self, stream: TerminalStream, name: str, on_end: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        stream: TerminalStream,
+        name: str,
+        on_end: Callable[[str], None],
+        on_more: Callable[[str], None] | None = None,
+    ) -> None:
         """Make a terminal.
 
         Args:
             stream: whose bytes are shown.
             name: of the container.
             on_end: is given the transcript, in a thread of this widget, when all is over.
+            on_more: is given the transcript so far, in another one, now and then.
 
         Raises:
             HostLacks: xterm.js was not fetched when this package was built.
@@ -81,24 +90,41 @@ class Terminal(anywidget.AnyWidget):
                 why="xterm.js could not be fetched from the npm registry then",
                 hint="reinstall it with a network; until then -it asks line by line",
             )
-        super().__init__(name=name, caption="click and type; Ctrl-P Ctrl-Q leaves it running")
+        super().__init__(name=name, caption=CAPTION)
         self._stream = stream
         self._on_end = on_end
+        self._on_more = on_more
+        self._is_over = threading.Event()
         self._backlog = bytearray()
         self._lock = threading.Lock()
         self._transcript: str | None = None
         self._told = threading.Event()
-        self.on_msg(self._hear)
 
     def serve(self) -> threading.Thread:
         """Move bytes in a thread of its own: the kernel stays free for other cells."""
         thread = threading.Thread(target=self._pump, name=f"terminal-{self.name}", daemon=True)
         thread.start()
+        if self._on_more is not None:
+            name = f"transcript-{self.name}"
+            threading.Thread(target=self._renew, name=name, daemon=True).start()
         return thread
 
     def transcript(self) -> str:
         """Return what the terminal shows: the browser's lines, or the bytes without escapes."""
-        return plain_text(bytes(self._backlog)) if self._transcript is None else self._transcript
+        if self._transcript is not None:
+            return self._transcript
+        with self._lock:
+            backlog = bytes(self._backlog)
+        return plain_text(backlog)
+
+    def _renew(self) -> None:
+        """Tell the transcript whenever it has grown, but not all the time."""
+        told = ""
+        while self._on_more is not None and not self._is_over.wait(_RENEW_S):
+            so_far = self.transcript()
+            if so_far != told:
+                self._on_more(so_far)
+                told = so_far
 
     def _pump(self) -> None:
         try:
@@ -114,9 +140,11 @@ class Terminal(anywidget.AnyWidget):
         self.send({"type": "end"})
         # A browser tells its lines only while the kernel is free to hear it.
         self._told.wait(_TRANSCRIPT_S)
+        self._is_over.set()
         self._on_end(self.transcript())
 
-    def _hear(self, _widget: object, content: dict[str, Any], buffers: list[memoryview]) -> None:
+    def hear(self, content: dict[str, Any], buffers: Sequence[memoryview] = ()) -> None:
+        """Take keys, sizes, and the question for the library."""
         kind = content.get("type")
         if kind == "library":
             found = [(static_files() / name).read_bytes() for name in _LIBRARY]

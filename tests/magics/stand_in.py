@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from datetime import UTC, datetime
 
 from samples import (
+    NOW,
     build_result,
     container,
     container_details,
@@ -19,9 +21,11 @@ from samples import (
     removed,
     report,
     run_result,
+    volume,
 )
 
 from ocimagic.errors import ContainerNotFound, DockerfileError, ImageNotFound, StepFailed
+from ocimagic.model.distribution import RegistryListing
 from ocimagic.model.event import (
     LayerPhase,
     LayerProgress,
@@ -30,6 +34,7 @@ from ocimagic.model.event import (
     StepStarted,
     TransferStarted,
 )
+from ocimagic.model.network import NetworkReport, NetworkSummary
 from ocimagic.model.result import ExitStatus, SystemInfo
 
 STEP_S = 0.02
@@ -64,6 +69,15 @@ class StandInImages:
 
     def history(self, name):
         return history()
+
+    def list_registry(self, name):
+        known = {"127.0.0.1:5000": ("team/app", "team/tool"), "127.0.0.1:5000/team/app": ("1", "2")}
+        if name == "slow.example/app":
+            time.sleep(3)
+        if name not in known:
+            raise ImageNotFound(f"no such repository: {name}")
+        kind = "tag" if "/" in name else "repository"
+        return RegistryListing(place=name, kind=kind, names=known[name])
 
     def layers(self, *names):
         return report()
@@ -151,7 +165,8 @@ class StandInContainers:
         return container(options.name or "made")
 
     def list(self, *, all=False, size=False):  # noqa: A002
-        return (container("web"), exited("job")) if all else (container("web"),)
+        web = container("web", memory_bytes=2_306_867)
+        return (web, exited("job")) if all else (web,)
 
     def inspect(self, name, *, size=False):
         if name != "job":
@@ -161,6 +176,14 @@ class StandInContainers:
     def logs(self, name, *, follow=False, tail=None, since_ns=None, until_ns=None, cancelled=None):
         yield ("2026-03-21T12:00:00Z", "stdout", b"first\n")
         yield ("2026-03-21T12:00:01Z", "stderr", b"second\n")
+
+    def names(self, name, path, *, limit=1000):
+        found = {
+            "/": ("bin/", "etc/", "hello"),
+            "/etc": ("group", "passwd"),
+            "/etc/": ("group", "passwd"),
+        }
+        return found[path]
 
     def wait(self, name, *, cancelled=None):
         (cancelled or threading.Event()).wait()
@@ -191,14 +214,31 @@ class StandInSystem:
             free_bytes=1,
             lacks=("everything",),
             not_yet=(),
+            networks=NetworkReport(kinds=(), usual="none"),
         )
 
 
+class StandInNetworks:
+    def all(self):
+        names = ("bridge", "host", "none", "net")
+        return tuple(
+            NetworkSummary(network_id=name, name=name, driver="bridge", created=NOW)
+            for name in names
+        )
+
+
+class StandInVolumes:
+    def all(self):
+        return volume("data"), volume("0a1b2c", anonymous=True)
+
+
 class StandInEngine:
-    def __init__(self, root=""):
+    def __init__(self, root="", environment=None):
         self.root = root
         self.images = StandInImages()
         self.containers = StandInContainers()
+        self.networks = StandInNetworks()
+        self.volumes = StandInVolumes()
         self.system = StandInSystem()
         self.closed = False
 

@@ -1,6 +1,7 @@
 """The stop button: SIGINT to a real kernel while a command runs."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -99,6 +100,30 @@ def test_a_broken_off_pull_does_not_stay_downloading(kernel):
     drawn = [content["data"] for kind, content in reply["shown"] if "data" in content]
     assert "downloading" not in drawn[-1]["text/plain"]
     assert "not finished" in drawn[-1]["text/plain"]
+
+
+def test_a_kernel_that_is_killed_in_a_pull_leaves_what_is_true(kernel):
+    manager, client = kernel
+    client.execute("%image_pull slow")
+    drawn = {}
+    while "downloading" not in drawn.get("text/html", ""):
+        drawn = client.get_iopub_msg(timeout=60)["content"].get("data", {})
+    os.kill(manager.provisioner.process.pid, signal.SIGKILL)
+
+    for kind in ("text/plain", "text/html"):
+        assert "downloading" in drawn[kind]
+        assert re.search(r"This is how far it was at 20[0-9-]+ [0-9:]+ UTC", drawn[kind])
+        assert "Without one its kernel ended first: run the cell again." in drawn[kind]
+
+
+def test_a_pull_that_ended_says_no_more_how_far_it_was(kernel):
+    _, client = kernel
+
+    reply = execute(client, "%image_pull busybox")
+
+    drawn = [content["data"] for _, content in reply["shown"] if "data" in content]
+    assert "how far it was" in drawn[0]["text/plain"]
+    assert "how far it was" not in drawn[-1]["text/plain"] + drawn[-1]["text/html"]
 
 
 def test_what_a_thread_says_goes_to_the_cell_that_asked(kernel):

@@ -146,8 +146,9 @@ def test_display_can_be_text_or_widget(run_notebook):
     assert set(bundles(text)[0]) == {"text/plain"}
     for cell in (widget, explore):
         bundle = bundles(cell)[-1]
-        assert "application/vnd.jupyter.widget-view+json" in bundle
+        assert set(bundle) == {"text/plain", "text/html"}
         assert "<details" in bundle["text/html"]
+        assert "data-ocimagic" not in bundle["text/html"], "nobody can search in a file"
         assert "maintainer" in bundle["text/plain"]
 
 

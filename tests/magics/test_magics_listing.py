@@ -87,3 +87,13 @@ def test_rows_for_pandas_are_plain(monkeypatch):
     assert row["created"] == NOW
     assert row["image_id"] == str(Digest.of(b"x"))
     assert row["pid"] is None
+
+
+def test_a_real_frame():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = CONTAINERS.to_pandas()
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame["name"]) == [each.name for each in CONTAINERS]
+    assert frame["created"].dt.year.tolist() == [NOW.year] * len(CONTAINERS)
+    assert frame["pid"].isna().any()
+    assert (frame["status"] == "created").all()

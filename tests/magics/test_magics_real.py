@@ -11,7 +11,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import busybox_image
 import pytest
 from jupyter_client.manager import KernelManager
+from shown import plain
 
+from ocimagic import Engine
 from ocimagic.registry.server import RegistryServer
 
 pytestmark = [
@@ -39,17 +41,6 @@ def run_real(run_notebook):
         return cells
 
     return run
-
-
-def plain(cell):
-    """Return everything a cell shows as text."""
-    said = []
-    for output in cell.outputs:
-        if output.output_type == "error":
-            said.append("\n".join(output.traceback))
-        else:
-            said.append(output.get("text") or output["data"].get("text/plain", ""))
-    return "\n".join(said)
 
 
 def test_pull_look_run_and_clean_up(run_real, registry):
@@ -250,3 +241,49 @@ def test_stop_ends_the_container_and_a_killed_kernel_does_not(registry, tmp_path
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+def test_what_stop_and_a_kernels_end_do_is_a_setting(registry, tmp_path, monkeypatch):
+    monkeypatch.setenv("OCIMAGIC_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    manager = KernelManager()
+    manager.start_kernel(cwd=str(tmp_path), env=dict(os.environ))
+    client = manager.client()
+    client.start_channels()
+    pressed = []
+
+    def hear(message):
+        if "ready" in str(message["content"].get("text", "")) and not pressed:
+            pressed.append(True)
+            os.killpg(os.getpgid(manager.provisioner.process.pid), signal.SIGINT)
+
+    def execute(code):
+        return client.execute_interactive(code, timeout=60, output_hook=hear)["content"]
+
+    try:
+        client.wait_for_ready(timeout=60)
+        assert execute(LOAD)["status"] == "ok"
+        execute("%config OciMagic.on_interrupt = 'detach'")
+        execute("%config OciMagic.on_kernel_exit = 'stop'")
+        image = f"{registry}/busybox"
+        assert execute(f"%container_run -d --name started {image} sleep 300")["status"] == "ok"
+        reply = execute(f"%container_run --name left {image} sh -c 'echo ready; sleep 300'")
+        assert "goes on" in reply["evalue"]
+        pressed.clear()
+        execute("%config OciMagic.on_interrupt = 'kill'")
+        script = "trap 'echo asked' TERM; echo ready; while :; do sleep 0.05; done"
+        reply = execute(f'%container_run --name killed {image} sh -c "{script}"')
+        assert reply["ename"] == "Interrupted"
+        assert "container killed was killed" in reply["evalue"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    with Engine(tmp_path / "root", environment={}) as engine:
+        alive = {each.name for each in engine.containers.list()}
+        assert engine.containers.wait("killed").code == 137
+        wrote = b"".join(data for _, _, data in engine.containers.logs("killed"))
+        for each in engine.containers.list(all=True):
+            engine.containers.remove(each.container_id, force=True)
+    assert alive == {"left"}, "what was let go of is nobody's, what was started was stopped"
+    assert wrote == b"ready\n", "nobody asks what is killed"

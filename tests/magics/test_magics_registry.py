@@ -13,7 +13,7 @@ from ocimagic.magics import load, unload
 def real(shell, tmp_path):
     """The shell, its magics over a real engine."""
     unload(shell)
-    load(shell, make_engine=lambda _: Engine(tmp_path / "root", environment={}))
+    load(shell, make_engine=lambda *_: Engine(tmp_path / "root", environment={}))
     return shell
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ocimagic.errors import InvalidOption, OcimagicError
 from ocimagic.magics import load, unload
-from ocimagic.magics.commands import DockerMagic
+from ocimagic.magics.magic import Magic
 from ocimagic.model.result import ContainerSummary, RunResult
 from ocimagic.render import display
 
@@ -107,7 +107,7 @@ def test_no_magic_of_ipython_is_taken(shell):
     taken = {
         name
         for name, magic in shell.magics_manager.magics["line"].items()
-        if isinstance(magic, DockerMagic)
+        if isinstance(magic, Magic)
     }
 
     assert {"image_pull", "container_run", "system_info", "docker"} <= taken
@@ -148,6 +148,19 @@ def test_values_in_the_middle_are_shown(shell, capsys):
     said = capsys.readouterr().out
     assert "REPOSITORY" in said
     assert "CONTAINER ID" in said
+
+
+def test_a_list_of_containers_says_what_memory_they_use(shell, capsys):
+    listed = run(shell, "x = %container_ls -a\nx")
+
+    first, web, job = capsys.readouterr().out.rstrip().splitlines()[-3:]
+    assert first.split()[-1] == "MEMORY"
+    assert web.split()[-1] == "2.2MiB"
+    assert job.split()[-1] == "job", "what has ended uses none"
+    html = shell.display_formatter.format(listed)[0]["text/html"]
+    assert ">2.2MiB</td>" in html
+    assert [each["memory_bytes"] for each in listed.to_dict()] == [2_306_867, None]
+    assert "MEMORY" not in str(run(shell, "%container_ls --format json")), "docker's own fields"
 
 
 def test_nothing_to_say_shows_nothing(shell, capsys):
@@ -198,6 +211,18 @@ def test_mistakes_are_said(shell, cell, said):
         run(shell, cell)
 
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("said", ["--save my.Dockerfile", "--save=my.Dockerfile"])
+def test_a_cell_that_was_built_can_be_a_file(shell, tmp_path, said):
+    text = "FROM x\nRUN echo $HOME {v}\n"
+    run(shell, f"%%dockerfile -t x:1 {said}\n{text}")
+    assert (tmp_path / "my.Dockerfile").read_text() == text
+    assert sorted(each.name for each in tmp_path.glob("*my.*")) == ["my.Dockerfile"]
+    with pytest.raises(InvalidOption, match="--save needs"):
+        run(shell, "%%dockerfile -t x:1 --save\nFROM x")
+    with pytest.raises(OcimagicError, match="nowhere"):
+        run(shell, "%%dockerfile -t x:1 --save /nowhere/at/all\nFROM x")
 
 
 def test_the_dockerfile_reaches_the_engine_as_it_is(shell, tmp_path):

@@ -1,112 +1,41 @@
 """``-it`` in a real JupyterLab in a real browser: keys, colours, size, leaving, what is saved."""
 
-import json
-import os
-import re
-import select
-import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
+from pathlib import Path
 
 import nbformat
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import axe
+from desk import Notebook, until, write_notebook
 
 CELLS = (
     "%load_ext ocimagic",
     "%docker run -it --rm --network none --name seen busybox sh",
     "%docker ps --format '{{.Names}} {{.Status}}'",
+    "import pathlib, time\nwhile not pathlib.Path('typed').exists(): time.sleep(0.05)",
 )
-PATIENCE_MS = 60_000
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium")
-    if not program:
-        pytest.skip("chromium is not installed")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def lab(shared, tmp_path_factory):
-    """Start JupyterLab on a directory with one notebook; returns its address and the directory."""
-    room = tmp_path_factory.mktemp("lab")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in CELLS])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python", "language": "python"}
-    nbformat.write(notebook, room / "terminal.ipynb")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["--no-browser", f"--port={port}", "--ServerApp.token=", f"--ServerApp.root_dir={room}"]
-    words += ["--ServerApp.port_retries=0", *(["--allow-root"] if os.geteuid() == 0 else [])]
-    data = shared.home.data
-    env = os.environ | {"OCIMAGIC_ROOT": str(data), "HOME": str(data.parent)}
-    env.pop("XDG_RUNTIME_DIR", None)
-    with (room / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *words], env=env, stdout=log, stderr=log
-        )
-    try:
-        yield f"http://127.0.0.1:{port}", room
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-@pytest.fixture
-def page(chromium, lab):
-    address, _ = lab
-    context = chromium.new_context(viewport={"width": 1100, "height": 900})
-    opened = context.new_page()
-    opened.set_default_timeout(PATIENCE_MS)
-    until(lambda: urllib.request.urlopen(f"{address}/api", timeout=1).status == 200)
-    opened.goto(f"{address}/lab/tree/terminal.ipynb")
-    opened.wait_for_selector(".jp-Notebook .cm-content")
-    # Keys are lost while the kernel is not there yet.
-    opened.wait_for_function("document.body.textContent.includes('| Idle')")
-    yield opened
-    context.close()
-
-
-def until(is_so):
-    deadline = time.monotonic() + PATIENCE_MS / 1000
-    while time.monotonic() < deadline:
-        try:
-            if is_so():
-                return
-        except OSError:
-            pass
-        select.select([], [], [], 0.1)
-    raise AssertionError("it did not come to be")
-
-
-def run_cell(page, number):
-    """Execute a cell and wait until it has been."""
-    cell = page.locator(".jp-CodeCell").nth(number)
-    cell.locator(".cm-content").click()
-    page.keyboard.press("Control+Enter")
-    until(lambda: re.search("[0-9]", cell.locator(".jp-InputPrompt").inner_text()))
 
 
 def shows(page, text):
-    page.wait_for_function(
-        "text => [...document.querySelectorAll('.xterm-rows')].some("
-        "each => each.textContent.includes(text))",
-        arg=text,
-    )
+    page.locator(".xterm-rows").filter(has_text=text).first.wait_for()
+
+
+def saved(notebook, path):
+    """Save the notebook; return what it holds of the terminal, by media type."""
+    notebook.save()
+    outputs = nbformat.read(path, 4).cells[1].outputs
+    return outputs[0].data if outputs else {}
 
 
 @pytest.mark.slow
-def test_a_shell_in_a_cell(shared, page, lab, tmp_path):
-    run_cell(page, 0)
-    run_cell(page, 1)
+def test_a_shell_in_a_cell(desk, lab):
+    path = write_notebook(desk.room / "terminal.ipynb", CELLS, "python3")
+    notebook, page = Notebook.open(lab, path.name), lab
+    notebook.run(0)
+    notebook.run(1)
     page.wait_for_selector(".xterm-screen")
     shows(page, "/ #")
     page.click(".xterm-screen")
@@ -116,28 +45,38 @@ def test_a_shell_in_a_cell(shared, page, lab, tmp_path):
     shows(page, f"{rows} ")
 
     # The cell is over while the terminal goes on: others run.
-    run_cell(page, 2)
+    notebook.run(2)
     page.wait_for_function("document.body.textContent.includes('seen Up')")
+
+    # While one runs keys are heard, too.
+    notebook.run(3, wait=False)
+    page.click(".xterm-screen")
+    page.keyboard.type("echo busy-$((1+1))\n", delay=5)
+    shows(page, "busy-2")
+    prompt = notebook.cell(3).locator(".jp-InputPrompt").first
+    assert prompt.inner_text() == "[*]:"
+    (desk.room / "typed").touch()
+    until(lambda: prompt.inner_text() != "[*]:")
 
     page.click(".xterm-screen")
     page.keyboard.type("printf '\\033[32mgreen\\033[0m\\n'\n", delay=5)
-    page.wait_for_function(
-        "[...document.querySelectorAll('.xterm-rows span')].some("
-        "each => each.textContent === 'green' && each.className.includes('xterm-fg-2'))"
-    )
+    green = page.locator(".xterm-rows span.xterm-fg-2").filter(has_text="green")
+    green.first.wait_for()
+    found = axe.read(page, f'[data-path="{notebook.path}"] .jp-OutputArea-output')
+    assert not found["wrong"], "\n".join(found["wrong"])
+    assert "aria-input-field-name" in found["passed"] or "label" in found["passed"]
+
+    # What is saved while it goes on is no widget, which would be an error without its kernel.
+    until(lambda: set(saved(notebook, path)) == {"text/plain", "text/html"})
+    page.click(".xterm-screen")
+    whole = page.viewport_size
     page.set_viewport_size({"width": 700, "height": 900})
-    page.wait_for_function("document.querySelector('.xterm-screen').clientWidth < 700")
+    until(lambda: page.locator(".xterm-screen").evaluate("node => node.clientWidth") < 700)
     page.keyboard.type("stty size | tr ' ' x; exit 3\n", delay=5)
 
     # What is left is words, and they are saved.
     page.wait_for_selector(".xterm-screen", state="detached")
-    page.keyboard.press("Control+s")
-    _, room = lab
-
-    def is_saved():
-        saved = json.loads((room / "terminal.ipynb").read_text())
-        outputs = json.dumps(saved["cells"][1]["outputs"])
-        return "hello-42" in outputs and "text/html" in outputs
-
-    until(is_saved)
-    assert not [each for each in shared.containers.list(all=True) if each.name == "seen"]
+    page.set_viewport_size(whole)
+    until(lambda: "hello-42" in saved(notebook, path).get("text/html", ""))
+    notebook.close()
+    assert not [each for each in desk.engine.containers.list(all=True) if each.name == "seen"]

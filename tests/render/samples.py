@@ -1,10 +1,18 @@
 """Plain values to draw, with a fixed clock and IDs made of their names."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from ocimagic.model import isolation
 from ocimagic.model.archive import Imported, Loaded, LoadedImage, Saved
 from ocimagic.model.built import BuildResult, BuildStep, BuiltPlatform
+from ocimagic.model.network import (
+    NetworkEndpoint,
+    NetworkMap,
+    NetworkReport,
+    NetworkSummary,
+    Subnet,
+)
 from ocimagic.model.options import RunOptions, VolumeMount
 from ocimagic.model.report import (
     ContainerStats,
@@ -12,6 +20,7 @@ from ocimagic.model.report import (
     DiskUsage,
     ImagesPruned,
     ImageUsage,
+    PortBinding,
     VolumeUsage,
 )
 from ocimagic.model.result import (
@@ -361,6 +370,9 @@ def system_info() -> SystemInfo:
         free_bytes=9_000_000_000,
         lacks=("user namespaces are switched off",),
         not_yet=("bridge networks: containers share the host's network",),
+        networks=NetworkReport(
+            kinds=("host", "none"), usual="host", why_not="links are root's", way_out="the host's"
+        ),
     )
 
 
@@ -392,3 +404,65 @@ def loaded() -> Loaded:
 
 def imported() -> Imported:
     return Imported(image_id=digest("web:1"), reference="web:1", size_bytes=2_100_000)
+
+
+def network(name, number, **given) -> NetworkSummary:
+    subnets = (Subnet(subnet=f"172.{number}.0.0/16", gateway=f"172.{number}.0.1"),)
+    values = {"network_id": digest(name).hex, "name": name, "driver": "bridge", "created": NOW}
+    return NetworkSummary(**values | {"subnets": subnets} | given)
+
+
+def in_networks(name, *places, **given) -> ContainerSummary:
+    made = container(name, network=places[0][0].name, **given)
+    endpoints = tuple(
+        NetworkEndpoint(
+            network=each.name,
+            network_id=each.network_id,
+            container_id=made.container_id,
+            container=name,
+            addresses=(f"{address}/16",),
+        )
+        for each, address in places
+    )
+    return replace(made, places=endpoints)
+
+
+def network_map(name="front") -> NetworkMap:
+    """Return front and back with web and api in the first, api and db in the second."""
+    bridge, front = network("bridge", 17), network(name, 18)
+    back = network("back", 19, internal=True)
+    host = network("host", 0, driver="host", subnets=())
+    none = network("none", 0, driver="null", subnets=())
+    port = PortBinding(container_port="80/tcp", host_ip="0.0.0.0", host_port=8080)
+    return NetworkMap(
+        networks=(bridge, front, back, host, none),
+        containers=(
+            in_networks("web", (front, "172.18.0.2"), ports=(port,)),
+            in_networks("api", (front, "172.18.0.3"), (back, "172.19.0.2")),
+            in_networks("db", (back, "172.19.0.3"), image="postgres:16"),
+            container("alone", network="none"),
+        ),
+    )
+
+
+def stages_result() -> BuildResult:
+    """Return a build of four stages: two stand alone, one stands on one of them."""
+
+    def step(number, stage, text, **given):
+        values = {"cached": False, "seconds": 1.2, "layer": None, "size_bytes": 0}
+        return BuildStep(number=number, stage=stage, text=text, line=number, **values | given)
+
+    steps = (
+        step(1, "deps", "FROM python:3.12 AS deps", cached=True, seconds=0.0),
+        step(2, "deps", "RUN pip wheel -r requirements.txt", cached=True, seconds=0.0),
+        step(3, "assets", "FROM node:22 AS assets", cached=True, seconds=0.0),
+        step(4, "assets", "COPY web /web", why="the file web/app.js changed"),
+        step(5, "assets", "RUN npm run build", why="what it builds on changed", seconds=14.2),
+        step(6, "test", "FROM deps AS test", cached=True, seconds=0.0, stands_on="deps"),
+        step(7, "test", "RUN pytest", why="the variable CI is new: 1", seconds=3.0),
+        step(8, "3", "FROM python:3.12-slim", cached=True, seconds=0.0),
+        step(9, "3", "COPY --from=deps /wheels /wheels", takes_from=("deps",)),
+        step(10, "3", "COPY --from=assets /web/dist /srv", takes_from=("assets",)),
+        step(11, "3", "COPY --from=test /report.xml /srv/", takes_from=("test",)),
+    )
+    return build_result(steps=steps, tags=("shop:2",), seconds=21.4)

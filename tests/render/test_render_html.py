@@ -29,6 +29,8 @@ ATTRIBUTES = {"style", "scope", "open", "alt", "src", "max", "value"}
 class Checker(HTMLParser):
     """Reads a fragment and keeps what it is made of."""
 
+    allowed, attributes = ALLOWED, ATTRIBUTES
+
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
         self.open, self.tags, self.words, self.images = [], [], [], []
@@ -37,8 +39,8 @@ class Checker(HTMLParser):
         assert not self.open
 
     def handle_starttag(self, tag, attrs):
-        assert tag in ALLOWED, tag
-        assert {name for name, _ in attrs} <= ATTRIBUTES
+        assert tag in self.allowed, tag
+        assert {name for name, _ in attrs} <= self.attributes
         self.tags.append((tag, dict(attrs)))
         if tag == "img":
             self.images.append(dict(attrs))
@@ -150,6 +152,13 @@ def test_inspect_tree_opens_its_first_levels():
     assert "(1 item)" in drawn
 
 
+def test_links_to_ports_are_reached_by_keys():
+    ports = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}
+    drawn = tree_html({"NetworkSettings": {"Ports": ports}})
+    assert drawn.count("<a href=") == 1
+    assert "<a " not in "".join(re.findall("<summary.*?</summary>", drawn))
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -191,3 +200,22 @@ def test_picture_of_any_names_is_well_formed(name, created_by):
     layers = (samples.layer("x", 7, created_by),)
     report = LayerReport(images=((name, layers), (name, layers)), total_bytes=14, stored_bytes=7)
     ET.fromstring(picture(report))
+
+
+def test_inspect_tree_folds_what_is_long_and_writes_out_what_is_deep():
+    long = "x" * 5000
+    drawn = tree_html({"Cmd": long, "Short": "y"})
+    seen = Checker(drawn)
+    assert drawn.count("<details") == 1
+    assert "(5002 characters)" in "".join(seen.words)
+    assert any(long in word for word in seen.words)
+
+    deep = leaf = []
+    for _ in range(400):
+        leaf.append([])
+        leaf = leaf[0]
+    drawn = tree_html(deep)
+    Checker(drawn)
+    assert drawn.count("<ul") == 40
+
+    assert "and 234 more items" in tree_html(list(range(1234)))

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 import samples
+from svg_reader import read
 
 from ocimagic.model.result import LayerReport
 from ocimagic.render.layer_graph import layers_digraph, layers_tree
-from ocimagic.render.layer_svg import DARK, LIGHT, ORANGE, picture_words
+from ocimagic.render.layer_svg import picture_words, wall_svg
 from ocimagic.render.layer_wall import build_wall
+from ocimagic.render.svg import DARK, LIGHT, ORANGE
 
 
 def of(*images):
@@ -67,6 +69,34 @@ def test_two_names_of_one_image_and_an_image_without_layers():
 def test_shared_with_an_image_outside_the_report():
     wall = build_wall(of(("a", (samples.layer("x", 1, "X", shared=("other",)),))))
     assert wall.bottom[0].images == ("a", "other")
+
+
+def test_what_is_shared_says_how_many_of_those_are_shown():
+    """Three images were drawn, and their layer was "shared by 5"."""
+
+    def base(*more):
+        return samples.layer("x", 1, "X", shared=more)
+
+    top = samples.layer("y", 1, "Y")
+    alone = of(("a", (base("other"),)))
+    assert "(shared with 1 image not shown)" in layers_tree(alone)
+    some = of(("a", (base("b", "c"),)), ("b", (base("a", "c"), top)))
+    assert "(shared by 2 here, 3 in all)" in layers_tree(some)
+    assert "shared by 2 here" in wall_svg(build_wall(some), title="")
+    whole = of(("a", (base("b"),)), ("b", (base("a"), top)))
+    assert "(shared by 2)" in layers_tree(whole)
+
+
+def test_a_legend_has_what_the_picture_has():
+    top = samples.layer("y", 1, "Y")
+    alone = wall_svg(build_wall(of(("a", (top,)))), title="")
+    assert not {"from the base image", "shared: stored once"} & words(alone)
+    stacks = wall_svg(build_wall(samples.report()), title="")
+    assert {"from the base image", "added on top", "shared: stored once", "size"} < words(stacks)
+
+
+def words(picture):
+    return {each.text for each in read(picture, dark=False)}
 
 
 def test_tall_stacks():

@@ -104,6 +104,7 @@ def test_build():
     assert "<all>" not in state.html()
     assert "\x1b" not in state.html()
     assert "not finished" in state.stopped().text()
+    assert ">Build: 1 of 2 steps done<" in state.stopped().html()
     done = state.update(StepDone(2, False, 1.5, A, 10))
     assert done.text().splitlines()[1] == "2/2 1.50s  RUN make <all>"
     assert done.tail == ()

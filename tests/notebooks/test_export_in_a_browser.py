@@ -1,0 +1,59 @@
+"""A notebook that was exported: it opens with no network, and prints."""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from desk import NBCONVERT_ASKS_FOR, once
+from test_notebooks import NOTEBOOKS
+
+pytestmark = [pytest.mark.slow, once, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def exported(desk):
+    """The notebook with pictures, as nbconvert exports it with nothing said."""
+    from nbconvert import HTMLExporter
+
+    html, _ = HTMLExporter().from_notebook_node(nbformat.read(NOTEBOOKS[3], as_version=4))
+    path = desk.room / "exported.html"
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def page(desk, exported):
+    context = desk.browser.new_context()
+    page = context.new_page()
+    desk.listen(page, also=("file:", *NBCONVERT_ASKS_FOR))
+    page.goto(exported.as_uri(), wait_until="domcontentloaded")
+    yield page
+    context.close()
+
+
+def test_it_opens_with_no_network(page):
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    pictures = page.locator(".jp-OutputArea-output img")
+    stored = nbformat.read(NOTEBOOKS[3], as_version=4)
+    assert pictures.count() == str([cell.get("outputs") for cell in stored.cells]).count("<img ")
+    assert pictures.count() >= 3
+    for number in range(pictures.count()):
+        picture = pictures.nth(number)
+        assert picture.evaluate("each => each.complete && each.naturalWidth > 100")
+        assert len(picture.get_attribute("alt")) > 20
+    text = page.inner_text("body")
+    assert "model not found" not in text
+    assert "shared" in text
+
+
+def test_it_prints(page):
+    printed = page.pdf(format="A4")
+    assert printed.startswith(b"%PDF-")
+    pages = len(re.findall(rb"/Type\s*/Page\b", printed))
+    assert 3 <= pages <= 40
+    assert len(printed) > 50_000
