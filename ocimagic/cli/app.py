@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
+from ocimagic.cli.compose_rows import Ended
 from ocimagic.cli.grammar import docker_words, execute, find
 from ocimagic.cli.session import Session
 from ocimagic.cli.terminal import Terminal
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+_FRONT = {"--root": "DIR", "--docker-host": "URL"}
 
 
 def run(
@@ -70,14 +72,18 @@ def _command(
     stderr: BinaryIO,
     undo: ExitStack,
 ) -> int:
-    root, words = _split_root(argv)
+    front, words = _split_front(argv)
+    if host := front.get("--docker-host"):
+        if "--root" in front:
+            raise InvalidOption("--root and --docker-host name two engines", hint="choose one")
+        make_engine = _asking(host)
     terminal = Terminal(stdout, stderr, redraws=stderr.isatty())
     verb = find(words)
     cancelled = threading.Event()
     if verb and verb.cancellable:
         undo.enter_context(_Interrupts(cancelled))
     session = Session(
-        engine=_Lazy(root, make_engine, undo),
+        engine=_Lazy(front.get("--root"), make_engine, undo),
         on_event=terminal,
         env=os.environ,
         cwd=_current_directory(),
@@ -149,15 +155,34 @@ def _current_directory() -> str:
         raise InvalidOption("the current directory is gone", hint=hint) from err
 
 
-def _split_root(argv: list[str]) -> tuple[str | None, list[str]]:
-    """Take ``--root DIR`` off the front; all else belongs to docker's grammar."""
-    if argv and argv[0].startswith("--root="):
-        return argv[0].removeprefix("--root="), argv[1:]
-    if argv and argv[0] == "--root":
-        if len(argv) < 2:
-            raise InvalidOption("option --root needs a value", hint="ocimagic --root DIR COMMAND")
-        return argv[1], argv[2:]
-    return None, argv
+def _split_front(argv: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Take ``--root DIR`` and ``--docker-host URL`` off the front; all else is docker's grammar."""
+    found: dict[str, str] = {}
+    words = argv
+    while words and (name := words[0].partition("=")[0]) in _FRONT:
+        if "=" in words[0]:
+            found[name], words = words[0].partition("=")[2], words[1:]
+        elif len(words) < 2:
+            hint = f"ocimagic {name} {_FRONT[name]} COMMAND"
+            raise InvalidOption(f"option {name} needs a value", hint=hint)
+        else:
+            found[name], words = words[1], words[2:]
+    return found, words
+
+
+def _asking(host: str) -> Callable[[str | None], EngineAPI]:
+    """Return what makes a client of a Docker API."""
+
+    def make(_root: str | None) -> EngineAPI:
+        from ocimagic.client.certificates import client_at
+
+        # As docker's own client: TLS where the environment says so.
+        verify = os.environ.get("DOCKER_TLS_VERIFY") and host.startswith("tcp://")
+        usual = os.path.expanduser("~/.docker")
+        certificates = os.environ.get("DOCKER_CERT_PATH") or usual if verify else ""
+        return client_at(host, os.environ, certificates)
+
+    return make
 
 
 class _Lazy:
@@ -208,7 +233,7 @@ def _print(value: object, stdout: BinaryIO, stderr: BinaryIO) -> int:
     match value:
         case None | Saved():  # docker says nothing of what it saved
             return 0
-        case RunResult(exit_code=code) | ExecResult(exit_code=code):
+        case RunResult(exit_code=code) | ExecResult(exit_code=code) | Ended(exit_code=code):
             return code  # its output was shown while it ran
         case Exits(verb="attach", ends=((_, ended),)):
             return ended.code if ended else 0

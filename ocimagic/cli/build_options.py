@@ -6,8 +6,6 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, get_args
 
-from ocimagic.cli.cache_options import cache_from, cache_to
-from ocimagic.cli.run_options import network
 from ocimagic.cli.security_options import ulimits
 from ocimagic.cli.texts import MAX_TEXT_BYTES, as_text, pairs, read_text
 from ocimagic.dockerfile.places import (
@@ -21,6 +19,8 @@ from ocimagic.dockerfile.places import (
 )
 from ocimagic.dockerfile.values import is_url
 from ocimagic.errors import BadInput, InvalidOption, NotBuiltYet
+from ocimagic.model.cache_words import cache_from, cache_to
+from ocimagic.model.network_words import build_network
 from ocimagic.model.options import BuildOptions, BuildOutput, OutputKind
 from ocimagic.spec.platform import Platform
 
@@ -61,7 +61,7 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
         platforms=_platforms(given["platform"]),
         no_cache=given["no_cache"],
         pull=given["pull"],
-        network=network(given["network"]),
+        network=build_network(given["network"]),
         secrets=dict(_secret(session, text) for text in given["secret"]),
         ssh=dict(_agent(session, text) for text in given["ssh"]),
         no_cache_of=tuple(stage for text in given["no_cache_filter"] for stage in text.split(",")),
@@ -75,8 +75,8 @@ def build_options(session: Session, context: str, given: Mapping[str, Any]) -> B
         timestamp=given["timestamp"],
         squash=given["squash"],
         outputs=tuple(_output(session, text) for text in given["output"]),
-        cache_from=tuple(cache_from(session, text) for text in given["cache_from"]),
-        cache_to=tuple(cache_to(session, text) for text in given["cache_to"]),
+        cache_from=tuple(cache_from(session.path, text) for text in given["cache_from"]),
+        cache_to=tuple(cache_to(session.path, text) for text in given["cache_to"]),
     )
 
 

@@ -12,7 +12,6 @@ import click
 
 from ocimagic.cli import container_files, container_looking, container_streams, refused
 from ocimagic.cli.each import on_each, without_progress
-from ocimagic.cli.filters import prune_keeper
 from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.policy_options import restart_policy
 from ocimagic.cli.resource_options import limit_parameters, resource_options
@@ -23,6 +22,7 @@ from ocimagic.model.event import Notice
 from ocimagic.model.request import UpdateOptions
 from ocimagic.model.resources import ResourceOptions
 from ocimagic.model.result import ContainerSummary, RunResult
+from ocimagic.wire.filters import prune_keeper
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Console, Session
@@ -45,7 +45,6 @@ _grace = click.option(
 )
 _signal = click.option("-s", "--signal", metavar="SIGNAL", help="Signal to stop it with")
 _FOREVER_S = 1e9
-_INTERRUPT_GRACE_S = 0.5
 
 
 @verb(
@@ -64,7 +63,10 @@ def run(
     session: Session, /, words: tuple[str, ...], *, detach: bool, quiet: bool, **given: object
 ) -> RunResult | ContainerSummary:
     """Make and start a container from an image."""
-    options = run_options(session, words, given, detach=detach)
+    options = replace(run_options(session, words, given, detach=detach), line=session.line)
+    if session.on_interrupt == "detach":
+        options = replace(options, sig_proxy=False)
+    options = replace(options, kill_at_interrupt=session.on_interrupt == "kill")
     on_event = without_progress(session) if quiet else session.on_event
     console = session.console_for(tty=options.tty, interactive=options.interactive and not detach)
     if console:
@@ -89,7 +91,7 @@ def _in_terminal(
         container_streams.drive(session, console, attachment, options.detach_keys)
     except BaseException:  # nobody will see the end of it
         with suppress(OcimagicError):
-            containers.stop(attachment.container_id, grace_s=_INTERRUPT_GRACE_S)
+            container_streams.end(session, attachment.container_id)
             if options.remove:
                 containers.remove(attachment.container_id, force=True)
         raise
@@ -116,7 +118,7 @@ def create(
     session: Session, /, words: tuple[str, ...], *, quiet: bool, **given: object
 ) -> ContainerSummary:
     """Make a container without starting it."""
-    options = run_options(session, words, given, detach=False)
+    options = replace(run_options(session, words, given, detach=False), line=session.line)
     on_event = without_progress(session) if quiet else session.on_event
     return session.engine().containers.create(options, on_event=on_event)
 

@@ -16,6 +16,7 @@ from ocimagic.model.request import CommitOptions
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
     from ocimagic.cli.values import TarBytes
+    from ocimagic.model.own_layer import ContainerLayers
     from ocimagic.model.report import Committed, Copied
 
 verb = partial(click.command, cls=Verb)
@@ -23,7 +24,7 @@ verb = partial(click.command, cls=Verb)
 
 @verb(
     "cp",
-    takes="container",
+    takes="container:path",
     cancellable=False,
     usage="[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-  or  SRC_PATH|- CONTAINER:DEST_PATH",
 )
@@ -98,6 +99,14 @@ def diff(session: Session, name: str) -> ChangeRows:
     return ChangeRows(session.engine().containers.diff(name))
 
 
+@verb("layers", takes="container", usage="CONTAINER")
+@click.argument("name", metavar="CONTAINER")
+@click.pass_obj
+def layers(session: Session, name: str) -> ContainerLayers:
+    """Show its read-write layer over those of its image, and what was copied up (not in docker)."""
+    return session.engine().containers.layers(name)
+
+
 @verb("export", takes="container", usage="[OPTIONS] CONTAINER")
 @click.option("-o", "--output", metavar="FILE", help="Write to a file instead of standard output")
 @click.argument("name", metavar="CONTAINER")
@@ -131,4 +140,4 @@ def commit(session: Session, /, name: str, **given: object) -> Committed:
     return session.engine().containers.commit(name, CommitOptions(**given))  # type: ignore[arg-type]
 
 
-VERBS = (cp, diff, export, commit)
+VERBS = (cp, diff, layers, export, commit)

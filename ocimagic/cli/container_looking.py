@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ocimagic.cli.filters import keep_containers, wants_all
 from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Verb
 from ocimagic.cli.rows import ContainerRows, PortRows, StatsRows
-from ocimagic.cli.values import InspectDocument, Names
+from ocimagic.cli.values import InspectDocument, Names, Places
 from ocimagic.errors import InvalidOption
 from ocimagic.model.event import Refreshed
+from ocimagic.wire.filters import keep_containers, wants_all
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
+    from ocimagic.model.insides import BundleView, ContainerNamespaces
     from ocimagic.model.report import ProcessTable
 
 verb = partial(click.command, cls=Verb)
@@ -71,8 +72,12 @@ def ls(  # noqa: PLR0913  docker's options
         return Names(
             tuple(each.container_id if no_trunc else each.container_id[:12] for each in rows)
         )
+    more = {"size": size, "memory": session.measures}
     return ContainerRows(
-        rows, template=row_template(template), no_trunc=no_trunc, **({"size": True} if size else {})
+        rows,
+        template=row_template(template),
+        no_trunc=no_trunc,
+        **{name: True for name, wanted in more.items() if wanted},
     )
 
 
@@ -95,6 +100,22 @@ def top(session: Session, words: tuple[str, ...]) -> ProcessTable:
     """Show the processes of a container."""
     name, *options = words
     return session.engine().containers.top(name, options)
+
+
+@verb("ns", takes="container", usage="CONTAINER")
+@click.argument("name", metavar="CONTAINER")
+@click.pass_obj
+def namespaces(session: Session, name: str) -> ContainerNamespaces:
+    """Show a container's namespaces, cgroups and processes (not in docker)."""
+    return session.engine().containers.namespaces(name)
+
+
+@verb("bundle", takes="container", usage="CONTAINER")
+@click.argument("name", metavar="CONTAINER")
+@click.pass_obj
+def bundle(session: Session, name: str) -> BundleView:
+    """Show the OCI bundle that a container is made from (not in docker)."""
+    return session.engine().containers.bundle(name)
 
 
 @verb("stats", takes="container", cancellable=True, usage="[OPTIONS] [CONTAINER...]")
@@ -128,7 +149,7 @@ def stats(
 @click.argument("name", metavar="CONTAINER")
 @click.argument("port", required=False, metavar="[PRIVATE_PORT[/PROTO]]")
 @click.pass_obj
-def port_(session: Session, name: str, port: str | None) -> PortRows | Names:
+def port_(session: Session, name: str, port: str | None) -> PortRows | Places:
     """List the published ports of a container."""
     found = session.engine().containers.ports(name)
     if port is None:
@@ -140,7 +161,7 @@ def port_(session: Session, name: str, port: str | None) -> PortRows | Names:
     lines = [f"{each.host_ip}:{each.host_port}" for each in found if each.container_port == wanted]
     if not lines:
         raise InvalidOption(f"no public port '{port}' published for {name}")
-    return Names(tuple(lines))
+    return Places(tuple(lines), is_tcp=wanted.endswith("/tcp"))
 
 
-VERBS = (ls, inspect, top, stats, port_)
+VERBS = (ls, inspect, top, namespaces, bundle, stats, port_)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 verb = partial(click.command, cls=Verb)
 _keys = click.option("--detach-keys", default="", metavar="KEYS", help="Keys that let go of it")
-_SIGINT_GRACE_S = 1.0
+_INTERRUPT_GRACE_S = 0.5
 
 
 @verb("logs", takes="container", cancellable=True, usage="[OPTIONS] CONTAINER")
@@ -189,12 +189,23 @@ def _followed(
         attachment.feed(session.stdin)
     out, err = attachment.follow(session.on_event, session.cancelled)
     if attachment.exit is None:
-        session.engine().containers.stop(attachment.container_id, grace_s=_SIGINT_GRACE_S)
+        end(session, attachment.container_id)
+        done = "killed" if session.on_interrupt == "kill" else "stopped"
         raise Cancelled(
-            f"stopped by you: container {attachment.name} was stopped",
+            f"stopped by you: container {attachment.name} was {done}",
             hint=f"%container_logs {attachment.name} shows what it wrote",
         )
     return out, err
+
+
+def end(session: Session, container_id: str) -> None:
+    """End a container whose user pressed stop, in the way that is set."""
+    containers = session.engine().containers
+    if session.on_interrupt == "kill":
+        containers.kill(container_id)
+        containers.wait(container_id)
+    else:
+        containers.stop(container_id, grace_s=_INTERRUPT_GRACE_S)
 
 
 def _result(
@@ -248,7 +259,7 @@ def exec_(
     containers = session.engine().containers
     console = session.console_for(tty=options.tty, interactive=options.interactive and not detach)
     if console:
-        return _exec_in_terminal(session, console, name, options)
+        return exec_in_terminal(session, console, name, options)
     done = containers.exec(
         name,
         options,
@@ -284,9 +295,10 @@ def _exec_options(
     )
 
 
-def _exec_in_terminal(
+def exec_in_terminal(
     session: Session, console: Console, name: str, options: ExecOptions
 ) -> ExecResult | Acted:
+    """Run a command in a container whose terminal somebody sits at."""
     began = time.monotonic()
     options = replace(options, console_size=console.size())
     attachment = session.engine().containers.exec_attached(name, options)
@@ -300,6 +312,7 @@ def _exec_in_terminal(
         stdout=b"",
         stderr=b"",
         duration_s=time.monotonic() - began,
+        exec_id=attachment.exec_id,
     )
 
 

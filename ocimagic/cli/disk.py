@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ocimagic.cli.filters import image_keeper
 from ocimagic.cli.image_build import build
 from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.template import fill
 from ocimagic.cli.values import Names, UsageDetails
+from ocimagic.wire.filters import image_keeper
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session

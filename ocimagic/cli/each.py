@@ -44,6 +44,26 @@ def on_each(session: Session, names: Iterable[str], act: Callable[[str], T]) -> 
     raise first
 
 
+def forgiving(act: Callable[[str], str], gone: str, *, force: bool) -> Callable[[str], str]:
+    """Return ``act`` for which, with ``--force``, a name that nothing has is no error.
+
+    Args:
+        act: removes what has a name; returns the name.
+        gone: what to return for one that nothing has; ``{}`` stands for it.
+        force: whether that was said.
+    """
+
+    def forgive(name: str) -> str:
+        try:
+            return act(name)
+        except OcimagicError as err:
+            if force and err.http_status == 404:
+                return gone.format(name)
+            raise
+
+    return forgive
+
+
 def without_progress(session: Session) -> Callable[[Event], None]:
     """Return a listener that leaves out how a pull moves on."""
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,19 @@ import click
 from ocimagic.cli import container as containers
 from ocimagic.cli import image as images
 from ocimagic.cli import image_archive, image_remote, refused
+from ocimagic.cli.compose import compose_noun
+from ocimagic.cli.compose_words import hoisted
+from ocimagic.cli.dashboard import dashboard
 from ocimagic.cli.disk import builder, buildx
+from ocimagic.cli.events import events
+from ocimagic.cli.explain import explain
 from ocimagic.cli.image_build import build
 from ocimagic.cli.login import login, logout
 from ocimagic.cli.manifest import manifest
 from ocimagic.cli.network import network
 from ocimagic.cli.parser import HelpAsked, Noun, Refused, Verb
 from ocimagic.cli.registry import registry
+from ocimagic.cli.serve import context, serve
 from ocimagic.cli.system import doctor, info, inspect, system, version
 from ocimagic.cli.values import HelpText
 from ocimagic.cli.volume import volume
@@ -42,9 +49,12 @@ ROOT = Noun(
         "network": network,
         "volume": volume,
         "system": system,
+        "serve": serve,
+        "context": context,
         "registry": registry,
         "builder": builder,
         "buildx": buildx,
+        "compose": compose_noun,
         "login": login,
         "logout": logout,
         "pull": images.pull,
@@ -64,9 +74,12 @@ ROOT = Noun(
         },
         "ps": containers.container.commands["ls"],
         "inspect": inspect,
+        "explain": explain,
         "info": info,
         "doctor": doctor,
         "version": version,
+        "dashboard": dashboard,
+        "events": events,
     },
     aliases={"--version": "version", "-v": "version"},
     later=refused.ROOT_WORDS,
@@ -100,9 +113,10 @@ def execute(argv: Sequence[str], session: Session) -> object:
     Raises:
         OcimagicError: whatever goes wrong; what cannot be understood is an InvalidOption.
     """
+    session.line = session.line or shlex.join(["docker", *argv])
     try:
         with ROOT.make_context(
-            session.program, list(argv), obj=session, terminal_width=_HELP_WIDTH
+            session.program, hoisted(argv), obj=session, terminal_width=_HELP_WIDTH
         ) as ctx:
             return ROOT.invoke(ctx)
     except HelpAsked as asked:
@@ -111,10 +125,51 @@ def execute(argv: Sequence[str], session: Session) -> object:
         raise _usage_error(err) from err
 
 
+def parsed(argv: Sequence[str]) -> dict[str, object]:
+    """Return the options and arguments of a line by name, without running it.
+
+    Raises:
+        InvalidOption: it cannot be understood.
+        HelpAsked: it only asks how the command is called.
+    """
+    verb = find(argv)
+    if verb is None:
+        raise InvalidOption(f"{' '.join(argv)!r} is no command")
+    _, rest = _walk(argv)
+    try:
+        path = " ".join(["docker", *argv[: len(argv) - len(rest)]])
+        return verb.make_context(path, rest, terminal_width=_HELP_WIDTH).params
+    except click.UsageError as err:
+        raise _usage_error(err) from err
+
+
 def find(argv: Sequence[str]) -> Verb | None:
     """Return the verb that a line asks for, None if it names none."""
     node, _ = _walk(argv)
     return node if isinstance(node, Verb) else None
+
+
+# What the values of options name, by the option's long name.
+_NAMED_BY = {
+    **dict.fromkeys(("--network", "--net"), "network"),
+    "--volume": "volume",
+    "--volumes-from": "container",
+    "--target": "stage",
+    "--build-arg": "arg",
+    **dict.fromkeys(
+        ("--file", "--env-file", "--label-file", "--cidfile", "--iidfile", "--metadata-file",
+         "--output", "--input", "--context"), "path",
+    ),
+}  # fmt: skip
+# Where they are one of a few words.
+_WORDS = {
+    "--platform": ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/riscv64"),
+    "--restart": ("always", "no", "on-failure", "unless-stopped"),
+    "--pull": ("always", "missing", "never"),
+    **dict.fromkeys(
+        ("--signal", "--stop-signal"), ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM", "SIGUSR1")
+    ),
+}
 
 
 def complete(argv: Sequence[str], incomplete: str) -> list[Completion]:
@@ -135,11 +190,50 @@ def complete(argv: Sequence[str], incomplete: str) -> list[Completion]:
 
 
 def expects(argv: Sequence[str]) -> str:
-    """Say what the next argument of a line names: ``image``, ``container``, ``path`` or ""."""
+    """Say what the next argument of a line, or value of an option, names.
+
+    Returns:
+        ``image``, ``container``, ``network``, ``volume``, ``path``, ``container:path``,
+        ``stage`` or ``arg`` of a Dockerfile, or "".
+    """
     node, rest = _walk(argv)
-    if not isinstance(node, Verb) or _in_command(node, rest) or _wants_value(node, rest):
+    if not isinstance(node, Verb) or _in_command(node, rest):
         return ""
-    return node.takes
+    if _wants_value(node, rest):
+        return _NAMED_BY.get(_long_name(node, rest[-1]), "")
+    kinds = node.takes.split(" ")
+    return kinds[min(len(_arguments(node, rest)), len(kinds) - 1)]
+
+
+def words_for(argv: Sequence[str]) -> tuple[str, ...]:
+    """Return the few words that the option at the end of a line takes; none if it takes any."""
+    node, rest = _walk(argv)
+    if not isinstance(node, Verb) or not _wants_value(node, rest):
+        return ()
+    return _WORDS.get(_long_name(node, rest[-1]), ())
+
+
+def explain_option(argv: Sequence[str], word: str) -> tuple[str, str] | None:
+    """Return how an option of a line's command is written and what it does.
+
+    Args:
+        argv: the whole words before it, without ``docker``.
+        word: as typed: long, short, several short ones, or with its value.
+    """
+    node, rest = _walk(argv)
+    if not isinstance(node, Verb) or _in_command(node, rest) or not word.startswith("-"):
+        return None
+    name = word.partition("=")[0]
+    known = node.spellings()
+    option = known.get(name) or known.get(f"-{name[-1:]}" if name[:2] != "--" else "")
+    option = option or (known.get(name[:2]) if name[:2] != "--" else None)
+    if isinstance(option, Refused):
+        text = f"{option.why}; docker has it, this version has not"
+        return ", ".join(option.names), f"{text}. Try: {option.hint}" if option.hint else text
+    if option is None:
+        return None
+    record = option.get_help_record(click.Context(node))
+    return record or (", ".join(option.opts), option.help or "")
 
 
 def docker_words() -> dict[str, tuple[str, ...]]:
@@ -160,7 +254,7 @@ def _verbs(noun: Noun, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 def _walk(argv: Sequence[str]) -> tuple[click.Command, list[str]]:
     """Follow a line to its noun or verb; return that and the words left."""
     node: click.Command = ROOT
-    rest = list(argv)
+    rest = hoisted(argv)
     while isinstance(node, Noun) and rest:
         found = node.verb(rest[0])
         if found is None:
@@ -184,6 +278,15 @@ def _in_command(verb: Verb, rest: Sequence[str]) -> bool:
     return False
 
 
+def _arguments(verb: Verb, rest: Sequence[str]) -> list[str]:
+    """Return the words that are neither options nor their values."""
+    return [
+        word
+        for number, word in enumerate(rest)
+        if not word.startswith("-") and not _wants_value(verb, rest[:number])
+    ]
+
+
 def _wants_value(verb: Verb, rest: Sequence[str]) -> bool:
     """Say whether the last word is an option that still waits for its value."""
     if not rest or not rest[-1].startswith("-") or "=" in rest[-1]:
@@ -193,6 +296,14 @@ def _wants_value(verb: Verb, rest: Sequence[str]) -> bool:
     if isinstance(option, Refused):
         return option.takes_value
     return option is not None and not option.is_flag
+
+
+def _long_name(verb: Verb, word: str) -> str:
+    """Return the long name of the option that a word ends with."""
+    last = word if word.startswith("--") else f"-{word[-1]}"
+    option = verb.spellings().get(last)
+    names = option.names if isinstance(option, Refused) else option.opts if option else (last,)
+    return max(names, key=len)
 
 
 def _commands(noun: Noun) -> Iterator[Completion]:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ocimagic.cli import image_archive, image_remote, refused
+from ocimagic.cli import image_archive, image_looking, image_remote, refused
 from ocimagic.cli.container_looking import row_template
 from ocimagic.cli.disk import prune_images
-from ocimagic.cli.filters import keep_images
 from ocimagic.cli.image_adopt import adopt
 from ocimagic.cli.image_bootstrap import bootstrap
 from ocimagic.cli.image_build import build
@@ -21,6 +20,7 @@ from ocimagic.cli.run_options import platform
 from ocimagic.cli.values import Names
 from ocimagic.errors import InvalidOption
 from ocimagic.model.event import ignore
+from ocimagic.wire.filters import keep_images
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
@@ -184,7 +184,9 @@ def history(
         return Names(
             tuple((str(each) if no_trunc else each.short) if each else "<missing>" for each in ids)
         )
-    return HistoryRows(lines, template=row_template(template), no_trunc=no_trunc, human=human)
+    rows = HistoryRows(lines, template=row_template(template), no_trunc=no_trunc, human=human)
+    rows.report = lambda: session.engine().images.layers(name)
+    return rows
 
 
 @verb("layers", takes="image", usage="IMAGE [IMAGE...]")
@@ -259,6 +261,7 @@ image = Noun(
         build,
         bootstrap,
         adopt,
+        *image_looking.VERBS,
         *image_archive.VERBS,
         *image_remote.VERBS,
     ],

@@ -9,13 +9,13 @@ import click
 
 from ocimagic.cli import refused
 from ocimagic.cli.build_options import build_options
-from ocimagic.cli.name_options import extra_host
 from ocimagic.cli.parser import Verb
 from ocimagic.cli.quantities import BYTES, Reader
 from ocimagic.cli.values import Names
 from ocimagic.dockerfile.places import STDIN
 from ocimagic.errors import InvalidOption
 from ocimagic.model.event import ignore
+from ocimagic.model.name_words import extra_host
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session

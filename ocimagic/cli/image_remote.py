@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ocimagic.cli.container_looking import row_template
-from ocimagic.cli.filters import check_hits, keep_hits
 from ocimagic.cli.parser import Verb
 from ocimagic.cli.rows import SearchRows
 from ocimagic.cli.run_options import platform
@@ -16,6 +15,7 @@ from ocimagic.cli.values import Names
 from ocimagic.errors import InvalidOption
 from ocimagic.model.distribution import SEARCH_LIMIT
 from ocimagic.model.event import ignore
+from ocimagic.wire.filters import check_hits, keep_hits
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ocimagic.cli.each import on_each
-from ocimagic.cli.filters import keep_networks
+from ocimagic.cli.each import forgiving, on_each
+from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.network_options import made_network
 from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.rows import NetworkRows
-from ocimagic.cli.template import fill
-from ocimagic.cli.values import InspectDocument, Names
+from ocimagic.cli.values import Names
 from ocimagic.errors import OcimagicError
-from ocimagic.model.network import NetworkChoice, check_mac
+from ocimagic.model.network import NetworkChoice, NetworkMap, check_mac
+from ocimagic.wire.filters import keep_networks
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
+    from ocimagic.cli.values import InspectDocument
 
 verb = partial(click.command, cls=Verb)
 _FORMAT = click.option(
@@ -73,7 +74,7 @@ def ls(
     return NetworkRows(rows, template=shown, no_trunc=no_trunc)
 
 
-@verb("inspect", usage="[OPTIONS] NETWORK [NETWORK...]")
+@verb("inspect", takes="network", usage="[OPTIONS] NETWORK [NETWORK...]")
 @click.option("-f", "--format", "template", default="", metavar="TEMPLATE", help="json or fields")
 @click.option("-v", "--verbose", is_flag=True, help="The same, as docker has it without a swarm")
 @click.argument("names", nargs=-1, required=True, metavar="NETWORK...")
@@ -82,33 +83,36 @@ def inspect(
     session: Session, names: tuple[str, ...], template: str, *, verbose: bool
 ) -> InspectDocument | Names:
     """Show everything known of one or more networks."""
-    from ocimagic.wire.network import network_inspect
-
     del verbose
-    networks = session.engine().networks
-    documents = [network_inspect(networks.inspect(name)) for name in names]
-    if template:
-        wanted = "{{json .}}" if template == "json" else template
-        return Names(tuple(fill(wanted, each) for each in documents))
-    return InspectDocument("network", documents)
+    return inspected(session, names, template, kind="network")
 
 
-@verb("rm", usage="NETWORK [NETWORK...]")
+@verb("map", takes="network", usage="[NETWORK...]")
+@click.argument("names", nargs=-1, metavar="[NETWORK...]")
+@click.pass_obj
+def map_(session: Session, names: tuple[str, ...]) -> NetworkMap:
+    """Show networks, the containers in them, and who cannot reach whom (not in docker)."""
+    engine = session.engine()
+    networks = engine.networks
+    chosen = tuple(map(networks.inspect, names)) if names else networks.all()
+    containers = tuple(reversed(engine.containers.list()))  # in the order they were made
+    if names:
+        wanted = {each.name for each in chosen}
+        containers = tuple(
+            each
+            for each in containers
+            if wanted & {each.network, *(place.network for place in each.places)}
+        )
+    return NetworkMap(networks=chosen, containers=containers)
+
+
+@verb("rm", takes="network", usage="NETWORK [NETWORK...]")
 @click.option("-f", "--force", is_flag=True, help="One that is not there is no error")
 @click.argument("names", nargs=-1, required=True, metavar="NETWORK...")
 @click.pass_obj
 def rm(session: Session, names: tuple[str, ...], *, force: bool) -> Names:
     """Remove networks."""
-    networks = session.engine().networks
-
-    def remove(name: str) -> str:
-        try:
-            return networks.remove(name)
-        except OcimagicError as err:
-            if force and err.http_status == 404:
-                return ""
-            raise
-
+    remove = forgiving(session.engine().networks.remove, "", force=force)
     return Names(tuple(each for each in on_each(session, names, remove) if each))
 
 
@@ -128,7 +132,7 @@ def prune(session: Session, conditions: tuple[str, ...], *, force: bool) -> Name
     return Names(("Deleted Networks:", *gone)) if gone else Names(())
 
 
-@verb("connect", usage="[OPTIONS] NETWORK CONTAINER")
+@verb("connect", takes="network container", usage="[OPTIONS] NETWORK CONTAINER")
 @click.option("--alias", multiple=True, metavar="NAME", help="Another name for it there")
 @click.option("--ip", default="", metavar="IP", help="Its address there")
 @click.option("--ip6", default="", metavar="IP", help="Its address of IPv6 there")
@@ -156,7 +160,7 @@ def connect(
     session.engine().networks.connect(container, choice)
 
 
-@verb("disconnect", usage="[OPTIONS] NETWORK CONTAINER")
+@verb("disconnect", takes="network container", usage="[OPTIONS] NETWORK CONTAINER")
 @click.option("-f", "--force", is_flag=True, help="A container that is gone is no error")
 @click.argument("network")
 @click.argument("container")
@@ -177,6 +181,7 @@ network = Noun(
         "create": create,
         "ls": ls,
         "inspect": inspect,
+        "map": map_,
         "rm": rm,
         "prune": prune,
         "connect": connect,

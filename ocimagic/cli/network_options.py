@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ocimagic.cli.texts import pairs
 from ocimagic.errors import InvalidOption
-from ocimagic.model.namespace import CONTAINER_PREFIX
 from ocimagic.model.network import (
-    BRIDGE,
     NetworkChoice,
     NetworkOptions,
     Subnet,
@@ -18,61 +15,36 @@ from ocimagic.model.network import (
     check_subnet,
     published_ports,
 )
-from ocimagic.model.options import NetworkMode, network_choice
+from ocimagic.model.network_words import (
+    Membership,
+    exposed_port,
+    joined,
+    membership,
+    mtu,
+)
+from ocimagic.model.options import NetworkMode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_MTU = "com.docker.network.driver.mtu"
 _KEYS = ("name", "alias", "ip", "ip6", "mac-address")
 
 
-def network_options(given: Mapping[str, Any]) -> dict[str, object]:
+def network_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what ``RunOptions`` takes of networks and ports.
 
     Raises:
         InvalidOption: what cannot be understood, or does not go together.
     """
-    asked = [_asked(text) for text in given["network"]]
-    first = asked[0] if asked else None
-    options = _of_first(given)
-    ports = tuple(each for text in given["publish"] for each in published_ports(text))
-    wants_bridge = bool(options or ports or given["publish_all"])
-    if first is None and wants_bridge:
-        first = NetworkMode.NETWORK, "", NetworkChoice(network=BRIDGE)
-        asked = [first]
-    mode, container, _ = first or (NetworkMode.DEFAULT, "", None)
-    choices = [choice for _, _, choice in asked if choice]
-    if len(asked) > 1 and len(choices) != len(asked):
-        others = ", ".join(text for text in given["network"])
-        raise InvalidOption(
-            f"--network {others}: these do not go together",
-            why="none, host and container:NAME are all the network there is",
-        )
-    if not choices and options:
-        word = next(iter(options))
-        raise InvalidOption(
-            f"--{_WORDS[word]} needs a network of the container's own",
-            hint="--network NAME, of one that %network_create made",
-        )
-    if choices:
-        choices[0] = replace(choices[0], **options)
-    if ports and not choices and mode is not NetworkMode.HOST:
-        raise InvalidOption(
-            "ports cannot be published",
-            why=f"--network {given['network'][0]} has no way to this machine",
-        )
-    return {
-        "network": mode,
-        "network_container": container,
-        "networks": tuple(choices),
-        "ports": ports if choices else (),
-        "publish_all": given["publish_all"] and bool(choices),
-        "exposed_ports": tuple(_exposed(text) for text in given["expose"]),
-    }
-
-
-_WORDS = {"aliases": "network-alias", "ipv4": "ip", "ipv6": "ip6", "mac": "mac-address"}
+    found = joined(
+        [_asked(text) for text in given["network"]],
+        given["network"],
+        of_first=_of_first(given),
+        ports=tuple(each for text in given["publish"] for each in published_ports(text)),
+        publish_all=given["publish_all"],
+    )
+    exposed = tuple(exposed_port("--expose", text) for text in given["expose"])
+    return {**found, "exposed_ports": exposed}
 
 
 def _of_first(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,13 +58,10 @@ def _of_first(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value}
 
 
-def _asked(text: str) -> tuple[NetworkMode, str, NetworkChoice | None]:
+def _asked(text: str) -> Membership:
     """Read one ``--network``: a word, or ``name=NETWORK,alias=NAME,ip=ADDRESS``."""
     if "=" not in text:
-        mode, name = network_choice(text)
-        if mode is NetworkMode.NETWORK:
-            return mode, "", NetworkChoice(network=name)
-        return mode, name if text.startswith(CONTAINER_PREFIX) else "", None
+        return membership(text)
     found: dict[str, list[str]] = {}
     for part in text.split(","):
         key, equals, value = part.partition("=")
@@ -104,25 +73,14 @@ def _asked(text: str) -> tuple[NetworkMode, str, NetworkChoice | None]:
         found.setdefault(key, []).append(value)
     if "name" not in found:
         raise InvalidOption(f"--network {text} names no network", hint="name=NETWORK")
-    return (
-        NetworkMode.NETWORK,
-        "",
-        NetworkChoice(
-            network=check_network_name(found["name"][-1]),
-            aliases=tuple(found.get("alias", ())),
-            ipv4=found.get("ip", [""])[-1],
-            ipv6=found.get("ip6", [""])[-1],
-            mac=check_mac(found["mac-address"][-1]) if "mac-address" in found else "",
-        ),
+    choice = NetworkChoice(
+        network=check_network_name(found["name"][-1]),
+        aliases=tuple(found.get("alias", ())),
+        ipv4=found.get("ip", [""])[-1],
+        ipv6=found.get("ip6", [""])[-1],
+        mac=check_mac(found["mac-address"][-1]) if "mac-address" in found else "",
     )
-
-
-def _exposed(text: str) -> str:
-    """Read ``--expose PORT[/PROTOCOL]``."""
-    port, _, protocol = text.partition("/")
-    if not port.isascii() or not port.isdigit() or protocol not in ("", "tcp", "udp"):
-        raise InvalidOption(f"--expose {text} is no port", hint="write 80, or 53/udp")
-    return f"{int(port)}/{protocol or 'tcp'}"
+    return Membership(NetworkMode.NETWORK, choice=choice)
 
 
 def made_network(name: str, given: Mapping[str, Any]) -> NetworkOptions:
@@ -132,9 +90,6 @@ def made_network(name: str, given: Mapping[str, Any]) -> NetworkOptions:
         InvalidOption: what cannot be understood.
     """
     options = pairs("--opt", given["opt"])
-    mtu = options.get(_MTU, "0")
-    if not mtu.isascii() or not mtu.isdigit():
-        raise InvalidOption(f"--opt {_MTU}={mtu} is no number")
     return NetworkOptions(
         name=name,
         driver=given["driver"],
@@ -144,7 +99,7 @@ def made_network(name: str, given: Mapping[str, Any]) -> NetworkOptions:
         ipv6=given["ipv6"],
         internal=given["internal"],
         attachable=given["attachable"],
-        mtu=int(mtu),
+        mtu=mtu("--opt", options),
         labels=pairs("--label", given["label"]),
         options=options,
     )

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ocimagic.errors import InvalidOption, NotBuiltYet, nearest
+from ocimagic.cli.examples import examples_for
+from ocimagic.errors import InvalidOption, NotBuiltYet
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,7 +55,9 @@ class Verb(click.Command):
     """One command.
 
     Args:
-        takes: what its arguments name, for completion: ``image``, ``container``, ``path``, "".
+        takes: what its arguments name, for completion: ``image``, ``container``, ``network``,
+            ``volume``, ``path``, ``container:path``, ""; a word each where they differ, the last
+            for all that follow.
         options_first: options end at the first argument.
         refused: options that docker has and we do not.
         cancellable: it watches ``Session.cancelled``.
@@ -95,13 +99,21 @@ class Verb(click.Command):
         return super().parse_args(ctx, line.rewritten())
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Say that more options are known than are built."""
+        """Show lines to begin with, and say that more options are known than are built."""
         super().format_epilog(ctx, formatter)
+        path = ctx.command_path
+        if examples := examples_for(path.split()[1:]):
+            with formatter.section("Examples"):
+                for example in examples:
+                    formatter.write(f"{' ' * formatter.current_indent}{path} {example}".rstrip())
+                    formatter.write("\n")
         if self.refused:
+            more = len(self.refused)
+            said = "1 more option" if more == 1 else f"{more} more options"
+            each = "it" if more == 1 else "each"
             formatter.write_paragraph()
             formatter.write_text(
-                f"docker has {len(self.refused)} more options for this; "
-                "each says why it is not built yet when you use it."
+                f"docker has {said} for this; {each} says why it is not built yet when you use it."
             )
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:

@@ -4,44 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ocimagic.cli.quantities import human_size, truth, within
-from ocimagic.errors import InvalidOption, NotBuiltYet, nearest
-from ocimagic.model.policy import HealthOptions, LogOptions, RestartName, RestartPolicy
+from ocimagic.errors import InvalidOption
+from ocimagic.model.policy import HealthOptions
+from ocimagic.model.policy_words import log_options, restart_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-_DRIVERS = ("json-file", "none", "cri")
-# What docker's drivers take and ours does not do: naming them beats ignoring them.
-_LOG_OPTIONS = ("max-size", "max-file", "compress")
-_OTHER_LOG_OPTIONS = ("labels", "labels-regex", "env", "env-regex", "tag")
+__all__ = ["health_options", "log_options", "restart_policy"]
+
 _HEALTH = ("health_cmd", "health_interval", "health_timeout", "health_start_period",
            "health_start_interval", "health_retries")  # fmt: skip
-
-
-def restart_policy(text: str) -> RestartPolicy:
-    """Read ``no``, ``always``, ``unless-stopped`` or ``on-failure[:COUNT]``.
-
-    Raises:
-        InvalidOption: another word, or a count where none belongs.
-    """
-    word, colon, count = text.partition(":")
-    words = [each.value for each in RestartName]
-    if not text:
-        return RestartPolicy()
-    if word not in words:
-        near = nearest(word, words)
-        hint = f"did you mean {near}?" if near else f"write one of {', '.join(words)}"
-        raise InvalidOption(f"invalid restart policy: {text!r}", hint=hint)
-    name = RestartName(word)
-    if not colon or (name is RestartName.ON_FAILURE and not count):
-        return RestartPolicy(name=name)
-    if name is not RestartName.ON_FAILURE:
-        raise InvalidOption(
-            f"invalid restart policy: {text!r}", why="only on-failure takes a number of tries"
-        )
-    retries = within(0, (1 << 31) - 1)("--restart on-failure", count)
-    return RestartPolicy(name=name, maximum_retry_count=retries)
 
 
 def health_options(given: Mapping[str, Any]) -> HealthOptions | None:
@@ -66,43 +39,3 @@ def health_options(given: Mapping[str, Any]) -> HealthOptions | None:
         start_interval_s=given["health_start_interval"] or 0.0,
         retries=given["health_retries"] or 0,
     )
-
-
-def log_options(driver: str | None, texts: Sequence[str]) -> LogOptions:
-    """Read ``--log-driver`` and ``--log-opt KEY=VALUE``.
-
-    Raises:
-        InvalidOption: a value that cannot be understood, or an option nobody has.
-        NotBuiltYet: a driver or an option that docker has and this version has not.
-    """
-    driver = driver or _DRIVERS[0]
-    if driver not in _DRIVERS:
-        raise NotBuiltYet(
-            f"log driver {driver!r} is not built yet", hint=f"there are {', '.join(_DRIVERS)}"
-        )
-    options = dict(_log_option(text) for text in texts)
-    if driver == "none" and options:
-        raise InvalidOption("--log-opt makes no sense with --log-driver none")
-    size = options.get("max-size")
-    files = options.get("max-file", "1")
-    return LogOptions(
-        driver=driver,
-        max_size_bytes=None if size is None else human_size("--log-opt max-size", size),
-        max_files=within(1, 1000)("--log-opt max-file", files),
-        compress=truth("--log-opt compress", options.get("compress", "false")),
-    )
-
-
-def _log_option(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if key == "mode" and value == "blocking":
-        return key, value  # no line is ever dropped here
-    if key in {*_OTHER_LOG_OPTIONS, "mode", "max-buffer-size"}:
-        raise NotBuiltYet(f"--log-opt {key} is not built yet", hint="max-size and max-file are")
-    if key not in _LOG_OPTIONS:
-        near = nearest(key, _LOG_OPTIONS)
-        hint = f"did you mean {near}?" if near else f"there are {', '.join(_LOG_OPTIONS)}"
-        raise InvalidOption(f"unknown --log-opt: {text!r}", hint=hint)
-    if not equals or not value:
-        raise InvalidOption(f"--log-opt {key} has no value", hint=f"write --log-opt {key}=VALUE")
-    return key, value

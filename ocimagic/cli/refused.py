@@ -94,15 +94,15 @@ _LATER = "it comes with a later version"
 
 ROOT_WORDS = {
     **dict.fromkeys(
-        ("events", "context", "plugin"),
+        ("plugin",),
         _LATER,
     ),
-    **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config", "trust", "checkpoint",
-                     "compose"), "this is an engine for one machine"),
+    **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config", "trust",
+                     "checkpoint"), "this is an engine for one machine"),
 }  # fmt: skip
 
 IMAGE_WORDS: dict[str, str] = {}
 
 CONTAINER_WORDS: dict[str, str] = {}
 
-SYSTEM_WORDS = dict.fromkeys(("events", "dial-stdio"), _LATER)
+SYSTEM_WORDS = {"dial-stdio": _LATER}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ocimagic.model.distribution import ImageTree, SearchHit
     from ocimagic.model.network import NetworkSummary
     from ocimagic.model.report import ContainerStats, FileChange, PortBinding
-    from ocimagic.model.result import ContainerSummary, HistoryLine, ImageSummary
+    from ocimagic.model.result import ContainerSummary, HistoryLine, ImageSummary, LayerReport
     from ocimagic.model.volume import VolumeSummary
     from ocimagic.render.table import Table
 
@@ -128,7 +128,14 @@ class ContainerRows(Rows["ContainerSummary"]):
 
 
 class HistoryRows(Rows["HistoryLine"]):
-    """What ``image history`` returns."""
+    """What ``image history`` returns.
+
+    Attributes:
+        report: finds the image's layers with their files when a picture is drawn: a terminal
+            is not to wait for that.
+    """
+
+    report: Callable[[], LayerReport] | None = None
 
     def layout(self, now: datetime) -> Table:
         """Lay out docker's columns for a history."""
@@ -147,6 +154,23 @@ class HistoryRows(Rows["HistoryLine"]):
         from ocimagic.render.table import HISTORY_HEADS
 
         return HISTORY_HEADS
+
+    def to_html(self, now: datetime) -> str | None:
+        """Draw docker's table, and what each line came to below it."""
+        from ocimagic.errors import OcimagicError
+        from ocimagic.render.image_lines import lines_html
+
+        table = super().to_html(now)
+        if table is None or self.report is None:
+            return table
+        try:
+            report = self.report()
+        except OcimagicError:
+            return table  # the image has gone since
+        # What the name means now may be another image, or these are some of the lines.
+        here = [(each.created_by, each.size_bytes) for each in reversed(self)]
+        there = [(each.created_by, each.size_bytes) for each in report.lines]
+        return table + lines_html(report) if here == there else table
 
 
 class SearchRows(Rows["SearchHit"]):
@@ -303,8 +327,11 @@ class PortRows(tuple["PortBinding", ...]):
             f"{each.container_port} -> {each.host_ip}:{each.host_port}" for each in self
         )
 
-    def to_html(self, _now: datetime) -> None:
-        """Leave it to the text."""
+    def to_html(self, _now: datetime) -> str | None:
+        """Draw the same with links; None when nothing is published."""
+        from ocimagic.render.ports import bindings_html
+
+        return bindings_html(self) or None
 
 
 def _restore(

@@ -12,25 +12,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ocimagic.cli.mount_options import devices, mount, tmpfs, volume, volumes_from
-from ocimagic.cli.name_options import extra_host, ip_address, search_domain
 from ocimagic.cli.network_options import network_options
 from ocimagic.cli.policy_options import health_options, log_options, restart_policy
 from ocimagic.cli.quantities import BYTES, DURATION, WHOLE, Reader, within
 from ocimagic.cli.resource_options import resource_options, resource_parameters
 from ocimagic.cli.security_options import security_options, sysctls, ulimits
 from ocimagic.cli.texts import environment, labels, pairs
-from ocimagic.errors import InvalidOption, nearest
+from ocimagic.errors import InvalidOption
+from ocimagic.model.name_words import extra_host, ip_address, search_domain
 from ocimagic.model.namespace import namespace_choice
 from ocimagic.model.options import (
     FOREVER_S,
-    NetworkMode,
     PullPolicy,
     RunOptions,
     TmpfsMount,
     VolumeMount,
-    network_choice,
 )
 from ocimagic.model.volume import check_volume_driver
+from ocimagic.spec.nearest import nearest
 from ocimagic.spec.platform import Platform
 
 if TYPE_CHECKING:
@@ -207,6 +206,8 @@ def run_options(
     image, *command = words
     if not image:
         raise InvalidOption("the image name is empty")
+    if detach and given["attach"]:
+        raise InvalidOption("-a and -d contradict each other", hint="leave one of them out")
     entrypoint = given["entrypoint"]
     plain = ("name", "user", "hostname", "domainname", "read_only", "remove", "interactive", "tty",
              "init", "privileged", "cap_add", "cap_drop", "stop_signal", "oom_score_adj", "runtime",
@@ -285,18 +286,6 @@ def _console_size(session: Session) -> tuple[int, int] | None:
 def platform(text: str | None) -> Platform | None:
     """Read ``--platform``."""
     return Platform.parse(text) if text else None
-
-
-def network(text: str | None) -> NetworkMode:
-    """Read ``--network`` of a build."""
-    if text is None:
-        return NetworkMode.DEFAULT
-    mode, name = network_choice(text)
-    if name:
-        raise InvalidOption(
-            f"a build cannot use the network {text!r}", hint="write default, none or host"
-        )
-    return mode
 
 
 def _pull(text: str) -> PullPolicy:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ocimagic.cli.quantities import truth, whole
 from ocimagic.cli.texts import read_text
-from ocimagic.errors import InvalidOption, nearest
-from ocimagic.model.options import SecurityOptions
-from ocimagic.model.resources import ULIMIT_NAMES, Ulimit
+from ocimagic.model import security_words
+from ocimagic.model.security_words import sysctls, ulimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ocimagic.cli.session import Session
+    from ocimagic.model.options import SecurityOptions
 
-_SECURITY = ("apparmor", "label", "no-new-privileges", "seccomp", "systempaths", "writable-cgroups")
-_LABELS = ("disable", "user", "role", "type", "level", "filetype", "nested")
+__all__ = ["security_options", "sysctls", "ulimits"]
 
 
 def security_options(session: Session, texts: Iterable[str]) -> tuple[SecurityOptions, bool]:
@@ -27,108 +23,4 @@ def security_options(session: Session, texts: Iterable[str]) -> tuple[SecurityOp
     Raises:
         InvalidOption: an unknown one, a bad value, or a profile that cannot be read.
     """
-    security, no_new_privileges = SecurityOptions(), False
-    for text in texts:
-        name, value = _security_option(text)
-        match name:
-            case "no-new-privileges":
-                no_new_privileges = truth(name, value)
-            case "seccomp":
-                security = replace(security, seccomp=_seccomp(session, value))
-            case "apparmor":
-                security = replace(security, apparmor=value)
-            case "label":
-                security = replace(security, label=(*security.label, _label(value)))
-            case "systempaths":
-                if value != "unconfined":
-                    raise InvalidOption(f"invalid --security-opt: {text!r}",
-                                        hint="write systempaths=unconfined")  # fmt: skip
-                security = replace(security, unmask_paths=True)
-            case _:
-                security = replace(security, writable_cgroups=truth(name, value))
-    return security, no_new_privileges
-
-
-def _security_option(text: str) -> tuple[str, str]:
-    """Part a name from its value; a colon between them is docker's older form."""
-    name, separator, value = text.partition("=")
-    if not separator:
-        name, separator, value = text.partition(":")
-    if name not in _SECURITY:
-        near = nearest(name, _SECURITY)
-        hint = f"did you mean {near}?" if near else f"there are {', '.join(_SECURITY)}"
-        raise InvalidOption(f"invalid --security-opt: {text!r}", hint=hint)
-    if name == "no-new-privileges" and not separator:
-        return name, "true"
-    if not value:
-        raise InvalidOption(f"invalid --security-opt: {text!r}", hint=f"write {name}=VALUE")
-    return name, value
-
-
-def _seccomp(session: Session, value: str) -> str:
-    """Return "" for the built-in profile, ``unconfined``, or the text of a profile's file."""
-    if value in {"builtin", "unconfined"}:
-        return "" if value == "builtin" else value
-    path = session.path(value)
-    try:
-        return json.dumps(json.loads(read_text(path)), separators=(",", ":"))
-    except (ValueError, RecursionError) as err:
-        raise InvalidOption(
-            f"the seccomp profile {value} is not valid JSON",
-            why=str(err),
-            hint="write seccomp=FILE, seccomp=unconfined or seccomp=builtin",
-        ) from err
-
-
-def _label(value: str) -> str:
-    name, colon, word = value.partition(":")
-    if name not in _LABELS or (name != "disable" and not word) or (name == "disable" and colon):
-        raise InvalidOption(
-            f"invalid --security-opt label: {value!r}",
-            hint="write label=disable or label=type:NAME",
-        )
-    return value
-
-
-def ulimits(texts: Iterable[str]) -> tuple[Ulimit, ...]:
-    """Read all ``--ulimit``; of two for one name the last holds."""
-    found = {}
-    for text in texts:
-        limit = _ulimit(text)
-        found[limit.name] = limit
-    return tuple(found[name] for name in sorted(found))
-
-
-def _ulimit(text: str) -> Ulimit:
-    name, equals, limits = text.partition("=")
-    hint = "write --ulimit nofile=1024 or --ulimit nofile=1024:4096, -1 for unlimited"
-    numbers = limits.split(":")
-    if name not in ULIMIT_NAMES:
-        near = nearest(name, ULIMIT_NAMES)
-        known = f"did you mean {near}?" if near else f"there are {', '.join(ULIMIT_NAMES)}"
-        raise InvalidOption(f"invalid --ulimit: {text!r}", hint=known)
-    if not equals or len(numbers) > 2:
-        raise InvalidOption(f"invalid --ulimit: {text!r}", hint=hint)
-    soft, hard = (whole("--ulimit", number) for number in (numbers[0], numbers[-1]))
-    if min(soft, hard) < -1:
-        raise InvalidOption(f"invalid --ulimit: {text!r}", hint=hint)
-    if hard != -1 and not 0 <= soft <= hard:
-        raise InvalidOption(
-            f"invalid --ulimit: {text!r}", why="the soft limit is above the hard one", hint=hint
-        )
-    return Ulimit(name=name, soft=soft, hard=hard)
-
-
-def sysctls(texts: Iterable[str]) -> dict[str, str]:
-    """Read all ``--sysctl NAME=VALUE``.
-
-    Raises:
-        InvalidOption: a name or a value is missing.
-    """
-    found = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise InvalidOption(f"invalid --sysctl: {text!r}", hint="write --sysctl NAME=VALUE")
-        found[name] = value
-    return found
+    return security_words.security_options(texts, lambda name: read_text(session.path(name)))

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
+    from ocimagic.api.server import Server
+    from ocimagic.cli.explain import Last
     from ocimagic.model.containers import AttachmentAPI, TerminalAPI
     from ocimagic.model.engine import EngineAPI
     from ocimagic.model.event import OnEvent
+    from ocimagic.model.explanation import Deed
 
 
 class Console(Protocol):
@@ -50,7 +53,14 @@ class Session:
         out: takes bytes that are no text, such as a tar; None returns them as a value.
         ask: asks a person a question and returns the answer; None where nobody is.
         ask_secret: the same, and the answer is not shown.
+        measures: lists say what containers use, too: docker's own command line does not.
         stays: the engine outlives the command, and what it serves with it.
+        on_interrupt: what cancelling does to a container in the foreground: ``stop`` it, ``kill``
+            it at once, or ``detach``, which lets go of it.
+        line: the command as it was given; "" to take docker's words for it.
+        last: the command before this one that can be explained; None where nobody knows.
+        deeds: what this one said it did, if it does many things.
+        served: APIs that go on after the command; whoever the session is of closes them.
     """
 
     engine: Callable[[], EngineAPI]
@@ -64,7 +74,13 @@ class Session:
     out: Callable[[bytes], object] | None = None
     ask: Callable[[str], str] | None = None
     ask_secret: Callable[[str], str] | None = None
+    measures: bool = False
     stays: bool = False
+    on_interrupt: str = "stop"
+    line: str = ""
+    last: Last | None = None
+    deeds: list[Deed] = field(default_factory=list)
+    served: list[Server] = field(default_factory=list)
 
     def path(self, text: str) -> str:
         """Return a path that was typed as an absolute one; ``~`` is the user's home."""

@@ -10,8 +10,10 @@ import click
 
 from ocimagic.cli import refused
 from ocimagic.cli.disk import df, prune_system
+from ocimagic.cli.events import events
 from ocimagic.cli.inspecting import KINDS, inspected
 from ocimagic.cli.parser import Noun, Verb
+from ocimagic.cli.serve import serve_here, unserve
 from ocimagic.cli.template import fill
 from ocimagic.cli.values import Names, VersionInfo
 from ocimagic.errors import InvalidOption
@@ -89,6 +91,15 @@ def _filled(template: str, document: dict[str, object]) -> Names:
 system = Noun(
     "system",
     help="Manage the engine.",
-    commands={"info": info, "doctor": doctor, "df": df, "prune": prune_system},
+    commands={
+        "info": info,
+        "doctor": doctor,
+        "df": df,
+        "events": events,
+        "prune": prune_system,
+        "version": version,
+        "serve": serve_here,
+        "unserve": unserve,
+    },
     later=refused.SYSTEM_WORDS,
 )

@@ -24,7 +24,8 @@ from ocimagic.cli.template_syntax import (
     Text,
     parse,
 )
-from ocimagic.errors import InvalidOption, nearest
+from ocimagic.errors import InvalidOption
+from ocimagic.spec.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +35,7 @@ __all__ = ["fill", "fill_table", "go_text"]
 # Maps of docker's documents: a name they do not have is a name without a value.
 _MAPS = frozenset(
     ("Labels", "Annotations", "Sysctls", "Ports", "Networks", "Volumes", "ExposedPorts", "Tmpfs",
-     "Options", "PortBindings", "StorageOpt", "Data")
+     "Options", "PortBindings", "StorageOpt", "Data", "Attributes")
 )  # fmt: skip
 _ESCAPES = {r"\n": "\n", r"\t": "\t"}
 _MIN_WIDTH, _PADDING = 10, 3

@@ -43,8 +43,22 @@ class Names:
 
         return "\n".join(visible(line, lines=True) for line in self.lines)
 
-    def to_html(self, _now: datetime) -> None:
+    def to_html(self, _now: datetime) -> str | None:
         """Leave it to the text."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Places(Names):
+    """Where one port of a container is published, as ``0.0.0.0:8080``."""
+
+    is_tcp: bool
+
+    def to_html(self, _now: datetime) -> str:
+        """Draw the same with links."""
+        from ocimagic.render.ports import places_html
+
+        return places_html(self.lines, is_tcp=self.is_tcp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,11 @@ class InspectDocument:
 
     kind: str
     documents: list[dict[str, object]]
+
+    @property
+    def raw(self) -> list[dict[str, object]]:
+        """Return docker's documents."""
+        return self.documents
 
     def to_text(self, _now: datetime) -> str:
         """Return the list as indented JSON, as docker prints it."""
@@ -111,6 +130,11 @@ class ManifestsText:
         from ocimagic.wire.manifest import manifest_details
 
         return [manifest_details(each) for each in self.details.manifests]
+
+    @property
+    def raw(self) -> list[bytes]:
+        """Return the documents' own bytes, which their digests name."""
+        return [each.content.raw for each in self.details.manifests]
 
     def to_text(self, _now: datetime) -> str:
         """Return indented JSON, as docker prints it."""

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ocimagic.cli.each import on_each
-from ocimagic.cli.filters import keep_volumes
+from ocimagic.cli.each import forgiving, on_each
+from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Noun, Verb
 from ocimagic.cli.rows import VolumeRows
 from ocimagic.cli.tar_output import into_file, streamed
-from ocimagic.cli.template import fill
 from ocimagic.cli.texts import pairs
-from ocimagic.cli.values import InspectDocument, Names
-from ocimagic.errors import InvalidOption, NotBuiltYet, OcimagicError
-from ocimagic.model.volume import LOCAL, VolumeOptions, check_volume_driver
+from ocimagic.cli.values import Names
+from ocimagic.errors import InvalidOption
+from ocimagic.model.volume import LOCAL, VolumeOptions, check_driver_options, check_volume_driver
+from ocimagic.wire.filters import keep_volumes
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
-    from ocimagic.cli.values import TarBytes
+    from ocimagic.cli.values import InspectDocument, TarBytes
     from ocimagic.model.volume import VolumesPruned
 
 verb = partial(click.command, cls=Verb)
@@ -41,14 +41,12 @@ def create(
     session: Session, /, name: str, driver: str, label: tuple[str, ...], opt: tuple[str, ...]
 ) -> Names:
     """Make a volume."""
-    if opt:
-        raise NotBuiltYet(
-            f"--opt {opt[0]} is not built yet",
-            why="a volume is a directory here, and options are of other kinds",
-            hint="a directory of this machine: -v ./DIRECTORY:/DIR, memory: --tmpfs /DIR",
-        )
-    driver = check_volume_driver(driver)
-    options = VolumeOptions(name=name, driver=driver, labels=pairs("--label", label))
+    options = VolumeOptions(
+        name=name,
+        driver=check_volume_driver(driver),
+        labels=pairs("--label", label),
+        options=check_driver_options(pairs("--opt", opt)),
+    )
     return Names((session.engine().volumes.create(options).name,))
 
 
@@ -74,38 +72,22 @@ def ls(
     return VolumeRows(rows, template="" if template == "table" else template)
 
 
-@verb("inspect", usage="[OPTIONS] VOLUME [VOLUME...]")
+@verb("inspect", takes="volume", usage="[OPTIONS] VOLUME [VOLUME...]")
 @_FORMAT
 @click.argument("names", nargs=-1, required=True, metavar="VOLUME...")
 @click.pass_obj
 def inspect(session: Session, names: tuple[str, ...], template: str) -> InspectDocument | Names:
     """Show everything known of one or more volumes."""
-    from ocimagic.wire.volume import volume_inspect
-
-    volumes = session.engine().volumes
-    documents = [volume_inspect(volumes.inspect(name)) for name in names]
-    if template:
-        wanted = "{{json .}}" if template == "json" else template
-        return Names(tuple(fill(wanted, each) for each in documents))
-    return InspectDocument("volume", documents)
+    return inspected(session, names, template, kind="volume")
 
 
-@verb("rm", usage="[OPTIONS] VOLUME [VOLUME...]")
+@verb("rm", takes="volume", usage="[OPTIONS] VOLUME [VOLUME...]")
 @click.option("-f", "--force", is_flag=True, help="One that is not there is no error")
 @click.argument("names", nargs=-1, required=True, metavar="VOLUME...")
 @click.pass_obj
 def rm(session: Session, names: tuple[str, ...], *, force: bool) -> Names:
     """Remove volumes with their files."""
-    volumes = session.engine().volumes
-
-    def remove(name: str) -> str:
-        try:
-            return volumes.remove(name)
-        except OcimagicError as err:
-            if force and err.http_status == 404:
-                return name
-            raise
-
+    remove = forgiving(session.engine().volumes.remove, "{}", force=force)
     return Names(tuple(on_each(session, names, remove)))
 
 
@@ -129,7 +111,7 @@ def prune(
     return volumes.prune(lambda each: each.name not in wanted, all=everything)
 
 
-@verb("export", usage="[OPTIONS] VOLUME")
+@verb("export", takes="volume", usage="[OPTIONS] VOLUME")
 @click.option("-o", "--output", metavar="FILE", help="Write to a file instead of standard output")
 @click.argument("name", metavar="VOLUME")
 @click.pass_obj
@@ -142,7 +124,7 @@ def export(session: Session, name: str, output: str | None) -> TarBytes | None:
     return None
 
 
-@verb("import", usage="VOLUME FILE|-")
+@verb("import", takes="volume path", usage="VOLUME FILE|-")
 @click.argument("name", metavar="VOLUME")
 @click.argument("source", metavar="FILE|-")
 @click.pass_obj

@@ -36,6 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(200, None)
 
     def do_GET(self):
+        self.server.paths.append(f"GET {self.path}")
         self.answer(200, {"OSType": "linux"})
 
     def do_POST(self):
@@ -47,6 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         else:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.paths.append(f"POST {self.path}")
         self.server.bodies.append(json.loads(raw))
         self.answer(201, {"Id": "0" * 64, "Warnings": []})
 
@@ -56,18 +58,21 @@ class DockerClient:
 
     def __init__(self, directory, api="1.50"):
         self.program = shutil.which("docker")
-        told = subprocess.run(
-            [self.program, "--version"], check=True, capture_output=True, text=True
-        )
-        self.major = int(told.stdout.split()[2].partition(".")[0])
+        self.major = int(self.version(self.program).partition(".")[0])
         self.path = str(Path(directory) / "docker.sock")
         self.config = str(directory)
         self.server = socketserver.ThreadingUnixStreamServer(self.path, _Handler)
         self.server.daemon_threads = True
         self.server.api = api
         self.server.bodies = []
+        self.server.paths = []
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
         self.thread.start()
+
+    @staticmethod
+    def version(program):
+        told = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
+        return told.stdout.split()[2].strip(",").partition("+")[0]
 
     def close(self):
         self.server.shutdown()
@@ -75,9 +80,13 @@ class DockerClient:
         self.thread.join()
 
     def create(self, words, cwd=None):
-        del self.server.bodies[:]
+        return self.ask(["create", *words], cwd)
+
+    def ask(self, words, cwd=None):
+        """Return the body of the first request that a command sends."""
+        del self.server.bodies[:], self.server.paths[:]
         done = subprocess.run(
-            [self.program, "--config", self.config, "-H", f"unix://{self.path}", "create", *words],
+            [self.program, "--config", self.config, "-H", f"unix://{self.path}", *words],
             check=False,
             capture_output=True,
             text=True,
@@ -86,5 +95,5 @@ class DockerClient:
             env={"PATH": "/usr/bin:/bin", "HOME": self.config, "LANG": "C.UTF-8"},
         )
         if self.server.bodies:
-            return self.server.bodies[-1]
+            return self.server.bodies[0]
         return done.stderr.strip()

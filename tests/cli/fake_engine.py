@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 
+import every_kind
 import samples
 from fake_remote import FakeManifests, FakeRemote
 
 from ocimagic.errors import ContainerNotFound, ImageNotFound, NetworkNotFound, VolumeNotFound
 from ocimagic.model.accounts import Accounts, LayerAccount, Wasted
 from ocimagic.model.event import LayerPhase, LayerProgress, Output, TransferStarted, ignore
+from ocimagic.model.explanation import Explanation, Party, Step
 from ocimagic.model.report import (
     CachePruned,
     ChangeKind,
@@ -24,6 +26,7 @@ from ocimagic.model.report import (
     Verified,
 )
 from ocimagic.model.result import ExitStatus, LoggedIn, LoggedOut
+from ocimagic.model.system_event import SystemEvent, events_that_fit
 from ocimagic.model.volume import VolumesPruned
 
 
@@ -54,6 +57,10 @@ class FakeImages(FakeRemote):
     ):
         self.calls.append(("push", name, all_tags, compression, *([platform] if platform else [])))
         return (samples.push_result(reference=name),)
+
+    def explore(self, name):
+        self.calls.append(("explore", name))
+        return every_kind.explored()
 
     def waste(self, name):
         self.calls.append(("waste", name))
@@ -158,7 +165,8 @@ class FakeContainers:
 
     def list(self, *, all=False, size=False):  # noqa: A002
         self.calls.append(("ps", all, size))
-        return (samples.container(), samples.exited()) if all else (samples.container(),)
+        web = samples.container(memory_bytes=2_306_867)
+        return (web, samples.exited()) if all else (web,)
 
     def get(self, name):
         return samples.container(self._known(name))
@@ -272,6 +280,21 @@ class FakeContainers:
         self.calls.append(("diff", self._known(name)))
         return (FileChange(ChangeKind.CHANGED, "/etc"), FileChange(ChangeKind.ADDED, "/etc/new"))
 
+    def watch(self, *, all=False, interval_s=2.0, cancelled=None):  # noqa: A002
+        yield every_kind.overview()
+
+    def layers(self, name):
+        self.calls.append(("layers", self._known(name)))
+        return every_kind.own_layer(name)
+
+    def namespaces(self, name):
+        self.calls.append(("namespaces", self._known(name)))
+        return every_kind.namespaces(name)
+
+    def bundle(self, name):
+        self.calls.append(("bundle", self._known(name)))
+        return every_kind.bundle(name)
+
     def export(self, name, out):
         self.calls.append(("export", self._known(name)))
         out(b"whole tar")
@@ -300,6 +323,7 @@ class FakeAttachment:
         self.container_id = samples.container(name).container_id
         self.name = name
         self.tty = True
+        self.exec_id = ""
         self.exit = None
         self.sizes = []
         self.detached = False
@@ -438,6 +462,10 @@ class FakeSystem:
     def info(self):
         return samples.system_info()
 
+    def events(self, *, since_ns=None, until_ns=None, conditions=(), cancelled=None):
+        fits = events_that_fit(conditions)
+        yield from filter(fits, (SystemEvent("container", "start", "ab" * 32, {"name": "web"}),))
+
     def diagnose(self):
         return samples.diagnosis()
 
@@ -469,9 +497,25 @@ class FakeRegistry:
         self.closed = True
 
 
+class FakeExplainer:
+    def __init__(self, calls):
+        self.calls = calls
+
+    def explain(self, name="last", *, line="", newest=False):
+        self.calls.append(("explain", name, line, newest))
+        step = Step(party=Party.DAEMON, to=Party.CONTAINERD, title=f"create container {name}")
+        return Explanation(kind="container", name=name, line=line, began="2026", seconds=1.0,
+                           ending="exit code 0", steps=(step,))  # fmt: skip
+
+    def explain_failure(self, line, failure):
+        self.calls.append(("explain failure", line, failure))
+        return self.explain(line=line)
+
+
 class FakeEngine:
     def __init__(self):
         self.calls = []
+        self.explainer = FakeExplainer(self.calls)
         self.images = FakeImages(self.calls)
         self.manifests = FakeManifests(self.calls)
         self.containers = FakeContainers(self.calls)

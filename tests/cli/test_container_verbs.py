@@ -7,6 +7,7 @@ import pytest
 import samples
 from fake_engine import FakeConsole, FakeEngine
 
+from ocimagic.cli.explain import Last
 from ocimagic.cli.grammar import execute, find
 from ocimagic.cli.session import Session
 from ocimagic.cli.values import Acted, Exits, TarBytes
@@ -358,3 +359,21 @@ def test_no_line_breaks_the_grammar(session):
     for line in ("cp", "cp web:", "top", "exec -e", "commit", "rename web", "update -m"):
         with pytest.raises(OcimagicError):
             execute(line.split(), session)
+
+
+def test_explain_asks_for_the_last_thing_or_a_name(session):
+    told = execute(["explain"], session)
+    assert session.engine().calls[-1] == ("explain", "last", "", False)
+    assert [each.title for each in told.steps][1:] == [
+        "no socket between: a call in this process",
+        "create container last",
+    ]
+    session.last = Last("docker run busybox", "web")
+    assert execute(["explain"], session).line == "docker run busybox"
+    assert session.engine().calls[-1] == ("explain", "web", "docker run busybox", True)
+    execute(["explain", "other"], session)
+    assert session.engine().calls[-1] == ("explain", "other", "", False)
+    failure = InvalidOption("no")
+    session.last = Last("docker run no", failure=failure)
+    execute(["explain"], session)
+    assert ("explain failure", "docker run no", failure) in session.engine().calls

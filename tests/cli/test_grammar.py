@@ -7,7 +7,7 @@ import threading
 import pytest
 import samples
 from fake_engine import FakeEngine
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ocimagic.cli import refused
@@ -17,6 +17,7 @@ from ocimagic.cli.session import Session
 from ocimagic.cli.values import Acted, Exits, HelpText, InspectDocument, LogText
 from ocimagic.errors import (
     ContainerNotFound,
+    DriverNotFound,
     ImageNotFound,
     InvalidOption,
     NotBuiltYet,
@@ -82,8 +83,8 @@ def session(engine, tmp_path):
         ("build", InvalidOption, "PATH|URL|-"),
         ("build --context a b", InvalidOption, "said twice"),
         ("build --build-arg =1 -", InvalidOption, ""),
-        ("volume create -o type=nfs x", NotBuiltYet, "--opt type=nfs"),
-        ("volume create -d nfs x", InvalidOption, "no volume driver"),
+        ("volume create -o type=nfs x", InvalidOption, 'missing required option: "device"'),
+        ("volume create -d nfs x", DriverNotFound, "no volume driver"),
         ("volume inspect missing", VolumeNotFound, "no such volume"),
         ("volume rm missing", VolumeNotFound, "no such volume"),
         ("volume update x", NotBuiltYet, "swarm"),
@@ -270,6 +271,7 @@ def test_lists_are_tuples_of_the_model_and_know_their_table_when_empty(session):
     rows = execute(["ps"], session)
     assert rows == (samples.container(),)
     assert "CONTAINER ID" in as_text(rows, samples.NOW)
+    assert "MEMORY" not in as_text(rows, samples.NOW), "docker's own table has none"
     nothing = execute(["images", "--filter", "reference=nope"], session)
     assert nothing == ()
     assert as_text(nothing, samples.NOW).split() == [
@@ -364,7 +366,7 @@ def test_docker_words():
     ("argv", "incomplete", "expected"),
     [
         ([], "imag", ["image", "images"]),
-        (["container"], "l", ["list", "logs", "ls"]),
+        (["container"], "l", ["layers", "list", "logs", "ls"]),
         (["run"], "--env", ["--env", "--env-file"]),
         (["run", "-e", "A=1"], "--nam", ["--name"]),
         (["run", "busybox"], "--nam", []),
@@ -419,7 +421,9 @@ WORDS = st.one_of(
 @settings(max_examples=400, deadline=None)
 @given(argv=st.lists(WORDS, max_size=6))
 def test_nothing_but_our_errors_comes_out(argv, tmp_path_factory):
-    session = Session(engine=FakeEngine, env={"HOME": "/"}, cwd="/nowhere", stdin=b"FROM a\xff")
+    assume("serve" not in argv)  # which goes on until it is cancelled, at a real socket
+    home = str(tmp_path_factory.getbasetemp())  # where context install writes
+    session = Session(engine=FakeEngine, env={"HOME": home}, cwd="/nowhere", stdin=b"FROM a\xff")
     session.cancelled = threading.Event()
     try:
         value = execute(argv, session)

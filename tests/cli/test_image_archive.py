@@ -183,6 +183,6 @@ def test_a_tar_is_not_for_a_terminal(monkeypatch):
 def test_completion():
     assert (expects(["save"]), expects(["load", "-i"]), expects(["import"])) == (
         "image",
-        "",
+        "path",
         "path",
     )

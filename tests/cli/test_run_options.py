@@ -11,7 +11,7 @@ from fake_engine import FakeEngine
 
 from ocimagic.cli.grammar import complete, execute, find
 from ocimagic.cli.session import Session
-from ocimagic.errors import InvalidOption, InvalidPlatform, NotBuiltYet
+from ocimagic.errors import DriverNotFound, InvalidOption, InvalidPlatform, NotBuiltYet
 from ocimagic.model.network import NetworkChoice, PublishedPort
 from ocimagic.model.options import (
     FOREVER_S,
@@ -202,6 +202,15 @@ GOOD = [
         VolumeMount(kept=True, name="v", target="/x", part="a/b"),)}),
     ("--mount type=volume,dst=/x,readonly,volume-nocopy=true", {"volumes": (
         VolumeMount(kept=True, target="/x", read_only=True, no_copy=True),)}),
+    ("-v data:/data:U -v /tmp:/x:U,z", {"volumes": (
+        VolumeMount(kept=True, name="data", target="/data", own=True),
+        VolumeMount(source="/tmp", target="/x", own=True, relabel="z"))}),
+    ("--mount src=v,dst=/x,U --mount type=bind,src=/tmp,dst=/y,chown=true", {"volumes": (
+        VolumeMount(kept=True, name="v", target="/x", own=True),
+        VolumeMount(source="/tmp", target="/y", own=True))}),
+    ("--mount src=v,dst=/x,volume-opt=type=tmpfs,volume-opt=device=tmpfs", {"volumes": (
+        VolumeMount(kept=True, name="v", target="/x",
+                    options={"type": "tmpfs", "device": "tmpfs"}),)}),
     ("--volumes-from web --volumes-from db:ro --volume-driver local", {"volumes_from": (
         VolumesFrom(container="web"), VolumesFrom(container="db", read_only=True))}),
     ("--mount type=bind,src=/tmp,dst=/x", {"volumes": (BIND,)}),
@@ -338,7 +347,7 @@ BAD = [
     ("--gpus=all", NotBuiltYet, "--gpus"),
     ("--volumes-from web:rx", InvalidOption, "cannot be understood"),
     ("--volumes-from ''", InvalidOption, "cannot be understood"),
-    ("--volume-driver nfs", InvalidOption, "no volume driver"),
+    ("--volume-driver nfs", DriverNotFound, "no volume driver"),
     ("-v a/b:/data", InvalidOption, "is no name for a volume"),
     ("-v data:/data:rshared", InvalidOption, "for directories only"),
     ("-v data:/data:nocopy,nocopy", InvalidOption, "contradicts itself"),
@@ -357,8 +366,8 @@ BAD = [
     ("--mount type=bind,dst=/x", InvalidOption, "source is missing"),
     ("--mount type=bind,src=foo,dst=/x", InvalidOption, "not absolute"),
     ("--mount type=bind,src,dst=/x", InvalidOption, "needs a value"),
-    ("--mount type=volume,src=v,dst=/x,volume-opt=o=ro", NotBuiltYet, "volume-opt"),
-    ("--mount type=volume,src=v,dst=/x,volume-driver=nfs", InvalidOption, "no volume driver"),
+    ("--mount type=volume,src=v,dst=/x,volume-opt=o=ro", InvalidOption, "missing required option"),
+    ("--mount type=volume,src=v,dst=/x,volume-driver=nfs", DriverNotFound, "no volume driver"),
     ("--mount type=volume,src=./v,dst=/x", InvalidOption, "is no name for a volume"),
     ("--mount type=bind,src=/tmp,dst=/x,volume-nocopy", InvalidOption, "does not go with"),
     ("--mount type=image,src=v,dst=/x", NotBuiltYet, "'image'"),
@@ -366,6 +375,8 @@ BAD = [
     ("--mount type=bind,src=/tmp,dst=/x,ro=perhaps", InvalidOption, "true or false"),
     ("--mount type=bind,src=/tmp,dst=/x,tmpfs-size=5", InvalidOption, "does not go with"),
     ("--mount type=tmpfs,dst=/x,bind-nonrecursive", InvalidOption, "does not go with"),
+    ("-v data:/data:U,U", InvalidOption, "contradicts itself"),
+    ("--mount type=tmpfs,dst=/x,chown", InvalidOption, "does not go with"),
     ("--mount type=tmpfs,dst=/x,src=/y", InvalidOption, "no source"),
     ("--mount type=tmpfs,dst=/x,tmpfs-mode=999", InvalidOption, "not octal"),
     ("--mount type=tmpfs,dst=/x,tmpfs-size=big", InvalidOption, "invalid size"),
@@ -449,6 +460,7 @@ BAD = [
     ("--userns keep-id", InvalidOption, "invalid value for --userns"),
     ("--cgroupns x", InvalidOption, "invalid value for --cgroupns"),
     ("-a stdon", InvalidOption, "not a stream"),
+    ("-d -a stdout", InvalidOption, "-a and -d contradict"),
     ("--nmae web", InvalidOption, "did you mean --name?"),
     ("--rm=perhaps", InvalidOption, "true or false"),
     ("--stop-timeout soon", InvalidOption, "--stop-timeout"),
