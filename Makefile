@@ -14,6 +14,8 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 LOG := build/venv.log
+# Copied into the environment: a kernel, and colours for JupyterLab.
+DATA := $(shell find share -type f)
 
 # Nothing is to be written outside of the clone, pip's downloads included.
 export PIP_CACHE_DIR := $(CURDIR)/build/pip-cache
@@ -44,10 +46,11 @@ check: $(VENV)/.test
 
 soak: $(VENV)/.class
 	@$(PY) tools/soak.py --result bench/soak.json
-	@[ "$$(id -u)" != 0 ] || $(PY) tools/soak.py --network bridge --result bench/soak-networks.json
+	@$(PY) tools/soak.py --network bridge --result bench/soak-networks.json
 	@$(PY) tools/soak_store.py --result bench/soak-store.json
 	@$(PY) tools/soak_crowd.py --result bench/soak-crowd.json
 	@$(PY) tools/soak_images.py --result bench/soak-images.json
+	@$(PY) tools/soak_api.py --result bench/soak-api.json
 
 fuzz: $(VENV)/.test
 	@$(PY) tests/fuzz/fuzzing.py
@@ -61,12 +64,12 @@ clean:
 		.import_linter_cache
 	@find ocimagic tests tools bench -name __pycache__ -prune -exec rm -rf {} +
 
-$(VENV)/.class: setup.cfg pyproject.toml | $(PY)
+$(VENV)/.class: setup.cfg pyproject.toml $(DATA) | $(PY)
 	@echo "Installing ocimagic and JupyterLab into $(VENV): once, it may take some minutes."
 	@$(PY) -m pip install --quiet --editable '.[class]'
 	@touch $@
 
-$(VENV)/.test: setup.cfg pyproject.toml | $(PY)
+$(VENV)/.test: setup.cfg pyproject.toml $(DATA) | $(PY)
 	@echo "Installing ocimagic and what its tests need into $(VENV): once, it may take some minutes."
 	@$(PY) -m pip install --quiet --editable '.[test]'
 	@touch $@ $(VENV)/.class

@@ -29,6 +29,7 @@ PACKAGES = {
     "busybox": "busybox-static",
     "gcc": "gcc libc6-dev",
     "curl": "curl",
+    "slirp4netns": "slirp4netns",
 }
 Clocks = dict[str, float]  # seconds by the name of a clock
 RLIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]

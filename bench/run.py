@@ -19,14 +19,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import apis
 import builds
 import containers
+import explain
 import images
 import made
 import memory
 import networks
 import peers
+import pictures
 import pulls
+import relays
 import serving
 from peers import measure
 from report import Figures, report
@@ -47,6 +51,9 @@ PARTS = (
     "build",
     "network",
     "import",
+    "notebook",
+    "explain",
+    "api",
     "memory",
 )
 
@@ -63,6 +70,9 @@ def main() -> int:
     with ExitStack() as stack:
         scratch = Path(asked.scratch or tempfile.mkdtemp(prefix="ocimagic-bench-", dir="/var/tmp"))
         stack.callback(peers.clear, scratch)
+        if asked.only == "explain":  # which has no peer to be compared with
+            report(explained(scratch, asked.runs))
+            return 0
         bench = Bench(scratch, asked.runs, asked.pulls, stack)
         figures = Figures(notes=bench.notes, part=asked.only or "")
         stack.callback(report, figures)  # also of a run that is broken off, which says so
@@ -74,6 +84,12 @@ def main() -> int:
             figures.copies = memory.copies(scratch)
         figures.whole = True
     return 0
+
+
+def explained(scratch: Path, runs: int) -> Figures:
+    """Measure what it costs that things can be explained."""
+    results, lines = explain.explain_times(scratch, runs * explain.PAIRS_PER_RUN)
+    return Figures(results=results, notes=lines, whole=True, part="explain")
 
 
 class Bench:
@@ -109,6 +125,9 @@ class Bench:
             "build": self.build_times,
             "network": self.network_times,
             "import": lambda: {"import": self.import_times()},
+            "notebook": self.notebook_times,
+            "explain": self.explain_times,
+            "api": self.api_times,
         }
         for name, measured in parts.items():
             if only in (None, name):
@@ -185,7 +204,29 @@ class Bench:
         archive = self.scratch / "busybox.tar"
         with archive.open("wb") as file:
             self.engine.images.save([self.busybox], file.write)
-        return networks.network_times(self.scratch, archive, self.runs)
+        found = networks.network_times(self.scratch, archive, self.runs)
+        return found | relays.relay_times(self.scratch, archive)
+
+    def notebook_times(self) -> dict[str, dict[str, float]]:
+        """Load the extension, draw pictures, and pull with progress shown and not."""
+        self.engine.images.pull(self.debian)
+        root = self.scratch / "ours"
+        return pictures.picture_times(root, self.scratch, self.debian, self.runs, self.notes)
+
+    def explain_times(self) -> dict[str, dict[str, float]]:
+        """Start and execute with notes and without."""
+        figures = explained(self.scratch, self.runs)
+        self.notes += figures.notes
+        return dict(figures.results)
+
+    def api_times(self) -> dict[str, dict[str, float]]:
+        """Ask our API and dockerd by docker's own client."""
+        if not self.docker:
+            return {}
+        self.engine.images.pull(self.busybox)
+        self.docker.call("pull", self.busybox)
+        few = max(3, self.pulls - 2)
+        return apis.api_times(self.scratch, self.docker, self.busybox, self.runs, few)
 
     def import_times(self) -> dict[str, float]:
         """Time what ``%load_ext ocimagic`` imports, in a shell that is there already."""

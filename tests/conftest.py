@@ -158,11 +158,10 @@ def tear_down(engine):
     engine.close()
 
 
-@pytest.fixture(scope="module")
-def shared(registry, tmp_path_factory):
-    """One engine per test file, with busybox in it; skips where containers cannot run."""
-    root = tmp_path_factory.mktemp("engine")
-    engine = Engine(root / "root", environment={"HOME": str(root)})
+@contextlib.contextmanager
+def with_busybox(registry, room):
+    """Yield an engine with busybox in it; skips where containers cannot run."""
+    engine = Engine(room / "root", environment={"HOME": str(room)})
     try:
         engine.containers.launcher.ids  # noqa: B018  the launcher starts here
     except HostLacks as err:
@@ -172,6 +171,20 @@ def shared(registry, tmp_path_factory):
     engine.images.tag(f"{registry.host}/busybox", "busybox")
     yield engine
     tear_down(engine)
+
+
+@pytest.fixture(scope="module")
+def shared(registry, tmp_path_factory):
+    """One engine per test file, with busybox in it."""
+    with with_busybox(registry, tmp_path_factory.mktemp("engine")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def shared_by_all(registry, tmp_path_factory):
+    """One engine for all test files that ask for it, with busybox in it."""
+    with with_busybox(registry, tmp_path_factory.mktemp("engine")) as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -186,7 +199,8 @@ def no_leaks():
 # the other half of each runs in the other account.
 HONEST_SKIPS = ("needs root", "root may", "root can", "no IPv6", "compared on x86_64", "not root",
                 "this machine's cgroups", "docker client is older",
-                 "cannot mount EROFS images", "has no binfmt_misc of its own")  # fmt: skip
+                 "cannot mount EROFS images", "has no binfmt_misc of its own",
+                 "the same in both accounts")  # fmt: skip
 _skipped = []
 
 

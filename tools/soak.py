@@ -140,7 +140,6 @@ class Soak:
         with Engine(self.root):  # sqlite keeps its descriptor until ours is closed
             pass
         pause(0.2)
-        self.mounts = mounts()
         self.fds = len(os.listdir("/proc/self/fd"))
         self.usual = len(self.processes())
         self.launcher_fds = self._launcher_fds()
@@ -230,7 +229,7 @@ class Soak:
         with Engine(self.root):  # takes away what a killed one had begun to make
             pass
         looks: dict[str, Callable[[], object]] = {
-            "mounts": lambda: sorted(mounts() - self.mounts),
+            "mounts": lambda: sorted(each for each in mounts() if str(self.root) in each),
             # A sweep that meets somebody at work leaves it to the next.
             "links": lambda: self.engine.networks.sweep() or sorted(links() - self.links),
             "processes": lambda: len(self.processes()) > self.usual and self.processes(),

@@ -197,7 +197,6 @@ def test_warnings(options, place, said):
         ({"stop_timeout_s": -1.0}, "negative"),
         ({"log": LogOptions(driver="syslog")}, "syslog"),
         ({"log": LogOptions(compress=True, max_size_bytes=5)}, "max-file"),
-        ({"detach": True, "attach": ("stdout",)}, "-d"),
         ({"annotations": {"dev.ocimagic.user": "0"}}, "engine's own"),
         ({"resources": ResourceOptions(cgroup_parent="/a/../../b")}, "leads out"),
         ({"resources": ResourceOptions(cgroup_parent="a\0b")}, "leads out"),

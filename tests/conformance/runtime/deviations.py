@@ -138,7 +138,6 @@ KNOWN = {
     },
     "test_a_failure_of_poststart_is_a_warning": {"runc": "ends the container"},
     "test_a_failure_of_poststop_is_a_warning": {"runc": "calls no further hook"},
-    "test_timeout_must_be_positive": {"crun": {"0": "takes 0 for none"}},
     "test_path_must_be_absolute": {"crun": {"true": "runs it from where it is called"}},
     # -- namespaces
     "test_a_new_namespace": {name: {"time": why} for name, why in _NO_TIME.items()},
@@ -238,7 +237,10 @@ SOMETIMES = {
     "test_all_kinds_in_their_order": {"crun": "start does not wait for startContainer hooks"},
     "test_a_hook_that_reads_no_state": {"crun": "fails where a hook ends before it is told"},
     "test_no_signal_is_blocked_or_ignored": {"crun": "hands on what its caller ignores"},
-    "test_timeout_must_be_positive": {"runc": "a hook may be quicker than a time that is over"},
+    "test_timeout_must_be_positive": {
+        "runc": "a hook may be quicker than a time that is over",
+        "crun": "takes 0 for none, and fails where a hook ends before it is told",
+    },
     "test_it_is_a_process_like_the_first": {
         "runc": "failed once in some twenty runs; its issue 4195 is about limits that Go puts back"
     },
