@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _HEAD = struct.Struct(">BxxxI")
 _NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
 _RECEIVE = 1 << 16
+_REST_S = 30.0  # for a process to read what its client left behind
 
 
 def framed(stream: str, data: bytes) -> bytes:
@@ -58,6 +60,8 @@ class Attaching:
         self._tty = tty
         self._watch = None if detach_keys is None else KeyWatch(parse_keys(detach_keys))
         self._gone = gone
+        self._heard = threading.Event()  # that the client sends no more
+        self._heard.set()
 
     def write(self, stream: str, data: bytes) -> None:
         """Send a piece of a stream, if the client wants it.
@@ -76,6 +80,7 @@ class Attaching:
             once: its input ends with the client's.
         """
         if "stdin" in self._streams:
+            self._heard.clear()
             threading.Thread(
                 target=self._listen,
                 args=(attachment,),
@@ -85,20 +90,29 @@ class Attaching:
             ).start()
         # The shim may have been killed: what it wrote until then was sent.
         with suppress(InvalidState):
-            for stream, data in attachment.chunks(cancelled=self._gone):
-                self.write(stream, data)
+            with suppress(OSError):
+                for stream, data in attachment.chunks(cancelled=self._gone):
+                    self.write(stream, data)
+            # What a client sent before it went is still for the process, which may write, too.
+            deadline = time.monotonic() + _REST_S
+            if attachment.exit is None:
+                for _ in attachment.chunks(cancelled=self._heard, deadline=deadline):
+                    continue
 
     def _listen(self, attachment: AttachmentAPI, *, once: bool) -> None:
         """Send to the process what the client sends."""
-        with suppress(OSError):
-            for data in self._received():
-                passed = self._watch.feed(data) if self._watch else data
-                attachment.send(passed)
-                if self._watch and self._watch.detached:
-                    self._gone.set()
-                    return
-            if once:
-                attachment.close_input()
+        try:
+            with suppress(OSError):
+                for data in self._received():
+                    passed = self._watch.feed(data) if self._watch else data
+                    attachment.send(passed)
+                    if self._watch and self._watch.detached:
+                        self._gone.set()
+                        return
+                if once:
+                    attachment.close_input()
+        finally:
+            self._heard.set()
 
     def _received(self) -> Iterator[bytes]:
         if self._early:

@@ -6,28 +6,24 @@ has eight bytes before it, of which stream it is and how long.
 
 from __future__ import annotations
 
-import os
 import struct
-import threading
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from ocimagic.client.connection import Stopped, never
-from ocimagic.engine.attachment import TerminalHandle
+from ocimagic.engine.streaming import Streaming
 from ocimagic.errors import NeighbourError
-from ocimagic.model.event import Output
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
 
-    from ocimagic.client.connection import Connection
-    from ocimagic.model.event import OnEvent
+    from ocimagic.client.connection import Connection, IsOver
     from ocimagic.model.result import ExitStatus
 
 _HEAD = struct.Struct(">BxxxI")
 _NAMES = {0: "stdout", 1: "stdout", 2: "stderr"}
-_CHUNK = 1 << 16
+_ERROR = 3  # what went wrong in the middle of a log
 _MAX_FRAME_BYTES = 64 << 20
 
 
@@ -42,7 +38,7 @@ class Frames:
         """Yield the name of a stream and bytes of it.
 
         Raises:
-            NeighbourError: that is no such stream.
+            NeighbourError: that is no such stream, or the API says in it what went wrong.
         """
         if self._tty:
             yield "stdout", data
@@ -50,18 +46,20 @@ class Frames:
         self._held += data
         while len(self._held) >= _HEAD.size:
             number, size = _HEAD.unpack_from(self._held)
-            if number not in _NAMES or size > _MAX_FRAME_BYTES:
+            if number not in (*_NAMES, _ERROR) or size > _MAX_FRAME_BYTES:
                 raise NeighbourError("this is no stream of a container", why=f"head {number}")
             if len(self._held) < _HEAD.size + size:
                 return
             piece = bytes(self._held[_HEAD.size : _HEAD.size + size])
             del self._held[: _HEAD.size + size]
+            if number == _ERROR:
+                raise NeighbourError(piece.decode(errors="replace").strip())
             if piece:
                 yield _NAMES[number], piece
 
 
-class RemoteAttachment:
-    """A live connection to one process; the process does not notice when it is closed.
+class RemoteAttachment(Streaming):
+    """Streams that an API passes on.
 
     Args:
         connection: that the API gave away.
@@ -69,12 +67,10 @@ class RemoteAttachment:
         ended: waits for the end of the process, and says how it was.
         resized: tells its terminal how large the window is.
         stop: ends the process; None where the API cannot.
+        close: lets go of what ``ended`` waits with.
 
     Attributes:
-        exec_id: of a command; "" for the container's first process.
         network: that the container got; "" of a command.
-        pid: of a command, on the API's machine; 0 for a container's own.
-        exit: how it ended; None while it lives, and after letting go of it.
     """
 
     def __init__(  # noqa: PLR0913  each is another part of the API
@@ -86,11 +82,12 @@ class RemoteAttachment:
         tty: bool,
         once: bool = True,
         exec_id: str = "",
-        ended: Callable[[Callable[[], bool]], ExitStatus],
+        ended: Callable[[IsOver], ExitStatus],
         resized: Callable[[int, int], None],
         stop: Callable[[], None] | None = None,
         close: Callable[[], None] | None = None,
     ) -> None:
+        super().__init__(container_id=container_id, name=name, tty=tty, exec_id=exec_id)
         self._connection = connection
         self._frames = Frames(tty=tty)
         self._once = once and not tty
@@ -98,22 +95,9 @@ class RemoteAttachment:
         self._resized = resized
         self._stop = stop
         self._close = close
-        self.container_id = container_id
-        self.name = name
-        self.tty = tty
         self.network = ""
-        self.exec_id = exec_id
-        self.pid = 0
-        self.exit: ExitStatus | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go; the process goes on."""
+    def _let_go(self) -> None:
         self._connection.close()
         if self._close is not None:
             self._close()
@@ -126,6 +110,9 @@ class RemoteAttachment:
         Args:
             cancelled: ends it too, when set.
             deadline: ends it too, in time.monotonic() seconds.
+
+        Raises:
+            NeighbourError: the API babbles, or does not say how it ended.
         """
 
         def is_over() -> bool:
@@ -134,17 +121,20 @@ class RemoteAttachment:
 
         self._connection.is_over = is_over
         try:
-            while not is_over() and (data := self._connection.receive()):
+            while data := self._connection.receive():
                 yield from self._frames.feed(data)
-            if not is_over():
-                self.exit = self._ended(is_over)
+            self.exit = self._ended(is_over)
         except Stopped:
             return
         finally:
             self._connection.is_over = never
 
     def send(self, data: bytes) -> None:
-        """Send bytes to its standard input."""
+        """Send bytes to its standard input.
+
+        Raises:
+            OSError: nobody is there.
+        """
         if data:
             self._connection.send(data)
 
@@ -164,38 +154,3 @@ class RemoteAttachment:
         """End the process for somebody who will not see the end of it, if the API can."""
         if self._stop is not None:
             self._stop()
-
-    def terminal(self, detach_keys: str = "") -> TerminalHandle:
-        """Return it as a terminal drives it.
-
-        Raises:
-            InvalidOption: no such keys.
-        """
-        return TerminalHandle(self, detach_keys)
-
-    def feed(self, stdin: int | bytes | None) -> None:
-        """Send bytes, or copy a descriptor until its end, beside the reading."""
-        threading.Thread(
-            target=self.copy_input, args=(stdin,), name="ocimagic-client-stdin", daemon=True
-        ).start()
-
-    def copy_input(self, stdin: int | bytes | None) -> None:
-        """Send bytes, or copy a descriptor until its end, and let its standard input end."""
-        # The process may go first.
-        with suppress(OSError):
-            if isinstance(stdin, int):
-                while data := os.read(stdin, _CHUNK):
-                    self.send(data)
-            elif stdin:
-                self.send(stdin)
-            self.close_input()
-
-    def follow(
-        self, on_event: OnEvent, cancelled: threading.Event | None = None
-    ) -> tuple[bytes, bytes]:
-        """Pass on what the process writes until it ends, and return all of it, both streams."""
-        collected = {"stdout": bytearray(), "stderr": bytearray()}
-        for stream, data in self.chunks(cancelled=cancelled):
-            collected[stream] += data
-            on_event(Output(stream, data))
-        return bytes(collected["stdout"]), bytes(collected["stderr"])

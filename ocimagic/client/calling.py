@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -12,15 +13,16 @@ from ocimagic.client.address import SSH
 from ocimagic.client.connection import Connection, Stopped, never
 from ocimagic.client.failures import STREAMED, failure
 from ocimagic.client.tunnel import Tunnel
-from ocimagic.errors import Cancelled, InvalidDocument, NeighbourError
+from ocimagic.errors import Cancelled, InvalidDocument, NeighbourError, NeighbourUnreachable
 from ocimagic.spec.codec import Fields
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from http.client import HTTPResponse
+    from http.client import HTTPMessage, HTTPResponse
 
     from ocimagic.client.address import Address
+    from ocimagic.client.connection import IsOver
 
     Query = Mapping[str, str | Sequence[str]]
     Body = Mapping[str, object] | Iterable[bytes] | None
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 NEWEST, OLDEST = (1, 50), (1, 24)
 _MAX_DOCUMENT_BYTES = 256 << 20
 _MAX_MESSAGE_BYTES = 64 << 10
-_MOST_IDLE = 4
+_MOST_IDLE = 8
+_PING_S = 20.0
+_NO_CHANGE = 304  # what was to be stopped does not run, and the like: no error
 _MAX_LINE_BYTES = 16 << 20
 
 
@@ -47,11 +51,13 @@ class Caller:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._version: tuple[int, int] | None = None
+        self._is_closed = False
 
     def close(self) -> None:
         """Let go of all connections, and of ssh."""
         with self._lock:
             idle, self._idle = self._idle, []
+            self._is_closed = True
         for each in idle:
             each.close()
         if self._tunnel is not None:
@@ -73,17 +79,9 @@ class Caller:
 
     def _negotiated(self) -> tuple[int, int]:
         url = self.address.url
-        with self._answer("GET", "/_ping", {}, None, "") as (connection, answer):
-            said = b"".join(connection.pieces(answer))[:100]
-            theirs = answer.headers.get("Api-Version", "")
-        if not theirs and said.strip() != b"OK":
-            raise NeighbourError(
-                f"{url} is no Docker API",
-                why=f"it answers {said.decode(errors='replace')!r} to a ping",
-                hint="is it docker or podman that listens there?",
-            )
+        theirs = self._pinged()
         try:
-            major, _, minor = (theirs or "1.24").partition(".")
+            major, _, minor = theirs.partition(".")
             found = (int(major), int(minor))
         except ValueError:
             raise NeighbourError(f"{url} has an unknown version {theirs[:40]!r}") from None
@@ -92,6 +90,31 @@ class Caller:
                 f"{url} is too old", why=f"it speaks version {theirs}, the oldest known is 1.24"
             )
         return min(found, NEWEST)
+
+    def _pinged(self) -> str:
+        """Return the version that a ping is answered with; docker took some time to say one."""
+        url = self.address.url
+        deadline = time.monotonic() + _PING_S
+        try:
+            with self._answer(
+                "GET", "/_ping", {}, None, "", lambda: time.monotonic() > deadline
+            ) as (connection, answer):
+                said = b"".join(connection.pieces(answer))[:100]
+        except Stopped as err:
+            why = f"it accepts a connection, and says nothing to a ping for {_PING_S:g} s"
+            raise NeighbourUnreachable(f"{url} does not answer", why=why) from err
+        except NeighbourError as err:
+            if self._tunnel and (by_ssh := self._tunnel.said()):
+                err.why = by_ssh  # such as: connect failed: No such file or directory
+            raise
+        theirs = answer.headers.get("Api-Version", "")
+        if not theirs and said.strip() != b"OK":
+            raise NeighbourError(
+                f"{url} is no Docker API",
+                why=f"it answers {said.decode(errors='replace')!r} to a ping",
+                hint="is it docker or podman that listens there?",
+            )
+        return theirs or "1.24"
 
     # -- asking --------------------------------------------------------------------
 
@@ -143,10 +166,12 @@ class Caller:
                 continue
             return answer.status
 
-    def headers(self, path: str, *, kind: str, query: Query | None = None) -> Mapping[str, str]:
+    def headers(self, path: str, *, kind: str, query: Query | None = None) -> HTTPMessage:
         """Ask for the head of an answer only."""
-        with self.asked("HEAD", path, kind=kind, query=query) as (_, answer):
-            return dict(answer.headers.items())
+        with self.asked("HEAD", path, kind=kind, query=query) as (connection, answer):
+            for _ in connection.pieces(answer):
+                continue  # there is no body, and with that the answer is whole
+            return answer.headers
 
     def _value(self, method: str, path: str, **how: Any) -> object:  # noqa: ANN401  as asked
         with self.asked(method, path, **how) as (connection, answer):
@@ -193,9 +218,10 @@ class Caller:
         """
         whole = self.path(path, query)
         sent, more = _body(body)
+        is_over = cancelled.is_set if cancelled else never
         try:
             with self._answer(
-                method, whole, {**more, **(headers or {})}, sent, kind, cancelled
+                method, whole, {**more, **(headers or {})}, sent, kind, is_over
             ) as found:
                 yield found
         except Stopped as err:
@@ -204,7 +230,7 @@ class Caller:
     def path(self, path: str, query: Query | None = None) -> str:
         """Return a path with version and query."""
         major, minor = self.version
-        text = urlencode(query, doseq=True) if query else ""
+        text = urlencode(query, doseq=True, errors="surrogateescape") if query else ""
         return f"/v{major}.{minor}{path}" + (f"?{text}" if text else "")
 
     @contextmanager
@@ -215,22 +241,17 @@ class Caller:
         headers: Mapping[str, str],
         body: bytes | Iterable[bytes] | None,
         kind: str,
-        cancelled: threading.Event | None = None,
+        is_over: IsOver = never,
     ) -> Iterator[tuple[Connection, HTTPResponse]]:
         connection = self._connection()
-        is_whole = False
         try:
-            connection.is_over = cancelled.is_set if cancelled else never
+            connection.is_over = is_over
             answer = connection.ask(method, path, headers, body)
-            if answer.status >= 400:
+            if not 200 <= answer.status < 300 and answer.status != _NO_CHANGE:
                 raise self._failed(connection, answer, kind)
             yield connection, answer
-            is_whole = answer.isclosed() and not answer.will_close
         finally:
-            if is_whole:
-                self._keep(connection)
-            else:
-                connection.close()
+            self._give_back(connection)
 
     def taken_over(
         self, path: str, *, kind: str, query: Query | None = None, body: Body = None
@@ -265,7 +286,7 @@ class Caller:
         connection = self._connection()
         try:
             answer = connection.ask(method, whole, {}, None)
-            if answer.status >= 400:
+            if answer.status != 200:
                 raise self._failed(connection, answer, kind)  # noqa: TRY301  closed below
         except BaseException:
             connection.close()
@@ -274,6 +295,8 @@ class Caller:
 
     def _connection(self) -> Connection:
         with self._lock:
+            if self._is_closed:
+                raise NeighbourUnreachable(f"{self.address.url} was let go of")
             while self._idle:
                 found = self._idle.pop()
                 if found.is_fresh:
@@ -281,9 +304,11 @@ class Caller:
                 found.close()
         return Connection(self.address, self._tunnel.path() if self._tunnel else "", self._tls)
 
-    def _keep(self, connection: Connection) -> None:
+    def _give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next request, if there can be one."""
+        connection.is_over = never
         with self._lock:
-            if len(self._idle) < _MOST_IDLE:
+            if connection.is_free and not self._is_closed and len(self._idle) < _MOST_IDLE:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -365,9 +390,10 @@ def _message(raw: bytes) -> str:
 
 def part(text: str, *, slashes: bool = False) -> str:
     """Write a name as a part of a path; images' names keep their slashes."""
-    return quote(text, safe="/:@" if slashes else ":")
+    return quote(text, safe="/:@" if slashes else ":", errors="surrogateescape")
 
 
 def filters(conditions: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Write conditions as the query has them."""
-    return {"filters": json.dumps({key: list(values) for key, values in conditions.items()})}
+    wanted = {key: dict.fromkeys(values, True) for key, values in conditions.items()}
+    return {"filters": json.dumps(wanted)}

@@ -28,11 +28,12 @@ def tls_of(directory: str) -> ssl.SSLContext:
     Raises:
         InvalidOption: one is not there, or is none.
     """
-    path = Path(directory).expanduser()
     try:
+        path = Path(directory).expanduser()
         context = ssl.create_default_context(cafile=path / _CA)
-        context.load_cert_chain(path / _CERTIFICATE, path / _KEY)
-    except (OSError, ValueError) as err:
+        # A key that takes a password would be asked for at the kernel's terminal.
+        context.load_cert_chain(path / _CERTIFICATE, path / _KEY, password="")
+    except (OSError, ValueError, RuntimeError) as err:  # RuntimeError: no such home directory
         raise InvalidOption(
             f"there are no certificates in {directory}",
             why=str(err),

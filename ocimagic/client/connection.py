@@ -11,7 +11,8 @@ import select
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from http.client import HTTPException, HTTPResponse
+from contextlib import ExitStack, suppress
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING, cast
 
 from ocimagic.errors import NeighbourError, NeighbourUnreachable
@@ -27,6 +28,7 @@ AGENT = f"ocimagic/{VERSION}"
 PIECE_BYTES = 256 << 10
 _CONNECT_S = 10.0
 _LOOK_S = 0.2  # how late a stop may be seen
+_RECORD_BYTES = 1 << 14  # of TLS; more would wait until there is room for all
 
 
 class Stopped(Exception):
@@ -36,6 +38,10 @@ class Stopped(Exception):
 def never() -> bool:
     """Say that reading goes on."""
     return False
+
+
+class _TakesNoMore(Exception):
+    """The other side has closed, perhaps after an answer."""
 
 
 class Connection:
@@ -57,18 +63,28 @@ class Connection:
         self._address = address
         self.is_over: IsOver = never
         self._socket = _connected(address, path or address.path, tls)
+        self._writable = select.poll()
+        self._writable.register(self._socket, select.POLLOUT)
         self._answer: HTTPResponse | None = None
         self._file: io.BufferedReader | None = None
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it; a thread that still sends or receives is told so."""
+        with suppress(OSError):  # Of the plain socket: see close_sending.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
         if self._file is not None:
             self._file.close()
         self._socket.close()
 
     @property
+    def is_free(self) -> bool:
+        """Say whether its last answer has come whole, and another may be asked for."""
+        answer = self._answer
+        return answer is not None and answer.isclosed() and not answer.will_close
+
+    @property
     def is_fresh(self) -> bool:
-        """Say whether it can be asked once more: nothing came, not even its end."""
+        """Say whether it is still there: nothing came, not even its end."""
         looked = select.poll()
         looked.register(self._socket, select.POLLIN)
         return not looked.poll(0)
@@ -91,14 +107,12 @@ class Connection:
         Raises:
             NeighbourError: it broke, or that is no answer of HTTP.
             Stopped: ``is_over``.
+            Exception: what was raised where the pieces of a body come from.
         """
+        self._answer = None
         # An answer can come, and the connection end, before a body was sent: that is told then.
-        try:
+        with suppress(_TakesNoMore):
             self._send(method, path, headers, body)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-        except OSError as err:
-            raise self._broken(err) from err
         try:
             answer = HTTPResponse(cast("socket.socket", self), method=method)
             answer.begin()
@@ -122,16 +136,38 @@ class Connection:
         elif method in ("POST", "PUT"):
             known["Content-Length"] = "0"
         lines = [f"{method} {path} HTTP/1.1", *(f"{key}: {text}" for key, text in known.items())]
-        self._socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        self._write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         if isinstance(body, bytes):
-            self._socket.sendall(body)
+            self._write(body)
         elif body is not None:
             for piece in body:
                 if piece:
-                    self._socket.sendall(b"%x\r\n" % len(piece))
-                    self._socket.sendall(piece)
-                    self._socket.sendall(b"\r\n")
-            self._socket.sendall(b"0\r\n\r\n")
+                    self._write(b"%x\r\n" % len(piece))
+                    self._write(piece)
+                    self._write(b"\r\n")
+            self._write(b"0\r\n\r\n")
+
+    def _write(self, data: bytes) -> None:
+        """Send bytes as the other side takes them, and look meanwhile whether to stop."""
+        left = memoryview(data)
+        try:
+            while left:
+                if self.is_over():
+                    raise Stopped
+                if self._writable.poll(_LOOK_S * 1000):
+                    left = left[self._sent(left) :]
+        except (BrokenPipeError, ConnectionResetError) as err:
+            raise _TakesNoMore from err
+        except OSError as err:
+            raise self._broken(err) from err
+
+    def _sent(self, data: memoryview) -> int:
+        """Send what there is room for; return how much."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            return self._socket.send(data[:_RECORD_BYTES])
+        with suppress(BlockingIOError):
+            return self._socket.send(data, socket.MSG_DONTWAIT)
+        return 0
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """Return what ``HTTPResponse`` reads from."""
@@ -153,6 +189,7 @@ class Connection:
             if not piece:
                 if answer.length:
                     raise self._broken(EOFError(f"{answer.length} bytes are missing"))
+                answer.close()  # 3.11's read1 leaves one of a known length open
                 return
             yield piece
 
@@ -185,11 +222,9 @@ class Connection:
 
     def _broken(self, err: Exception) -> NeighbourError:
         url = self._address.url
-        if isinstance(err, OSError | EOFError) or "IncompleteRead" in type(err).__name__:
+        if isinstance(err, OSError | EOFError | IncompleteRead):
             why = getattr(err, "strerror", None) or str(err) or "its end did not come"
             return NeighbourError(f"{url} broke off", why=why, hint="is it still there?")
-        if type(err).__name__ == "RemoteDisconnected":
-            return NeighbourError(f"{url} broke off", why="it closed without an answer")
         return NeighbourError(
             f"{url} is no Docker API",
             why=f"it answers no HTTP: {str(err)[:100]!r}",
@@ -211,37 +246,34 @@ class _Patient(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         is_waiting = isinstance(self._connection, ssl.SSLSocket) and self._connection.pending()
-        while not is_waiting and not self._readable.poll(_LOOK_S * 1000):
+        while True:  # somebody who writes all the time is stopped as well
             if self._owner.is_over():
                 raise Stopped
-        return self._connection.recv_into(buffer)
+            if is_waiting or self._readable.poll(_LOOK_S * 1000):
+                return self._connection.recv_into(buffer)
 
 
 def _connected(address: Address, path: str, tls: ssl.SSLContext | None) -> socket.socket:
-    try:
-        if path:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            return _after(connection, lambda: connection.connect(path))
-        plain = socket.create_connection((address.host, address.port), _CONNECT_S)
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        made = tls.wrap_socket(plain, server_hostname=address.host) if tls else plain
-        made.settimeout(None)
-    except OSError as err:
-        raise _unreachable(address, err) from err
+    with ExitStack() as undo:
+        try:
+            if path:
+                made = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                made.connect(path)
+            else:
+                plain = undo.enter_context(
+                    socket.create_connection((address.host, address.port), _CONNECT_S)
+                )
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                made = tls.wrap_socket(plain, server_hostname=address.host) if tls else plain
+                made.settimeout(None)
+        except (OSError, ValueError) as err:  # ValueError: a name that no machine can have
+            raise _unreachable(address, err) from err
+        undo.pop_all()
     return made
 
 
-def _after(connection: socket.socket, job: Callable[[], None]) -> socket.socket:
-    try:
-        job()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _unreachable(address: Address, err: OSError) -> NeighbourUnreachable:
+def _unreachable(address: Address, err: OSError | ValueError) -> NeighbourUnreachable:
     hint = None
     match err:
         case FileNotFoundError():
@@ -259,5 +291,5 @@ def _unreachable(address: Address, err: OSError) -> NeighbourUnreachable:
             why = f"no TLS: {err.reason or err}"
             hint = "which certificates does it want? --tlscacert, --tlscert, --tlskey"
         case _:
-            why = err.strerror or str(err)
+            why = getattr(err, "strerror", None) or str(err)
     return NeighbourUnreachable(f"{address.url} cannot be reached", why=why, hint=hint)

@@ -12,6 +12,7 @@ import tarfile
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ocimagic.build.context import IGNORE_NAME, ignore_rules
+from ocimagic.engine.pipes import written
 from ocimagic.errors import BadInput
 
 if TYPE_CHECKING:
@@ -40,24 +41,22 @@ def packed(options: BuildOptions, name: str) -> Iterator[bytes]:
     Raises:
         BadInput: there is no such directory, or a file cannot be read.
     """
+    return written(lambda pipe: _pack(options, name, cast("BinaryIO", pipe)))
+
+
+def _pack(options: BuildOptions, name: str, out: BinaryIO) -> None:
     extra = dict(options.files)
     if options.dockerfile is not None:
         extra[name] = options.dockerfile.encode()
-    sink = _Sink()
-    with tarfile.open(
-        fileobj=cast("BinaryIO", sink), mode="w|", format=tarfile.PAX_FORMAT, bufsize=_PIECE
-    ) as tar:
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_PIECE) as tar:
         if options.context is not None:
             for path, inside in _files(options, name):
                 if inside not in extra:
                     _add(tar, path, inside)
-                    yield from sink.taken()
         for inside, data in extra.items():
             entry = tarfile.TarInfo(inside)
             entry.size, entry.mode = len(data), 0o644
             tar.addfile(entry, io.BytesIO(data))
-            yield from sink.taken()
-    yield from sink.taken()
 
 
 def _add(tar: tarfile.TarFile, path: str, inside: str) -> None:
@@ -91,20 +90,3 @@ def _files(options: BuildOptions, name: str) -> Iterator[tuple[str, str]]:
 
 def _may(rules: IgnoreRules, path: str) -> bool:
     return not rules.excludes(path) or rules.may_reinclude_below(path)
-
-
-class _Sink:
-    """Takes what a tar writes, until it is sent."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        """Keep a piece."""
-        self._pieces.append(bytes(data))
-        return len(data)
-
-    def taken(self) -> Iterator[bytes]:
-        """Yield what is kept, and keep it no more."""
-        pieces, self._pieces = self._pieces, []
-        yield from pieces

@@ -85,6 +85,8 @@ def failure(status: int, message: str, kind: str, url: str) -> OcimagicError:
         url: of the API.
     """
     said = " ".join(message.split()) or f"{url} answers with HTTP {status}"
+    if 300 <= status < 400:  # Go's servers clean paths up: an empty name, or one of dots
+        status, said = 404, f"{url} has nothing of that name"
     low = said.lower()
     if kind == "start" and status in (400, 500) and (found := _of(low, _START_WORDS)):
         return found(said)

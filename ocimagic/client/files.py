@@ -23,7 +23,7 @@ from ocimagic.engine.copying import (
     target_in,
     unpack_here,
 )
-from ocimagic.engine.pipes import Beside, Counted, Pipe, pieces_of
+from ocimagic.engine.pipes import Counted, pieces_of, written
 from ocimagic.errors import ArchiveRefused, BadInput, NeighbourError
 from ocimagic.model.report import Committed, Copied
 from ocimagic.spec.digest import Digest
@@ -78,16 +78,9 @@ class Files(Streams):
             lambda each, follow: self._real(container_id, each, follow=follow)[0],
         )
         directory, rebased = plan(local.source, target)
-        with Pipe() as pipe:
-            writer = Beside(lambda: local.write(rebased, pipe.write), pipe.close_writer)
-            try:
-                self._put(container_id, directory, pipe.pieces())
-            finally:
-                pipe.close_reader()
-                writer.join()
-            writer.result()
-            size = pipe.total
-        return Copied(source=source, target=f"{shown.name}:{path}", size_bytes=size)
+        counted = Counted(written(lambda pipe: local.write(rebased, pipe.write)))
+        self._put(container_id, directory, counted)
+        return Copied(source=source, target=f"{shown.name}:{path}", size_bytes=counted.total)
 
     def _put(self, container_id: str, directory: str, pieces: Iterable[bytes]) -> None:
         query = {"path": directory, "noOverwriteDirNonDir": "true"}
@@ -104,12 +97,9 @@ class Files(Streams):
         ending = "/." if path.endswith("/.") else ""
         where = absolute(path)
         for _ in range(_MOST_LINKS):
-            headers = self._caller.headers(
+            header = self._caller.headers(
                 self.at(name, "archive"), kind="path", query={"path": where}
-            )
-            header = next(
-                (text for key, text in headers.items() if key.lower() == _STAT.lower()), ""
-            )
+            ).get(_STAT, "")
             if not header:
                 raise NeighbourError(f"{self._caller.address.url} does not say what {path} is")
             found = path_info(header)

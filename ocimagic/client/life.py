@@ -23,7 +23,7 @@ from ocimagic.errors import (
     OcimagicError,
     StorageError,
 )
-from ocimagic.model.event import Notice, OnEvent, Output, ignore
+from ocimagic.model.event import Notice, OnEvent, ignore
 from ocimagic.model.options import FOREVER_S, PullPolicy
 from ocimagic.model.report import Pruned
 from ocimagic.model.result import RunResult
@@ -111,11 +111,12 @@ class Life(Streams):
             if not streams:
                 return self.start(container_id)
             with self._started(container_id, options, streams) as attachment:
+                if streams == {"stdin"}:
+                    attachment.copy_input(stdin)
+                    return self.get(container_id)
                 if "stdin" in streams:
                     attachment.feed(stdin)
-                if streams == {"stdin"}:
-                    return self.get(container_id)
-                out, err = self._follow(attachment, streams, on_event, cancelled)
+                out, err = attachment.follow(on_event, cancelled, streams=streams)
         except BaseException as failure:
             self._give_up(container_id, options, failure)
             raise
@@ -143,20 +144,6 @@ class Life(Streams):
             with suppress(OcimagicError):  # it may have ended
                 attachment.resize(*options.console_size)
         return attachment
-
-    @staticmethod
-    def _follow(
-        attachment: RemoteAttachment,
-        streams: set[str],
-        on_event: OnEvent,
-        cancelled: threading.Event | None,
-    ) -> tuple[bytes, bytes]:
-        collected = {"stdout": bytearray(), "stderr": bytearray()}
-        for stream, data in attachment.chunks(cancelled=cancelled):
-            if stream in streams:
-                collected[stream] += data
-                on_event(Output(stream, data))
-        return bytes(collected["stdout"]), bytes(collected["stderr"])
 
     def _give_up(self, container_id: str, options: RunOptions, failure: BaseException) -> None:
         """Leave nothing running behind a run that its caller will not see the end of."""

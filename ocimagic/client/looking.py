@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ocimagic.client.calling import part
 from ocimagic.client.refusing import untold
+from ocimagic.client.together import asked_together
 from ocimagic.errors import ContainerNotFound, NotFound
 from ocimagic.model.overview import Overview
 from ocimagic.spec.config import ContainerConfig
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ocimagic.spec.codec import Fields
 
 KIND = "container"
+_MOST_MEASURED = 64
 
 
 class Looking:
@@ -44,11 +46,14 @@ class Looking:
         A list of the API says little of each; so each is asked for.
         """
         query = {"all": "1"} if all else {}
-        found = []
-        for each in self._caller.documents("/containers/json", query=query):
+        listed = self._caller.documents("/containers/json", query=query)
+
+        def ask(container_id: str) -> ContainerSummary | None:
             with suppress(ContainerNotFound):  # it has just gone
-                found.append(container_summary(self._document(each.text("Id"), size=size)))
-        return tuple(found)
+                return container_summary(self._document(container_id, size=size))
+            return None
+
+        return tuple(asked_together(ask, [each.text("Id") for each in listed]))
 
     def get(self, name: str) -> ContainerSummary:
         """Return one container as it is now."""
@@ -93,24 +98,16 @@ class Looking:
             stop.wait(max(0.0, interval_s - 1.0))
 
     def _measured(self, found: Sequence[ContainerSummary]) -> tuple[ContainerStats, ...]:
-        """Ask for all at the same time: each takes as long as one."""
-        rows: dict[str, ContainerStats] = {}
+        """Ask for all at the same time: docker looks for a second or two before it answers."""
 
-        def ask(each: ContainerSummary) -> None:
-            with suppress(NotFound):
+        def ask(each: ContainerSummary) -> ContainerStats | None:
+            with suppress(NotFound):  # it has just gone
                 path = self.at(each.container_id, "stats")
                 document = self._caller.document("GET", path, kind=KIND, query={"stream": "0"})
-                rows[each.container_id] = container_stats(document, each.status)
+                return container_stats(document, each.status)
+            return None
 
-        threads = [
-            threading.Thread(target=ask, args=(each,), name="ocimagic-client-stats", daemon=True)
-            for each in found
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return tuple(rows[each.container_id] for each in found if each.container_id in rows)
+        return tuple(asked_together(ask, found, _MOST_MEASURED))
 
     def watch(
         self,

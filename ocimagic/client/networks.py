@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ocimagic.client.calling import part
-from ocimagic.errors import OcimagicError
+from ocimagic.client.together import asked_together
+from ocimagic.errors import NetworkNotFound, OcimagicError
 from ocimagic.model.network import PREDEFINED
 from ocimagic.wire.read_network import network_summary
 from ocimagic.wire.sent import connect_body, network_body
@@ -38,11 +39,14 @@ class RemoteNetworks:
 
     def all(self) -> tuple[NetworkSummary, ...]:
         """Return all networks, by name; a list does not say who is in them, so each is asked."""
-        found = []
-        for each in self._caller.documents("/networks"):
-            with suppress(OcimagicError):  # it has just gone
-                found.append(self.inspect(each.text("Id")))
-        return tuple(sorted(found, key=lambda each: each.name))
+
+        def ask(network_id: str) -> NetworkSummary | None:
+            with suppress(NetworkNotFound):  # it has just gone
+                return self.inspect(network_id)
+            return None
+
+        ids = [each.text("Id") for each in self._caller.documents("/networks")]
+        return tuple(sorted(asked_together(ask, ids), key=lambda each: each.name))
 
     def inspect(self, name: str) -> NetworkSummary:
         """Return one network and who is in it."""
@@ -56,18 +60,21 @@ class RemoteNetworks:
 
     def prune(self, keep: Callable[[NetworkSummary], bool] = lambda _: False) -> tuple[str, ...]:
         """Remove all networks that no container is in; return their names."""
-        gone = []
+        gone, used = [], self._used()
         for each in self.all():
-            if each.name in PREDEFINED or each.endpoints or keep(each) or self._is_used(each):
+            if each.name in PREDEFINED or each.endpoints or each.name in used or keep(each):
                 continue
             with suppress(OcimagicError):  # somebody is in it by now
                 gone.append(self.remove(each.network_id))
         return tuple(gone)
 
-    def _is_used(self, network: NetworkSummary) -> bool:
-        """Say whether a container is to be in a network that does not run now."""
-        query = {"all": "1", "filters": f'{{"network":["{network.name}"]}}'}
-        return bool(self._caller.documents("/containers/json", query=query))
+    def _used(self) -> set[str]:
+        """Return the names of networks that containers are in, or will be when they run."""
+        return {
+            name
+            for each in self._caller.documents("/containers/json", query={"all": "1"})
+            for name in each.child("NetworkSettings").child("Networks").value
+        }
 
     def connect(self, container: str, choice: NetworkChoice) -> None:
         """Bring a container into one more network."""

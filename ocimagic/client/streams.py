@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ocimagic.client.attachment import Frames, RemoteAttachment
@@ -18,24 +19,23 @@ from ocimagic.client.ending import Ending
 from ocimagic.client.failures import failure
 from ocimagic.client.looking import KIND, Looking
 from ocimagic.errors import Cancelled
-from ocimagic.model.event import OnEvent, Output, ignore
+from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.report import ExecResult
 from ocimagic.model.result import ExitStatus
 from ocimagic.model.state import Verb, refusal
 from ocimagic.wire.sent import exec_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from ocimagic.client.connection import Connection
+    from ocimagic.client.connection import Connection, IsOver
     from ocimagic.model.request import ExecOptions
     from ocimagic.model.result import ContainerSummary
     from ocimagic.spec.codec import Fields
 
 _NOT_BEGUN = (126, 127)
 _REFUSAL = b"OCI runtime exec failed"  # dockerd 20.10 writes it where the output would be
-_INTERRUPT_S = 2.0
-_LOOK_S = 0.02
+_LOOK_S, _MOST_S = 0.02, 1.0
 _SECOND_NS = 1_000_000_000
 
 
@@ -75,8 +75,9 @@ class Streams(Looking):
             for piece in connection.pieces(answer):
                 for stream, data in frames.feed(piece):
                     for line in lines.feed(data) if tty else (data,):
-                        moment, _, text = line.partition(b" ")
-                        yield moment.decode(errors="replace"), stream, text
+                        yield _entry(stream, line)
+            if line := lines.rest():
+                yield _entry("stdout", line)
 
     # -- attached ------------------------------------------------------------------
 
@@ -139,10 +140,8 @@ class Streams(Looking):
             tty=document.child("Config").flag("Tty"),
             once=document.child("Config").flag("StdinOnce"),
             ended=ending.status,
-            resized=lambda rows, columns: self._resize(
-                self.at(container_id, "resize"), rows, columns
-            ),
-            stop=lambda: self._kill(container_id),
+            resized=partial(self._resize, self.at(container_id, "resize")),
+            stop=partial(self._kill, container_id, "KILL"),
             close=ending.close,
         )
         attachment.network = found.network
@@ -152,9 +151,9 @@ class Streams(Looking):
         """Tell the terminal of a running container how large the window is."""
         self._resize(self.at(name, "resize"), rows, columns)
 
-    def _kill(self, container_id: str) -> None:
+    def _kill(self, container_id: str, signal: str) -> None:
         path = self.at(container_id, "kill")
-        self._caller.done("POST", path, kind=KIND, query={"signal": "KILL"})
+        self._caller.done("POST", path, kind=KIND, query={"signal": signal})
 
     def _resize(self, path: str, rows: int, columns: int) -> None:
         self._caller.done("POST", path, kind=KIND, query={"h": str(rows), "w": str(columns)})
@@ -177,20 +176,8 @@ class Streams(Looking):
         with self.open_attached(name, stdin=stdin is not None) as attachment:
             if stdin is not None:
                 attachment.feed(stdin)
-            for stream, data in attachment.chunks(cancelled=cancelled):
-                on_event(Output(stream, data))
-            if attachment.exit is None and sig_proxy:
-                path = self.at(attachment.container_id, "kill")
-                self._caller.done("POST", path, kind=KIND, query={"signal": "INT"})
-                for stream, data in attachment.chunks(deadline=time.monotonic() + _INTERRUPT_S):
-                    on_event(Output(stream, data))
-            if attachment.exit is None:
-                raise Cancelled(
-                    f"detached by you: container {attachment.name} goes on",
-                    hint=f"%container_attach {attachment.name} comes back to it, "
-                    f"%container_stop {attachment.name} ends it",
-                )
-            return attachment.exit
+            interrupt = partial(self._kill, attachment.container_id, "INT") if sig_proxy else None
+            return attachment.attend(on_event, cancelled, interrupt)
 
     # -- exec ----------------------------------------------------------------------
 
@@ -249,15 +236,14 @@ class Streams(Looking):
         found = self.get(name)
         known = exec_id or self._exec(found.container_id, options)
         connection = self._begin(known, options)
-        path = f"/exec/{known}/resize"
         return RemoteAttachment(
             connection,
             container_id=found.container_id,
             name=found.name,
             tty=options.tty,
             exec_id=known,
-            ended=lambda is_over: self._exec_ended(known, is_over),
-            resized=lambda rows, columns: self._resize(path, rows, columns),
+            ended=partial(self._exec_ended, known),
+            resized=partial(self._resize, f"/exec/{part(known)}/resize"),
         )
 
     def _exec(self, container_id: str, options: ExecOptions) -> str:
@@ -272,9 +258,9 @@ class Streams(Looking):
         body = {"Detach": True, "Tty": options.tty}
         self._caller.done("POST", f"/exec/{part(exec_id)}/start", kind="start", body=body)
 
-    def _exec_ended(self, exec_id: str, is_over: Callable[[], bool]) -> ExitStatus:
+    def _exec_ended(self, exec_id: str, is_over: IsOver) -> ExitStatus:
         """Return how a command ended; its streams may end a moment before it."""
-        look = threading.Event()
+        look, patience_s = threading.Event(), _LOOK_S
         while True:
             found = self._caller.document("GET", f"/exec/{part(exec_id)}/json", kind="exec")
             if not found.flag("Running"):
@@ -282,7 +268,8 @@ class Streams(Looking):
                 return ExitStatus(code=code, signal=None, finished=datetime.now(UTC))
             if is_over():
                 raise Stopped
-            look.wait(_LOOK_S)
+            look.wait(patience_s)
+            patience_s = min(2 * patience_s, _MOST_S)
 
 
 class _Lines:
@@ -295,6 +282,16 @@ class _Lines:
         """Return the lines that are whole now."""
         *whole, self._held = (self._held + data).split(b"\n")
         return [each + b"\n" for each in whole]
+
+    def rest(self) -> bytes:
+        """Return what came after the last of them."""
+        return self._held
+
+
+def _entry(stream: str, line: bytes) -> tuple[str, str, bytes]:
+    """Take the time from the beginning of a line of a log."""
+    moment, _, text = line.partition(b" ")
+    return moment.decode(errors="replace"), stream, text
 
 
 def _refusal(out: bytes, err: bytes) -> str:

@@ -102,3 +102,19 @@ class Beside:
         """Raise what it raised."""
         if self._error is not None:
             raise self._error
+
+
+def written(job: Callable[[Pipe], object]) -> Iterator[bytes]:
+    """Yield what a job writes, in a thread of its own and no faster than it is read.
+
+    Raises:
+        OcimagicError, OSError: what the job raised, after all that it wrote before.
+    """
+    with Pipe() as pipe:
+        writer = Beside(lambda: job(pipe), pipe.close_writer)
+        try:
+            yield from pipe.pieces()
+        finally:
+            pipe.close_reader()
+            writer.join()
+        writer.result()

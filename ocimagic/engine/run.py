@@ -39,7 +39,7 @@ from ocimagic.errors import (
     StorageError,
 )
 from ocimagic.home.disk import storage_errors
-from ocimagic.model.event import Notice, OnEvent, Output
+from ocimagic.model.event import Notice, OnEvent
 from ocimagic.model.options import NetworkMode
 from ocimagic.model.result import ContainerSummary, RunResult
 from ocimagic.model.state import Verb
@@ -75,10 +75,11 @@ def run(
     record = create(containers, options, on_event)
     streams = _streams(options)
     try:
-        with start(containers, record, attach=bool(streams)) as connection:
-            if not streams:
-                return containers.summary(record)
-            attachment = containers.attachment(record, connection, stdin="stdin" in streams)
+        connection = start(containers, record, attach=bool(streams))
+        if not streams:
+            connection.close()
+            return containers.summary(record)
+        with containers.attachment(record, connection, stdin="stdin" in streams) as attachment:
             if streams == {"stdin"}:
                 attachment.copy_input(stdin)
                 return containers.summary(record)
@@ -399,17 +400,12 @@ def _follow(
     cancelled: threading.Event | None,
 ) -> tuple[bytes, bytes, ExitStatus | None]:
     """Collect and pass on what the container writes until it ends, or we let go of it."""
-    streams = _streams(options)
-    collected = {"stdout": bytearray(), "stderr": bytearray()}
     if attachment.interactive:
         attachment.feed(stdin)
-    for stream, data in attachment.chunks(cancelled=cancelled):
-        if stream in streams:
-            collected[stream] += data
-            on_event(Output(stream, data))
+    out, err = attachment.follow(on_event, cancelled, streams=_streams(options))
     if attachment.exit is None and cancelled is not None and cancelled.is_set():
         raise _cancelled(attachment.name, options)
-    return bytes(collected["stdout"]), bytes(collected["stderr"]), attachment.exit
+    return out, err, attachment.exit
 
 
 def _cancelled(name: str, options: RunOptions) -> Cancelled:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import time
+import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ocimagic.engine import run as running
 from ocimagic.engine.lifecycle import Lifecycle
 from ocimagic.engine.logfiles import LogEntry, LogFiles
 from ocimagic.engine.record import Document
-from ocimagic.errors import Cancelled, InvalidState, OcimagicError
-from ocimagic.model.event import OnEvent, Output, ignore
+from ocimagic.errors import InvalidState, OcimagicError
+from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.moment import nanoseconds
 from ocimagic.model.state import Verb
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from ocimagic.model.result import ExitStatus
     from ocimagic.shim.client import Connection
     from ocimagic.store.containers import ContainerRecord
-
-_SIGINT = 2
-_INTERRUPT_S = 1.0
 
 
 class Streams(Lifecycle):
@@ -165,37 +163,10 @@ class Streams(Lifecycle):
             Cancelled: it goes on without us.
         """
         with self.open_attached(name, stdin=stdin is not None) as attachment:
-            return follow(attachment, stdin, on_event, cancelled, sig_proxy=sig_proxy)
-
-
-def follow(
-    attachment: Attachment,
-    stdin: int | bytes | None,
-    on_event: OnEvent,
-    cancelled: threading.Event | None,
-    *,
-    sig_proxy: bool,
-) -> ExitStatus:
-    """Pass streams on until the process ends.
-
-    Raises:
-        Cancelled: the user wanted no more of it; the process may go on.
-    """
-    if attachment.interactive:
-        attachment.feed(stdin)
-    for stream, data in attachment.chunks(cancelled=cancelled):
-        on_event(Output(stream, data))
-    if attachment.exit is None and sig_proxy:
-        attachment.kill(_SIGINT)
-        for stream, data in attachment.chunks(deadline=time.monotonic() + _INTERRUPT_S):
-            on_event(Output(stream, data))
-    if attachment.exit is None:
-        raise Cancelled(
-            f"detached by you: container {attachment.name} goes on",
-            hint=f"%container_attach {attachment.name} comes back to it, "
-            f"%container_stop {attachment.name} ends it",
-        )
-    return attachment.exit
+            if attachment.interactive:
+                attachment.feed(stdin)
+            interrupt = partial(attachment.kill, signal.SIGINT) if sig_proxy else None
+            return attachment.attend(on_event, cancelled, interrupt)
 
 
 def _between(

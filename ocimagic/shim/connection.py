@@ -74,9 +74,11 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Let go; the container does not notice."""
+        """Let go; the container does not notice, and a thread that still sends is told so."""
         self._over = True
         self._way.close()
+        with contextlib.suppress(OSError):
+            self._door.shutdown(socket.SHUT_RDWR)
         self._door.close()
 
     @property
@@ -102,11 +104,11 @@ class Connection:
 
     def kill(self, number: int) -> None:
         """Ask for a signal to the process."""
-        self._say({"op": "kill", "signal": number})
+        self._press({"op": "kill", "signal": number})
 
     def resize(self, rows: int, columns: int) -> None:
         """Say how large the terminal is that shows the process."""
-        self._say({"op": "resize", "size": [rows, columns]})
+        self._press({"op": "resize", "size": [rows, columns]})
 
     def stop(self, number: int, grace_s: float) -> None:
         """Have the shim send a signal, kill what is left after a time, and not start it again.
@@ -373,6 +375,16 @@ class Connection:
                 door = self._door
                 self._say(packet)
         raise InvalidState("the container is not running", why="its shim does not answer")
+
+    def _press(self, content: Mapping[str, object]) -> None:
+        """Say what cannot wait until the process has read all of its input."""
+        door = self._way.connect() if self._sent.is_used else None
+        if door is None:
+            self._say(content)
+            return
+        about = {"op": "attach", "exec_id": self._exec_id, "sender": 0, "quiet": True}
+        with door, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            door.sendall(protocol.message(about) + protocol.message(content))
 
     def _say(self, content: Mapping[str, object]) -> None:
         with self._sending:

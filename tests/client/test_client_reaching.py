@@ -1,10 +1,13 @@
 """Reaching an API: addresses, versions, who is not there and who is no docker."""
 
 import os
+import signal
 import socket
 import stat
+import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -159,9 +162,10 @@ def test_certificates_that_are_not_there(tmp_path):
 _SSH = textwrap.dedent(
     """\
     #!{python}
-    import os, socket, sys, threading
+    import os, re, socket, sys, threading
     words = sys.argv[1:]
-    here, there = words[words.index("-L") + 1].split(":")
+    here, there = re.split(r"(?<!\\\\):", words[words.index("-L") + 1])
+    there = there.replace("\\\\:", ":").replace("%%", "%")
     open({log!r}, "a").write(f"{{os.getpid()}} {{' '.join(words[words.index('--'):])}}\\n")
     door = socket.socket(socket.AF_UNIX)
     door.bind(here)
@@ -173,7 +177,13 @@ _SSH = textwrap.dedent(
     while True:
         client = door.accept()[0]
         other = socket.socket(socket.AF_UNIX)
-        other.connect(there)
+        try:
+            other.connect(there)
+        except OSError as err:
+            said = f"channel 2: open failed: connect failed: {{err.strerror}}"
+            print(said, file=sys.stderr, flush=True)
+            client.close()
+            continue
         for pair in ((client, other), (other, client)):
             threading.Thread(target=copy, args=pair, daemon=True).start()
     """
@@ -211,6 +221,50 @@ def test_what_ssh_says_is_told(ssh):
     with ApiClient("ssh://example") as client, pytest.raises(NeighbourUnreachable) as caught:
         client.about()
     assert "Permission denied (publickey)." in str(caught.value)
+
+
+def test_what_ssh_says_later_is_told(ssh, tmp_path):
+    ssh(_SSH.format(python=sys.executable, log=str(tmp_path / "log")))
+    with (
+        ApiClient(f"ssh://example{tmp_path}/none") as client,
+        pytest.raises(NeighbourError) as caught,
+    ):
+        client.about()
+    assert "open failed: connect failed: No such file or directory" in str(caught.value)
+
+
+def test_a_path_with_a_colon_over_there(ssh, tmp_path, talker, http):
+    ssh(_SSH.format(python=sys.executable, log=str(tmp_path / "log")))
+    api = talker(lambda _, client: client.sendall(http("200 OK", b"{}")))
+    (tmp_path / "a:b%d").symlink_to(tmp_path / "talk")
+    with ApiClient(f"ssh://example{tmp_path}/a:b%d") as client:
+        client.about()
+    assert api.heard == ["GET /_ping", "GET /v1.41/version"]
+
+
+def test_ssh_does_not_outlive_a_kernel_that_is_killed(ssh, tmp_path, talker, http):
+    log = ssh(_SSH.format(python=sys.executable, log=str(tmp_path / "log")))
+    talker(lambda _, client: client.sendall(http("200 OK", b"{}")))
+    code = (
+        "import os, signal; from ocimagic.client import ApiClient\n"
+        f"ApiClient('ssh://example{tmp_path}/talk').about()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    pid = int(log.read_text().split()[0])
+    deadline = time.monotonic() + 10
+    while _is_alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_without_ssh(monkeypatch, tmp_path):

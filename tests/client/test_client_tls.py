@@ -9,7 +9,7 @@ import pytest
 from ocimagic.api.place import Certificates, address_of
 from ocimagic.api.server import Server
 from ocimagic.client.certificates import client_at
-from ocimagic.errors import NeighbourError, NeighbourUnreachable
+from ocimagic.errors import InvalidOption, NeighbourError, NeighbourUnreachable
 from ocimagic.model.options import NetworkMode, RunOptions
 
 
@@ -72,6 +72,15 @@ def test_a_server_of_another_authority_is_not_talked_to(url, rooms):
     with client_at(url, {}, str(rooms[1])) as client, pytest.raises(NeighbourUnreachable) as caught:
         client.about()
     assert "no TLS" in str(caught.value)
+
+
+def test_a_key_that_takes_a_password_is_not_asked_for_at_a_terminal(rooms, tmp_path):
+    for each in ("ca.pem", "cert.pem", "key.pem"):
+        shutil.copy(rooms[0] / each, tmp_path / each)
+    _openssl(tmp_path, "rsa", "-aes128", "-passout", "pass:x", "-in", "key.pem", "-out", "locked")
+    (tmp_path / "locked").rename(tmp_path / "key.pem")
+    with pytest.raises(InvalidOption, match="no certificates"):
+        client_at("tcp://h", {}, str(tmp_path))
 
 
 def test_without_tls_it_is_no_docker(url):
