@@ -143,7 +143,8 @@ class Archives:
             query |= {"message": options.message, "changes": list(options.changes)}
             query |= {"platform": str(options.platform)} if options.platform else {}
         if reference is not None:
-            query |= {"repo": reference.name, "tag": reference.tag or "latest"}
+            # In one word, as podman 4.3 wants it; docker takes both.
+            query |= {"repo": f"{reference.name}:{reference.tag or 'latest'}"}
         reader = TransferReader("archive", "importing")
         self._streamed("/images/create", query, reader, on_event, cancelled, body=pieces_of(source))
         if not reader.imported:

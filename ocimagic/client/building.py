@@ -5,6 +5,7 @@ Spec: Docker Engine API v1.41, ImageBuild.
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _REMOTE = ("http://", "https://", "git://", "git@", "ssh://")
 _STDIN = "-"
+_PODMANS = re.compile(r"while running runtime: exit status (\d{1,3})\s*$")
 _NEEDS_BUILDKIT = ("secrets", "ssh", "no_cache_of", "annotations", "allow", "outputs", "cache_to",
                    "cache_from", "contexts", "timestamp")  # fmt: skip
 
@@ -110,9 +112,15 @@ def _checked(values: Iterator[Fields], reader: BuildReader, lines: list[str]) ->
         if text := line.text("stream", ""):
             lines[:] = [*lines, *text.splitlines()][-20:]
         if error := line.text("error", ""):
-            code = line.child("errorDetail").integer("code", 0, least=-1)
+            code = line.child("errorDetail").integer("code", 0, least=-1) or _code_in(error)
             if code:
                 command = reader.running
                 raise StepFailed(error, command_exit_code=code, command=command, tail=tuple(lines))
             raise BuildFailed(error)
         yield line
+
+
+def _code_in(error: str) -> int:
+    """Return the exit code that podman's sentence has, 0 for none."""
+    found = _PODMANS.search(error)
+    return int(found[1]) if found else 0

@@ -42,6 +42,9 @@ class Caller:
     Args:
         address: where it is.
         tls: for TCP; None for none.
+
+    Attributes:
+        is_podman: it is podman's service; known once ``version`` is.
     """
 
     def __init__(self, address: Address, tls: ssl.SSLContext | None = None) -> None:
@@ -52,6 +55,7 @@ class Caller:
         self._idle: list[Connection] = []
         self._version: tuple[int, int] | None = None
         self._is_closed = False
+        self.is_podman = False
 
     def close(self) -> None:
         """Let go of all connections, and of ssh."""
@@ -108,6 +112,7 @@ class Caller:
                 err.why = by_ssh  # such as: connect failed: No such file or directory
             raise
         theirs = answer.headers.get("Api-Version", "")
+        self.is_podman = "Libpod-Api-Version" in answer.headers
         if not theirs and said.strip() != b"OK":
             raise NeighbourError(
                 f"{url} is no Docker API",

@@ -86,13 +86,12 @@ class ApiClient:
         """
         spoken = self._caller.version
         said = self._caller.document("GET", "/version")
-        name = said.child("Platform").text("Name", "")
-        if not name:
-            parts = [each.text("Name", "") for each in said.children("Components")]
-            name = parts[0] if parts else ""
+        names = [each.text("Name", "") for each in said.children("Components")] or [""]
+        # docker's first part is just an engine; what podman calls a platform is its machine's.
+        name = "" if self._caller.is_podman else said.child("Platform").text("Name", "")
         return About(
             url=self.url,
-            name=name,
+            name=name or names[0],
             version=said.text("Version", ""),
             api="{}.{}".format(*spoken),
         )

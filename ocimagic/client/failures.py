@@ -6,6 +6,8 @@ client looks into them as well.
 
 from __future__ import annotations
 
+import re
+
 from ocimagic.errors import (
     CommandNotExecutable,
     CommandNotFound,
@@ -42,7 +44,7 @@ _MISSING_WORDS: tuple[tuple[str, type[OcimagicError]], ...] = (
     ("no such image", ImageNotFound),
     ("no such exec", ExecNotFound),
     ("no such network", NetworkNotFound),
-    ("network ", NetworkNotFound),
+    (r"network \S+ not found|unable to find network", NetworkNotFound),
     ("no such volume", VolumeNotFound),
     ("manifest unknown", ImageNotFound),
     ("pull access denied", ImageNotFound),
@@ -52,7 +54,8 @@ _CONFLICT_WORDS: tuple[tuple[str, type[OcimagicError]], ...] = (
     ("has this name", NameInUse),
     ("unable to remove repository", ImageInUse),
     ("unable to delete", ImageInUse),
-    ("image is", ImageInUse),
+    ("image is being used", ImageInUse),
+    ("image is referenced", ImageInUse),
     ("is not running", InvalidState),
     ("is paused", InvalidState),
     ("is already paused", InvalidState),
@@ -71,6 +74,7 @@ _START_WORDS: tuple[tuple[str, type[OcimagicError]], ...] = (
     ("is a directory", CommandNotExecutable),
     ("exec format error", CommandNotExecutable),
 )
+_NO_SUCH_CALL = ("not found", "page not found", "404 page not found")  # Go's words for a path
 STREAMED = 500  # of what went wrong after an answer's status was sent
 
 
@@ -88,7 +92,10 @@ def failure(status: int, message: str, kind: str, url: str) -> OcimagicError:
     if 300 <= status < 400:  # Go's servers clean paths up: an empty name, or one of dots
         status, said = 404, f"{url} has nothing of that name"
     low = said.lower()
-    if kind == "start" and status in (400, 500) and (found := _of(low, _START_WORDS)):
+    if status == 404 and low in _NO_SUCH_CALL:
+        status, said = 501, "this API does not do that"
+        low = said
+    if kind == "start" and status in (400, 409, 500) and (found := _of(low, _START_WORDS)):
         return found(said)
     match status:
         case 400:
@@ -114,14 +121,16 @@ def _internal(low: str, said: str, kind: str, url: str) -> OcimagicError:
             return Unauthorized(said)
         if found := _of(low, _MISSING_WORDS):
             return found(said)
-        if "not found" in low:
+        if kind == "pull" and "not found" in low:
             return ImageNotFound(said)
     if kind == "start":
         return StartFailed(said)
-    if found := _of(low, _CONFLICT_WORDS[5:]):  # dockerd 20.10 answers 500 to some of these
+    if re.search("no such container|layer not known", low):  # podman: it has just gone
+        return ContainerNotFound(said)
+    if found := _of(low, _CONFLICT_WORDS):  # dockerd 20.10 and podman answer 500 to some of these
         return found(said)
     return NeighbourError(said, where=url)
 
 
 def _of(low: str, words: tuple[tuple[str, type[OcimagicError]], ...]) -> type[OcimagicError] | None:
-    return next((kind for text, kind in words if text in low), None)
+    return next((kind for text, kind in words if re.search(text, low)), None)

@@ -26,9 +26,9 @@ from ocimagic.engine.copying import (
 from ocimagic.engine.pipes import Counted, pieces_of, written
 from ocimagic.errors import ArchiveRefused, BadInput, NeighbourError
 from ocimagic.model.report import Committed, Copied
-from ocimagic.spec.digest import Digest
 from ocimagic.spec.reference import Reference
 from ocimagic.wire.read_answers import file_changes, path_info
+from ocimagic.wire.read_container import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -64,7 +64,9 @@ class Files(Streams):
             "GET", self.at(shown.container_id, "archive"), kind=KIND, query={"path": real}
         ) as (connection, answer):
             counted = Counted(connection.pieces(answer))
-            unpack_here(_renamed(counted, rebased), directory, owners=archive)
+            # podman's tar of what is in a directory has no entry for the directory itself.
+            first = "" if real.endswith("/.") else None
+            unpack_here(_renamed(counted, rebased, first), directory, owners=archive)
         return Copied(source=f"{shown.name}:{path}", target=target, size_bytes=counted.total)
 
     def copy_to(self, name: str, source: str, path: str, *, follow_link: bool = False) -> Copied:
@@ -156,7 +158,7 @@ class Files(Streams):
         if reference is not None:
             query |= {"repo": reference.name, "tag": reference.tag or "latest"}
         made = self._caller.document("POST", "/commit", kind=KIND, query=query, body={})
-        image_id = Digest.parse(made.text("Id"))
+        image_id = digest(made.text("Id"))
         newest = self._caller.documents(f"/images/{image_id}/history", kind="image")
         return Committed(
             image_id=image_id,
@@ -165,13 +167,17 @@ class Files(Streams):
         )
 
 
-def _renamed(pieces: Iterator[bytes] | Counted, name: str) -> Iterator[bytes]:
+def _renamed(pieces: Iterator[bytes] | Counted, name: str, first: str | None) -> Iterator[bytes]:
     """Write a tar anew whose first entry, and what is below it, has another name.
+
+    Args:
+        pieces: of the tar.
+        name: the other name.
+        first: what the first entry is called; None for as it says.
 
     Raises:
         ArchiveRefused: it is no tar.
     """
-    first = None
     try:
         with tarfile.open(fileobj=cast("BinaryIO", _Readable(iter(pieces))), mode="r|") as tar:
             for each in tar:

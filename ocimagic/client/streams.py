@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from ocimagic.spec.codec import Fields
 
 _NOT_BEGUN = (126, 127)
-_REFUSAL = b"OCI runtime exec failed"  # dockerd 20.10 writes it where the output would be
+# What dockerd 20.10 and podman write where the output of a command would be that cannot begin.
+_REFUSALS = (b"OCI runtime exec failed", b"OCI runtime attempted", b"OCI permission denied")
 _LOOK_S, _MOST_S = 0.02, 1.0
 _SECOND_NS = 1_000_000_000
 
@@ -124,10 +125,13 @@ class Streams(Looking):
         wanted = {"stream": "1", "stdout": "1", "stderr": "1"}
         wanted |= {"stdin": "1"} if stdin else {}
         wanted |= {"logs": "1"} if logs else {}
-        removes = document.child("HostConfig").flag("AutoRemove")
+        # Of one that is removed podman has forgotten the exit code.
+        removes = document.child("HostConfig").flag("AutoRemove") and not self._caller.is_podman
         condition = "removed" if removes else "next-exit" if is_new else "not-running"
         path = self.at(container_id, "attach")
-        connection = self._caller.taken_over(path, kind=KIND, query=wanted)
+        # podman makes a container as it is attached to, and says then what the runtime says.
+        kind = "start" if is_new else KIND
+        connection = self._caller.taken_over(path, kind=kind, query=wanted)
         try:
             ending = Ending(self._caller, container_id, condition)
         except BaseException:
@@ -138,7 +142,8 @@ class Streams(Looking):
             container_id=container_id,
             name=found.name,
             tty=document.child("Config").flag("Tty"),
-            once=document.child("Config").flag("StdinOnce"),
+            # podman keeps no StdinOnce, and goes on writing.
+            once=document.child("Config").flag("StdinOnce") or self._caller.is_podman,
             ended=ending.status,
             resized=partial(self._resize, self.at(container_id, "resize")),
             stop=partial(self._kill, container_id, "KILL"),
@@ -295,8 +300,11 @@ def _entry(stream: str, line: bytes) -> tuple[str, str, bytes]:
 
 
 def _refusal(out: bytes, err: bytes) -> str:
-    """Return what dockerd wrote in place of a command's output, "" if it did not."""
-    return next((each.decode(errors="replace") for each in (out, err) if _REFUSAL in each), "")
+    """Return what an API wrote in place of a command's output, "" if it did not."""
+    for each in (out, err):
+        if any(text in each for text in _REFUSALS):
+            return each.decode(errors="replace")
+    return ""
 
 
 def seconds(moment_ns: int) -> str:

@@ -128,7 +128,7 @@ def deleted(documents: Iterable[Fields]) -> tuple[tuple[str, ...], tuple[Digest,
     untagged, gone = [], []
     for each in documents:
         if name := each.text("Untagged", ""):
-            untagged.append(name)
+            untagged.append(_familiar(name))
         if text := each.text("Deleted", ""):
             gone.append(digest(text))
     if not untagged and not gone:

@@ -44,7 +44,7 @@ _PHASES = {
     "Layer already exists": LayerPhase.EXISTS,
 }
 _MOUNTED = "Mounted from"
-_STEP = re.compile(r"Step (\d+)/(\d+) : (.*)", re.DOTALL)
+_STEP = re.compile(r"(?:Step (\d+)/(\d+) |STEP (\d+)/(\d+)): (.*)", re.DOTALL)  # or podman's
 _MADE = re.compile(r" ---> ([0-9a-f]{12,64})\s*")
 _CACHED = " ---> Using cache"
 _LOADED = re.compile(r"Loaded image(?: ID)?: (\S+)")
@@ -160,7 +160,8 @@ class BuildReader:
             return
         if found := _STEP.match(stream):
             yield from self.ended()
-            self._started = StepStarted(int(found[1]), int(found[2]), "", found[3].strip(), 0)
+            number, count = found[1] or found[3], found[2] or found[4]
+            self._started = StepStarted(int(number), int(count), "", found[5].strip(), 0)
             self._began = time.monotonic()
             yield self._started
         elif stream.startswith(_CACHED):

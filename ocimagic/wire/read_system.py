@@ -99,11 +99,17 @@ def _in_clear(index: Fields) -> bool:
 def system_event(line: Fields) -> SystemEvent:
     """Read one line of ``GET /events``."""
     actor = line.child("Actor")
+    kind, action = line.text("Type", ""), line.text("Action", "")
+    attributes = actor.text_map("Attributes")
+    if kind == "container":  # podman's words, where docker has others
+        action = "destroy" if action == "remove" else action
+        if code := attributes.get("containerExitCode"):
+            attributes = {"exitCode": code, **attributes}
     return SystemEvent(
-        kind=line.text("Type", ""),
-        action=line.text("Action", ""),
+        kind=kind,
+        action=action,
         actor=actor.text("ID", ""),
-        attributes=actor.text_map("Attributes"),
+        attributes=attributes,
         time_ns=line.number("timeNano", 0) or line.number("time", 0) * 1_000_000_000,
     )
 

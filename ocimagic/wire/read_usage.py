@@ -25,7 +25,8 @@ def container_stats(document: Fields, status: Status) -> ContainerStats:
         document: of a moment, and of the one before it.
         status: of the container, which the document does not say.
     """
-    container_id, name = document.text("id", ""), document.text("name", "").removeprefix("/")
+    container_id = document.text("id", "") or document.text("Id", "")  # podman's
+    name = document.text("name", "").removeprefix("/")
     now = _use(document, "read", "cpu_stats", whole=True)
     if status not in ALIVE or now is None:
         return ContainerStats(

@@ -51,12 +51,28 @@ from ocimagic.model.options import BuildOptions
         (500, "boom", "container", NeighbourError),
         (501, "configured logging driver does not support reading", "container", InvalidState),
         (503, "This node is not a swarm manager", "", HostLacks),
+        # podman's
+        (500, "dial udp 10.0.0.1:53: connect: network is unreachable", "pull", NeighbourError),
+        (404, "unable to find network with name or ID x: network not found", "container",
+         NetworkNotFound),
+        (500, 'the container name "x" is already in use by y', "image", NameInUse),
+        (500, "container-init binary not found on the host", "image", NeighbourError),
+        (500, "x not found: layer not known", "container", ContainerNotFound),
+        (409, 'preparing container x for attach: exec: "x": executable file not found in $PATH',
+         "start", CommandNotFound),
     ],
 )  # fmt: skip
 def test_what_an_api_says_becomes_our_error(status, message, kind, wanted):
     found = failure(status, message, kind, "unix:///x")
     assert type(found) is wanted
     assert not message or found.what == message
+
+
+@pytest.mark.parametrize("said", ["Not Found", "page not found", "404 page not found"])
+def test_a_path_that_an_api_does_not_know_is_no_thing_that_is_missing(said):
+    found = failure(404, said, "container", "unix:///x")
+    assert type(found) is HostLacks
+    assert found.where == "unix:///x"
 
 
 REFUSED = {
