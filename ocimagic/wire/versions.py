@@ -93,7 +93,14 @@ def _run_config(document: Document) -> None:
 
 
 def _container_of_image(document: Document) -> None:
-    document |= {"Container": "", "ContainerConfig": dict(_EMPTY_CONFIG)}
+    """Add what docker left out in 1.45.
+
+    compose 1.29 looks there for the volumes of a container that it makes anew, in whatever
+    version, and ends without it.
+    """
+    config = document.get("Config")
+    volumes = config.get("Volumes") if isinstance(config, dict) else None
+    document |= {"Container": "", "ContainerConfig": _EMPTY_CONFIG | {"Volumes": volumes}}
 
 
 def _nameless(document: Document) -> None:
@@ -201,6 +208,7 @@ def _untold_created(document: Document) -> None:
 _ENDPOINTS = (((1, 44), _no_dns_names), ((1, 48), _no_gateway_priority))
 _NETWORKS = (((1, 48), _no_ipv4_flag),)
 # Per operation: before which version, and what is done to a document then.
+_ALWAYS = (9, 0)
 _CHANGES: dict[str, tuple[tuple[Version, Callable[[Document], None]], ...]] = {
     "ContainerInspect": (
         ((1, 42), _host_config(_kernel_memory)),
@@ -213,7 +221,7 @@ _CHANGES: dict[str, tuple[tuple[Version, Callable[[Document], None]], ...]] = {
     "ImageInspect": (
         ((1, 50), _run_config),
         ((1, 48), _no_descriptor),
-        ((1, 45), _container_of_image),
+        (_ALWAYS, _container_of_image),
         ((1, 44), _virtual_size),
         ((1, 44), _untold_created),
     ),

@@ -73,6 +73,7 @@ def test_compose_ups_scales_execs_and_downs(compose):
         compose.call("up", "-d", "--scale", "web=3")
         assert len(compose.call("ps", "-q", "web").split()) == 3
         assert web in compose.call("ps", "-q", "web")
+        compose.call("up", "-d", "--force-recreate", "store")  # as after an edit
         compose.call("restart", "-t", "1", "store")
         again = "until echo more | nc $STORE 7; do sleep 0.1; done"
         assert compose.call("exec", "-T", "web", "sh", "-c", again) == "kept\nmore"
