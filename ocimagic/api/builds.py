@@ -1,6 +1,7 @@
 """Images built from a context that the client sends.
 
-Spec: Docker Engine API v1.50, ImageBuild; this is the build of docker's classic client.
+Spec: Docker Engine API v1.50, ImageBuild; this is the build of docker's classic client, that of
+BuildKit's is in ``buildkit/``.
 """
 
 from __future__ import annotations
@@ -8,15 +9,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ocimagic.api.exchange import Answer
 from ocimagic.api.files import piped
 from ocimagic.api.transfers import telling
-from ocimagic.errors import BadInput, BuildFailed, DockerfileError, ImageNotFound, InvalidReference
+from ocimagic.errors import (
+    BadInput,
+    BuildFailed,
+    DockerfileError,
+    ImageNotFound,
+    InvalidOption,
+    InvalidReference,
+)
 from ocimagic.wire.asked import registry_config
 from ocimagic.wire.asked_build import build as asked_build
 from ocimagic.wire.building import BuildLines
 
 if TYPE_CHECKING:
-    from ocimagic.api.exchange import Answer, Exchange
+    from ocimagic.api.exchange import Exchange
     from ocimagic.api.http import Body
     from ocimagic.api.service import Service
     from ocimagic.model.cache import CacheFrom
@@ -25,11 +34,16 @@ if TYPE_CHECKING:
 
 
 BLOCK = 512
+_BUILDKIT = "2"
 _MAGIC = slice(257, 262)
 
 
 def build(service: Service, exchange: Exchange) -> Answer | None:
     """Build an image; what RUN writes goes out at once."""
+    if exchange.query.text("version") == _BUILDKIT:
+        from ocimagic.api.buildkit.building import build as build_by_session
+
+        return build_by_session(service, exchange)
     options = _cached_by_images(service, asked_build(exchange.query))
     logins = registry_config(exchange.request.header("x-registry-config"))
     images = service.with_logins(logins)
@@ -48,6 +62,15 @@ def build(service: Service, exchange: Exchange) -> Answer | None:
             raise
         told.lines(lines.done(result))
     return None
+
+
+def cancel(service: Service, exchange: Exchange) -> Answer:
+    """Stop a build by the name its client gave it."""
+    name = exchange.query.text("id")
+    if not name:
+        raise InvalidOption("build ID not provided")
+    service.jobs.stop(name)
+    return Answer(200)
 
 
 class _Whole:

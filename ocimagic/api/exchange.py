@@ -110,9 +110,9 @@ class Exchange:
         return found
 
     @contextmanager
-    def watched(self) -> Iterator[threading.Event]:
+    def watched(self, gone: threading.Event | None = None) -> Iterator[threading.Event]:
         """Yield what is set when the client goes, for answers that nobody may wait for."""
-        gone = threading.Event()
+        gone = gone or threading.Event()
         with self._watcher.watching(self._stream.door, gone, half_closed=not self.is_taken):
             yield gone
 

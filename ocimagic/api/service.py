@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ocimagic.api.buildkit.jobs import Jobs
+from ocimagic.api.buildkit.sessions import Sessions
 from ocimagic.api.execs import Execs
 from ocimagic.api.starts import Starts
 from ocimagic.errors import InvalidOption, OcimagicError
@@ -39,6 +41,8 @@ class Service:
         starts: who waits for a container to start.
         execs: commands that were made, and perhaps begun.
         url: where the server listens.
+        sessions: clients that can be asked during their builds.
+        jobs: builds that can be stopped by their name.
         over: set when the server closes: nobody can ask any more.
         once: documents that stay as they are while this serves, by name.
     """
@@ -47,6 +51,8 @@ class Service:
     url: str = ""
     starts: Starts = field(default_factory=Starts)
     execs: Execs = field(default_factory=Execs)
+    sessions: Sessions = field(default_factory=Sessions)
+    jobs: Jobs = field(default_factory=Jobs)
     over: threading.Event = field(default_factory=threading.Event)
     once: dict[str, dict[str, object]] = field(default_factory=dict)
 

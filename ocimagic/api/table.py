@@ -16,6 +16,7 @@ from ocimagic.api import (
     transfers,
     volumes,
 )
+from ocimagic.api.buildkit import sessions
 
 if TYPE_CHECKING:
     from ocimagic.api.routes import Handler
@@ -74,6 +75,8 @@ TABLE: tuple[tuple[str, str, Handler, str], ...] = (
     ("GET", "/distribution/{image:path}/json", images.distribution, "DistributionInspect"),
     ("POST", "/build", builds.build, "ImageBuild"),
     ("POST", "/build/prune", images.prune_cache, "BuildPrune"),
+    ("POST", "/build/cancel", builds.cancel, "BuildCancel"),
+    ("POST", "/session", sessions.session, "Session"),
     ("POST", "/commit", transfers.commit, "ImageCommit"),
     # networks
     ("GET", "/networks", networks.listed, "NetworkList"),

@@ -18,21 +18,21 @@ from ocimagic.wire.create_resources import limits
 if TYPE_CHECKING:
     from ocimagic.wire.reading import Query
 
-_STDIN = "-"
+STDIN = "-"
 _LIMITS = ("memory", "memswap", "cpushares", "cpuperiod", "cpuquota")
+_TO_THE_STORE = ("", "moby", "image", "docker")
 _WORDS = {
     "cpusetcpus": "limits for RUN steps come with a later version",
     "cpusetmems": "limits for RUN steps come with a later version",
     "cgroupparent": "limits for RUN steps come with a later version",
-    "outputs": "a client's build has no outputs but its image",
 }
 
 
 def build(query: Query) -> BuildOptions:
     """Read the query; the context and the Dockerfile in it are the body's.
 
-    ``rm``, ``forcerm`` and ``buildid`` are passed over: no step leaves a container.  ``q`` is
-    about the answer, and ``session`` about BuildKit.
+    ``rm`` and ``forcerm`` are passed over: no step leaves a container.  ``q`` is about the answer,
+    ``buildid`` and ``session`` about BuildKit.
 
     Raises:
         InvalidOption: a value that cannot be understood.
@@ -43,7 +43,7 @@ def build(query: Query) -> BuildOptions:
     return BuildOptions(
         dockerfile=None,
         dockerfile_name=query.text("dockerfile") or "Dockerfile",
-        context=query.text("remote") or _STDIN,
+        context=query.text("remote") or STDIN,
         tags=tuple(text for text in query.texts("t") if text),
         # A value of null is docker's for "unset": ARG keeps its own.
         build_args=query.listed("buildargs").text_map("buildargs", unset=True),
@@ -71,16 +71,19 @@ def build(query: Query) -> BuildOptions:
 
 
 def _refuse_others(query: Query) -> None:
-    if query.text("version") == "2":
-        raise NotBuiltYet(
-            "BuildKit's sessions are not built yet", hint="set DOCKER_BUILDKIT=0 for the client"
-        )
     for name in _LIMITS:
         # -1 is docker's word for no limit of swap.
         if query.number(name) > 0:
             raise NotBuiltYet(
                 f"{name} of a build is not built yet",
                 why="limits for RUN steps come with a later version",
+            )
+    for output in query.listed("outputs").children("outputs"):
+        if output.text("Type", "") not in _TO_THE_STORE:
+            raise NotBuiltYet(
+                "outputs of a client's build are not built yet",
+                why="its image goes where all images go",
+                hint="docker save and docker export take files out of an image",
             )
     for name, why in _WORDS.items():
         if query.text(name):
