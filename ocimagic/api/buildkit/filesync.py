@@ -106,7 +106,7 @@ class Received:
     Args:
         session: whose.
         wanted: of it.
-        stop: set when nobody wants it any more.
+        stop: set when nobody wants it any more, and when it cannot be had.
 
     Attributes:
         bytes: that came so far, the list of files among them.
@@ -115,7 +115,7 @@ class Received:
     def __init__(self, session: Session, wanted: Wanted, stop: threading.Event) -> None:
         self._kinds = messages()["fsutil.types"]
         self._wanted = wanted
-        self._stop = stop
+        self.stop = stop
         self._asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._session = session
         self._call: Any = None
@@ -167,7 +167,7 @@ class Received:
         except StopIteration:
             raise lost(FILE_SYNC, "it ended too early") from None
         except grpc.RpcError as err:
-            if self._stop.is_set():
+            if self.stop.is_set():
                 raise Cancelled("the build was stopped") from None
             raise lost(FILE_SYNC, err) from err
         self.bytes += packet.ByteSize()
@@ -202,7 +202,7 @@ class Received:
 
     def _watch(self, over: threading.Event) -> None:
         while not over.wait(0.05):
-            if self._stop.is_set():
+            if self.stop.is_set():
                 self._call.cancel()
                 return
 
@@ -371,18 +371,22 @@ def tar_of(received: Received, ended: Callable[[OcimagicError | None], object]) 
 
     def copy() -> None:
         try:
-            with suppress(BrokenPipeError), open(writer, "wb", buffering=0) as pipe:
+            with suppress(BrokenPipeError):  # the builder has had enough
 
                 def put(piece: bytes | memoryview) -> None:
                     view = memoryview(piece)
                     while view:
-                        view = view[pipe.write(view) :]
+                        view = view[os.write(writer, view) :]
 
                 received.write(put)
                 ended(None)
         except OcimagicError as err:
+            # What came so far may be a whole archive: nothing may be made of it.
+            received.stop.set()
             failures.append(err)
             ended(err)
+        finally:
+            os.close(writer)
 
     copier = threading.Thread(target=copy, name="ocimagic-api-filesync", daemon=True)
     copier.start()

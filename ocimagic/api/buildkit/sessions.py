@@ -9,7 +9,7 @@ import re
 import socket
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ocimagic.api.buildkit.splice import Junction, accepted, private_directory
@@ -177,7 +177,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._known: dict[str, Session] = {}
+        self._known: dict[str, Session | None] = {}  # None is one that is about to begin
 
     def find(self, session_id: str) -> Session:
         """Return a session, which may be about to begin.
@@ -186,40 +186,40 @@ class Sessions:
             NotFound: there is none.
         """
         with self._changed:
-            if self._changed.wait_for(lambda: session_id in self._known, _FIND_S):
-                return self._known[session_id]
-        raise NotFound(f"no active session for {session_id or 'this build'}")
+            self._changed.wait_for(lambda: self._known.get(session_id), _FIND_S)
+            found = self._known.get(session_id)
+        if found is None:
+            raise NotFound(f"no active session for {session_id or 'this build'}")
+        return found
 
     @contextmanager
-    def keeping(self, session: Session) -> Iterator[None]:
-        """Have a session be found.
+    def keeping(self, session_id: str) -> Iterator[Callable[[Session], None]]:
+        """Keep a name; yields what has its session be found, until it ends.
 
         Raises:
-            InvalidState: there is one of its name, or there are too many.
+            InvalidState: the name is in use, or there are too many.
         """
         with self._changed:
-            self.check(session.session_id)
-            self._known[session.session_id] = session
-            self._changed.notify_all()
+            if session_id in self._known:
+                raise InvalidState(f"session {session_id} already exists")
+            if len(self._known) >= _MOST:
+                raise InvalidState(
+                    f"{_MOST} sessions are open, and no more are allowed", hint="try again later"
+                )
+            self._known[session_id] = None
+
+        def begun(session: Session) -> None:
+            with self._changed:
+                self._known[session_id] = session
+                self._changed.notify_all()
+
         try:
-            yield
+            yield begun
         finally:
             with self._changed:
-                del self._known[session.session_id]
-            session.end()
-
-    def check(self, session_id: str) -> None:
-        """Refuse a name that is in use, and more sessions than there may be.
-
-        Raises:
-            InvalidState: so it is.
-        """
-        if session_id in self._known:
-            raise InvalidState(f"session {session_id} already exists")
-        if len(self._known) >= _MOST:
-            raise InvalidState(
-                f"{_MOST} sessions are open, and no more are allowed", hint="try again later"
-            )
+                found = self._known.pop(session_id)
+            if found is not None:
+                found.end()
 
 
 def session(service: Service, exchange: Exchange) -> None:
@@ -233,25 +233,21 @@ def session(service: Service, exchange: Exchange) -> None:
         raise InvalidOption(f"protocol {upgrade} not supported", hint="h2c is")
     if not _NAME.fullmatch(session_id):
         raise InvalidOption("the session has no name that can be used")
-    service.sessions.check(session_id)
     listed = exchange.request.header(f"{_HEADER}grpc-method").split(",")
     methods = frozenset(each.strip().lower() for each in listed if each.strip())
-    far = exchange.take_over(tty=True)
-    serve_session(service, session_id, methods, far, exchange.early())
+    with service.sessions.keeping(session_id) as begun:
+        far = exchange.take_over(tty=True)
+        _serve(service, begun, session_id, methods, (far, exchange.early()))
 
 
-def serve_session(
-    service: Service, session_id: str, methods: frozenset[str], far: socket.socket, early: bytes
+def _serve(
+    service: Service,
+    begun: Callable[[Session], None],
+    session_id: str,
+    methods: frozenset[str],
+    client: tuple[socket.socket, bytes],
 ) -> None:
-    """Keep a connection as a session until either side ends it, or nobody uses it for long.
-
-    Args:
-        service: whose session it is.
-        session_id: its name.
-        methods: what the client answers, in lower case.
-        far: of the client.
-        early: what the client has sent already.
-    """
+    """Keep a connection as a session until either side ends it, or nobody uses it for long."""
     import grpc
 
     with private_directory() as room, socket.socket(socket.AF_UNIX) as door:
@@ -261,13 +257,12 @@ def serve_session(
         ready = grpc.channel_ready_future(channel)  # it dials now, and once
         near = accepted(door)
     with near:
-        junction = Junction(far, near, early)
+        junction = Junction(client[0], near, client[1])
         try:
-            found = Session(session_id, methods, channel)
-            with suppress(InvalidState), service.sessions.keeping(found):
-                while not junction.ended.wait(_LOOK_S) and not found.is_idle:
-                    if service.over.is_set():
-                        break
+            begun(found := Session(session_id, methods, channel))
+            while not junction.ended.wait(_LOOK_S) and not found.is_idle:
+                if service.over.is_set():
+                    break
         finally:
             ready.cancel()
             channel.close()
