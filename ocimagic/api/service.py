@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ocimagic.api.buildkit.door import Door
 from ocimagic.api.buildkit.jobs import Jobs
 from ocimagic.api.buildkit.sessions import Sessions
 from ocimagic.api.execs import Execs
@@ -43,6 +44,7 @@ class Service:
         url: where the server listens.
         sessions: clients that can be asked during their builds.
         jobs: builds that can be stopped by their name.
+        door: where gRPC is spoken.
         over: set when the server closes: nobody can ask any more.
         once: documents that stay as they are while this serves, by name.
     """
@@ -53,6 +55,7 @@ class Service:
     execs: Execs = field(default_factory=Execs)
     sessions: Sessions = field(default_factory=Sessions)
     jobs: Jobs = field(default_factory=Jobs)
+    door: Door = field(default_factory=Door)
     over: threading.Event = field(default_factory=threading.Event)
     once: dict[str, dict[str, object]] = field(default_factory=dict)
 

@@ -16,7 +16,7 @@ from ocimagic.api import (
     transfers,
     volumes,
 )
-from ocimagic.api.buildkit import sessions
+from ocimagic.api.buildkit import door, sessions
 
 if TYPE_CHECKING:
     from ocimagic.api.routes import Handler
@@ -77,6 +77,7 @@ TABLE: tuple[tuple[str, str, Handler, str], ...] = (
     ("POST", "/build/prune", images.prune_cache, "BuildPrune"),
     ("POST", "/build/cancel", builds.cancel, "BuildCancel"),
     ("POST", "/session", sessions.session, "Session"),
+    ("POST", "/grpc", door.calls, ""),
     ("POST", "/commit", transfers.commit, "ImageCommit"),
     # networks
     ("GET", "/networks", networks.listed, "NetworkList"),

@@ -145,12 +145,6 @@ _TABLES = {
         message InfoRequest
         message InfoResponse
           1 buildkitVersion .moby.buildkit.v1.types.BuildkitVersion
-        message BuildHistoryRequest
-          1 ActiveOnly bool
-          2 Ref string
-          3 EarlyExit bool
-        message BuildHistoryEvent
-          1 type int32
     """,
     "moby.buildkit.v1.frontend": """
         message PingRequest
@@ -160,11 +154,9 @@ _TABLES = {
           3 Workers [.moby.buildkit.v1.types.WorkerRecord]
         message Ref
           1 id string
-        message RefMap
-          1 refs {string Ref}
         message Result
+          1 refDeprecated string
           3 ref Ref
-          4 refs RefMap
           10 metadata {string bytes}
         message SolveRequest
           2 Frontend string

@@ -23,11 +23,12 @@ from ocimagic.dockerfile.ignore import IgnoreRules
 from ocimagic.dockerfile.needs import WHOLE, context_paths
 from ocimagic.dockerfile.parse import parse
 from ocimagic.dockerfile.plan import PlatformArgs, plan
-from ocimagic.errors import BuildFailed, OcimagicError
+from ocimagic.errors import BuildFailed, NotFound, OcimagicError
 from ocimagic.spec.platform import host_platform
 from ocimagic.wire.asked import registry_config
 from ocimagic.wire.asked_build import STDIN
 from ocimagic.wire.asked_build import build as asked_build
+from ocimagic.wire.asked_solve import OF_SESSION
 from ocimagic.wire.buildkit import messages
 from ocimagic.wire.solving import SolveProgress, solve_message
 from ocimagic.wire.vertices import StepNames, images_of
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from ocimagic.spec.reference import Reference
     from ocimagic.wire.asked import Login
 
-OF_SESSION = "client-session"
 _MAX_DOCKERFILE = 4 << 20
 _IGNORE = ".dockerignore"
 _DEFAULT = "Dockerfile"
@@ -98,10 +98,12 @@ class Solve:
 
     def _built(self) -> BuildResult:
         known = dict(self.given or {})
-        if self.session is None or self.options.context != OF_SESSION:
+        if self.options.context != OF_SESSION:
             # Its Dockerfile is read where it is.
             with piped(self.body) if self.body else nullcontext() as stdin:
                 return self._build(known, stdin)
+        if self.session is None:
+            raise NotFound("the files of a client come over a session, and there is none")
         text, rules = _definition(self.session, self.options.dockerfile_name, self.progress)
         self.options = replace(self.options, dockerfile=text)
         planned, images = self._planned(text)

@@ -177,7 +177,8 @@ class Received:
 
     def _listed(self) -> list[tuple[int, Entry]]:
         """Return the files that are kept, each with the number the client knows it by."""
-        order, found, number = _Order(), [], 0
+        order, number = _Order(), 0
+        found: list[tuple[int, Entry]] = []
         while True:
             packet = self.next()
             if packet.type != _STAT:

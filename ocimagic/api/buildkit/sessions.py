@@ -29,7 +29,7 @@ _LOOK_S = 5.0
 _FIND_S = 5.0  # docker's, too
 _ASK_S = 60.0
 _MAX_MESSAGE = 16 << 20
-_HEADER = "x-docker-expose-session-"
+HEADER = "x-docker-expose-session-"
 _NAME = re.compile(r"[!-~]{1,256}")
 _OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE),
@@ -225,45 +225,71 @@ class Sessions:
 def session(service: Service, exchange: Exchange) -> None:
     """Take a client's connection over, and keep it as a session until either side ends it."""
     messages()  # 501 rather than a connection that nobody can use
-    session_id = exchange.request.header(f"{_HEADER}uuid")
     upgrade = exchange.request.header("upgrade")
     if not upgrade:
         raise InvalidOption("no upgrade proto in request")
     if upgrade.lower() != "h2c":
         raise InvalidOption(f"protocol {upgrade} not supported", hint="h2c is")
-    if not _NAME.fullmatch(session_id):
-        raise InvalidOption("the session has no name that can be used")
-    listed = exchange.request.header(f"{_HEADER}grpc-method").split(",")
-    methods = frozenset(each.strip().lower() for each in listed if each.strip())
-    with service.sessions.keeping(session_id) as begun:
-        far = exchange.take_over(tty=True)
-        _serve(service, begun, session_id, methods, (far, exchange.early()))
+    session_id = exchange.request.header(f"{HEADER}uuid")
+    methods = methods_of(exchange.request.header(f"{HEADER}grpc-method"))
+    serve_session(
+        service, session_id, methods, lambda: (exchange.take_over(tty=True), exchange.early())
+    )
 
 
-def _serve(
+def methods_of(listed: str) -> frozenset[str]:
+    """Return what a client answers, in lower case, of a list with commas."""
+    return frozenset(each.strip().lower() for each in listed.split(",") if each.strip())
+
+
+def serve_session(
     service: Service,
-    begun: Callable[[Session], None],
     session_id: str,
     methods: frozenset[str],
-    client: tuple[socket.socket, bytes],
+    take: Callable[[], tuple[socket.socket, bytes]],
 ) -> None:
-    """Keep a connection as a session until either side ends it, or nobody uses it for long."""
-    import grpc
+    """Keep a connection as a session until either side ends it, or nobody uses it for long.
 
-    with private_directory() as room, socket.socket(socket.AF_UNIX) as door:
-        door.bind(f"{room}/s")
-        door.listen(1)
-        channel = grpc.insecure_channel(f"unix:{room}/s", options=_OPTIONS)
-        ready = grpc.channel_ready_future(channel)  # it dials now, and once
-        near = accepted(door)
-    with near:
-        junction = Junction(client[0], near, client[1])
+    Args:
+        service: whose session it is.
+        session_id: its name.
+        methods: what the client answers, in lower case.
+        take: gives the connection, and what the client has sent already.
+
+    Raises:
+        InvalidOption: the session has no name.
+        InvalidState: the name is in use, or there are too many.
+    """
+    if not _NAME.fullmatch(session_id):
+        raise InvalidOption("the session has no name that can be used")
+    with service.sessions.keeping(session_id) as begun:
+        far, early = take()
+        channel, near = _dialled()
+        junction = Junction(far, near, early)
         try:
             begun(found := Session(session_id, methods, channel))
             while not junction.ended.wait(_LOOK_S) and not found.is_idle:
                 if service.over.is_set():
                     break
         finally:
-            ready.cancel()
             channel.close()
             junction.close()
+            near.close()
+
+
+def _dialled() -> tuple[Any, socket.socket]:
+    """Return a channel of grpcio's, and the other end of its one connection."""
+    import grpc
+
+    with private_directory() as room, socket.socket(socket.AF_UNIX) as door:
+        door.bind(f"{room}/s")
+        door.listen(1)
+        channel = grpc.insecure_channel(f"unix:{room}/s", options=_OPTIONS)
+        try:
+            ready = grpc.channel_ready_future(channel)  # it dials now, and once
+            near = accepted(door)
+            ready.cancel()
+        except BaseException:
+            channel.close()
+            raise
+    return channel, near
