@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ocimagic.engine.archives import pieces_of
 from ocimagic.engine.arrivals import built
@@ -15,15 +15,23 @@ from ocimagic.store import gc
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Mapping
 
     from ocimagic.build.solve import Builder
     from ocimagic.model.built import BuildChecked, BuildResult
     from ocimagic.model.options import BuildOptions
+    from ocimagic.model.registry import RegistryLogin
     from ocimagic.model.report import Bootstrapped
 
 
 class Making(Exchange):
     """Verbs that make images."""
+
+    def with_logins(self, logins: Mapping[str, RegistryLogin]) -> Self:
+        """Return the same verbs with other logins, by registry; builds pull with them, too."""
+        other = super().with_logins(logins)
+        vars(other).pop("_builder", None)  # it has this one's
+        return other
 
     def build(
         self,

@@ -244,7 +244,7 @@ def _said(error: BaseException) -> str:
         return f'"/{found[1]}" not found: not found'
     if found := _LACKING.fullmatch(what):
         return f"secret {found[1]} not found: not found"
-    return docker_words(f"{what}: {why}" if why else what)
+    return docker_words(" ".join((f"{what}: {why}" if why else what).split()))
 
 
 def _line_of(error: OcimagicError) -> int:

@@ -1,6 +1,8 @@
 """docker's client of 20.10 builds with DOCKER_BUILDKIT=1 on our socket, and on dockerd's: alike."""
 
+import base64
 import io
+import json
 import os
 import signal
 import socket
@@ -16,6 +18,9 @@ import pytest
 pytest.importorskip("grpc", reason="grpcio is not installed")
 
 from ocimagic.api.server import Address, Server
+from ocimagic.registry.passwords import Passwords, add_user
+from ocimagic.registry.server import RegistryServer, Rules
+from ocimagic.registry.source import MemorySource
 
 PROGRAM = "/usr/bin/docker"  # Debian's; a newer one builds with buildx only
 UNREAD = "failed to solve with frontend dockerfile.v0: failed to create LLB definition:"
@@ -305,6 +310,25 @@ def _processes(mark):
             if line.startswith(b"/bin/sh\0-c\0sleep") and mark.encode() in line:
                 found.append(each)
     return found
+
+
+def test_a_base_comes_with_the_clients_own_login(ours_built, context, busybox_image, tmp_path):
+    source = MemorySource()
+    busybox_image.serve(source, "hidden/base", "1")
+    add_user(tmp_path / "users", "ada", "a password")
+    config = ours_built.home / "docker/config.json"
+    with RegistryServer(source, rules=Rules(passwords=Passwords(tmp_path / "users"))) as server:
+        (context / "private").write_text(f"FROM {server.host}/hidden/base:1\nRUN echo in\n")
+        try:
+            _, last = ours_built.refused(context, "-f", "private", ".")
+            assert "login" in last
+            login = base64.b64encode(b"ada:a password").decode()
+            config.parent.mkdir(exist_ok=True)
+            config.write_text(json.dumps({"auths": {server.host: {"auth": login}}}))
+            told = ours_built.build(context, "-f", "private", ".")
+        finally:
+            config.unlink(missing_ok=True)
+    assert "in" in told
 
 
 AGENT = r"""
