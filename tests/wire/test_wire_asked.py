@@ -207,7 +207,7 @@ def test_build():
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("version=2", NotBuiltYet),
+        ('outputs=[{"Type":"local","Attrs":{"dest":"x"}}]', NotBuiltYet),
         ("memory=5", NotBuiltYet),
         ("cpusetcpus=0", NotBuiltYet),
         ("isolation=hyperv", NotBuiltYet),
