@@ -114,7 +114,8 @@ class Control:
                 record.returned.wait()
                 if record.failure:
                     raise Unsolved(record.failure)
-        response = {"containerimage.digest": record.image_id} if record.image_id else {}
+        digests = ("containerimage.digest", "containerimage.config.digest")
+        response = dict.fromkeys(digests, record.image_id) if record.image_id else {}
         if name := record.attributes.get("name"):
             response["image.name"] = name
         return self._kinds.SolveResponse(ExporterResponse=response)

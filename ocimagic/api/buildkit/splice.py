@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PIECE = 1 << 18
+_LONG = 64  # a socket's path has 107 bytes
 DIAL_S = 10.0
 _CREDENTIALS = struct.Struct("3i")
 
@@ -28,7 +29,9 @@ _CREDENTIALS = struct.Struct("3i")
 @contextmanager
 def private_directory() -> Iterator[str]:
     """Yield a directory that only this account can enter, with a short name: sockets need one."""
-    path = tempfile.mkdtemp(prefix="ocimagic-")  # 0700
+    room = tempfile.gettempdir()
+    short = room if len(room) < _LONG else "/tmp"  # noqa: S108  a directory of our own in it
+    path = tempfile.mkdtemp(prefix="ocimagic-", dir=short)  # 0700
     try:
         yield path
     finally:
