@@ -19,9 +19,11 @@ from ocimagic.errors import (
     ImageNotFound,
     InvalidOption,
     InvalidReference,
+    NotBuiltYet,
 )
 from ocimagic.wire.asked import registry_config
 from ocimagic.wire.asked_build import build as asked_build
+from ocimagic.wire.asked_build import output as asked_output
 from ocimagic.wire.building import BuildLines
 
 if TYPE_CHECKING:
@@ -45,6 +47,11 @@ def build(service: Service, exchange: Exchange) -> Answer | None:
 
         return build_by_session(service, exchange)
     options = _cached_by_images(service, asked_build(exchange.query))
+    if asked_output(exchange.query):
+        raise NotBuiltYet(
+            "outputs of a build without a session are not built yet",
+            hint="set DOCKER_BUILDKIT=1 for docker's client, or docker save its image",
+        )
     logins = registry_config(exchange.request.header("x-registry-config"))
     images = service.with_logins(logins)
     lines = BuildLines(quiet=exchange.query.flag("q"))

@@ -13,6 +13,7 @@ from ocimagic.model.name_words import extra_host
 from ocimagic.model.network_words import build_network
 from ocimagic.model.options import BuildOptions
 from ocimagic.spec.platform import Platform
+from ocimagic.wire.asked_solve import SENT
 from ocimagic.wire.create_resources import limits
 
 if TYPE_CHECKING:
@@ -26,6 +27,22 @@ _WORDS = {
     "cpusetmems": "limits for RUN steps come with a later version",
     "cgroupparent": "limits for RUN steps come with a later version",
 }
+
+
+def output(query: Query) -> str:
+    """Return which form of a build's result its client wants to be sent, "" for none.
+
+    Raises:
+        NotBuiltYet: several, or another form.
+    """
+    kinds = [each.text("Type", "") for each in query.listed("outputs").children("outputs")]
+    if len(kinds) > 1 or not {*kinds} <= {*_TO_THE_STORE, *SENT}:
+        raise NotBuiltYet(
+            f"outputs {', '.join(kinds)} of a client's build are not built yet",
+            why="its image goes where all images go, or its files to the client",
+            hint="docker save writes an image into a file",
+        )
+    return "".join({*kinds} & {*SENT})
 
 
 def build(query: Query) -> BuildOptions:
@@ -77,13 +94,6 @@ def _refuse_others(query: Query) -> None:
             raise NotBuiltYet(
                 f"{name} of a build is not built yet",
                 why="limits for RUN steps come with a later version",
-            )
-    for output in query.listed("outputs").children("outputs"):
-        if output.text("Type", "") not in _TO_THE_STORE:
-            raise NotBuiltYet(
-                "outputs of a client's build are not built yet",
-                why="its image goes where all images go",
-                hint="docker save and docker export take files out of an image",
             )
     for name, why in _WORDS.items():
         if query.text(name):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FRONTEND = "dockerfile.v0"
 OF_SESSION = "client-session"
+SENT = ("local", "tar")  # to the client, in place of an image
 _TO_THE_STORE = ("", "moby", "image")
 _SESSION_URL = "http://buildkit-session/"
 _YES = ("1", "true")
@@ -64,9 +65,9 @@ def solve(attributes: Mapping[str, str], exporter: str, said: Mapping[str, str])
 def _refuse_others(attributes: Mapping[str, str], exporter: str, said: Mapping[str, str]) -> None:
     if "requestid" in attributes:
         raise NotBuiltYet(f"the frontend's request {attributes['requestid']} is not built yet")
-    if exporter not in _TO_THE_STORE or said.get("push") in _YES:
+    if exporter not in (*_TO_THE_STORE, *SENT) or said.get("push") in _YES:
         raise NotBuiltYet(
-            f"an output of type {exporter or 'image'} that leaves the store is not built yet",
+            f"an output of type {exporter or 'image'} to elsewhere is not built yet",
             hint="build with a tag, then docker push or docker save",
         )
     context = attributes.get("context", "")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import SimpleNamespace
 
 FILE_SYNC = "/moby.filesync.v1.FileSync/DiffCopy"
+FILE_SEND = "/moby.filesync.v1.FileSend/DiffCopy"
 CREDENTIALS = "/moby.filesync.v1.Auth/Credentials"
 GET_SECRET = "/moby.buildkit.secrets.v1.Secrets/GetSecret"  # noqa: S105  a method
 CHECK_AGENT = "/moby.sshforward.v1.SSH/CheckAgent"
@@ -63,6 +64,8 @@ _TABLES = {
           4 data bytes
     """,
     "moby.filesync.v1": """
+        message BytesMessage
+          1 data bytes
         message CredentialsRequest
           1 Host string
         message CredentialsResponse

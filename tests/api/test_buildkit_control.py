@@ -206,7 +206,7 @@ def test_a_session_may_come_over_the_same_connection(served, shared, tmp_path):
     ("fields", "words"),
     [
         ({"Frontend": "gateway.v0"}, "frontend gateway.v0 is not built yet"),
-        ({"ExporterDeprecated": "local"}, "an output of type local"),
+        ({"ExporterDeprecated": "oci"}, "an output of type oci"),
         ({"FrontendAttrs": {"requestid": "frontend.outline"}}, "frontend.outline is not built"),
         ({"FrontendAttrs": {"context": "/etc"}}, "neither a repository nor a URL"),
         ({"FrontendAttrs": {"context:a": "local:a"}}, "named contexts"),

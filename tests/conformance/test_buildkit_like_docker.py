@@ -269,6 +269,25 @@ def test_a_tar_on_standard_input(client, context):
     assert client.inspect("tarred", ".Config.WorkingDir") == '"/w"'
 
 
+def test_files_go_to_the_client_in_place_of_an_image(client, context, tmp_path):
+    (context / "out").write_text(
+        "FROM busybox AS made\nRUN mkdir -p /a/b; cd /a; echo in >b/c; chmod 4711 b/c; ln -s b l\n"
+        "FROM scratch\nCOPY --from=made /a /a\n"
+    )
+    told = client.build(context, "-f", "out", "-o", tmp_path / "there", ".")
+    assert "exporting to client" in told
+    there = tmp_path / "there"
+    assert sorted(str(each.relative_to(there)) for each in there.rglob("*")) == [
+        "a", "a/b", "a/b/c", "a/l",
+    ]  # fmt: skip
+    assert (there / "a/b/c").read_text() == "in\n"
+    assert (there / "a/b/c").stat().st_mode & 0o7777 == 0o4711
+    assert os.readlink(there / "a/l") == "b"
+    client.build(context, "-f", "out", "-o", f"type=tar,dest={tmp_path}/files.tar", ".")
+    with tarfile.open(tmp_path / "files.tar") as tar:
+        assert tar.extractfile("a/b/c").read() == b"in\n"
+
+
 def test_an_interrupted_client_ends_its_build(client, context):
     mark = f"{time.time_ns()}"
     (context / "slow").write_text(f"FROM busybox\nRUN sleep 30; true {mark}\n")

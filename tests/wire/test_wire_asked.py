@@ -207,7 +207,6 @@ def test_build():
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ('outputs=[{"Type":"local","Attrs":{"dest":"x"}}]', NotBuiltYet),
         ("memory=5", NotBuiltYet),
         ("cpusetcpus=0", NotBuiltYet),
         ("isolation=hyperv", NotBuiltYet),

@@ -11,11 +11,13 @@ from __future__ import annotations
 import base64
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ocimagic.api.buildkit.filesync import Received, Wanted, read_files, tar_of
 from ocimagic.api.buildkit.given import Agents, Secrets, is_here, logins
 from ocimagic.api.buildkit.jobs import UPLOAD, Upload
+from ocimagic.api.buildkit.sending import send_files, send_tar
 from ocimagic.api.exchange import Answer
 from ocimagic.api.files import piped
 from ocimagic.api.transfers import Told
@@ -24,10 +26,12 @@ from ocimagic.dockerfile.needs import WHOLE, context_paths
 from ocimagic.dockerfile.parse import parse
 from ocimagic.dockerfile.plan import PlatformArgs, plan
 from ocimagic.errors import BuildFailed, NotFound, OcimagicError
+from ocimagic.model.options import BuildOutput
 from ocimagic.spec.platform import host_platform
 from ocimagic.wire.asked import registry_config
 from ocimagic.wire.asked_build import STDIN
 from ocimagic.wire.asked_build import build as asked_build
+from ocimagic.wire.asked_build import output as asked_output
 from ocimagic.wire.asked_solve import OF_SESSION
 from ocimagic.wire.buildkit import messages
 from ocimagic.wire.solving import SolveProgress, solve_message
@@ -44,7 +48,7 @@ if TYPE_CHECKING:
     from ocimagic.api.service import Service
     from ocimagic.dockerfile.plan import Plan
     from ocimagic.model.built import BuildResult
-    from ocimagic.model.options import BuildOptions
+    from ocimagic.model.options import BuildOptions, OutputKind
     from ocimagic.spec.reference import Reference
     from ocimagic.wire.asked import Login
 
@@ -65,6 +69,7 @@ class Solve:
         session: of the client, None for none.
         body: an archive that came otherwise.
         given: logins that came otherwise.
+        output: form of what the client is sent in place of an image: ``local`` or ``tar``.
     """
 
     service: Service
@@ -74,6 +79,7 @@ class Solve:
     session: Session | None = None
     body: Readable | None = None
     given: dict[str, Login] | None = None
+    output: OutputKind | None = None
 
     def run(self) -> BuildResult:
         """Build.
@@ -89,12 +95,30 @@ class Solve:
                     held.callback(agents.close)
                     secrets = Secrets(self.session)
                     self.options = replace(self.options, secrets=secrets, ssh=agents)
-                result = self._built()
-                self.progress.exported(result)
+                if self.output is None:
+                    result = self._built()
+                    self.progress.exported(result)
+                else:
+                    result = self._sent(self.output)
                 return result
         except OcimagicError as err:
             self.progress.failed(err)
             raise
+
+    def _sent(self, kind: OutputKind) -> BuildResult:
+        """Build, and send the files to the client."""
+        if self.session is None:
+            raise NotFound("what was made is sent over a session, and there is none")
+        with TemporaryDirectory(prefix="ocimagic-") as room:
+            path = f"{room}/output.tar"
+            outputs = (BuildOutput(kind="tar", path=path),)
+            self.options = replace(self.options, outputs=outputs, tags=())
+            result = self._built()
+            with self.progress.begin("exporting to client") as vertex:
+                send = send_files if kind == "local" else send_tar
+                count = send(self.session, path, self.stop)
+                vertex.moved("copying files" if kind == "local" else "sending tarball", count)
+        return result
 
     def _built(self) -> BuildResult:
         known = dict(self.given or {})
@@ -223,8 +247,16 @@ def build(service: Service, exchange: Exchange) -> Answer | None:
             options = replace(options, context=STDIN, is_sent=False)
         progress = SolveProgress(answer.trace)
         answer.progress = progress
-        answer.done(Solve(service, options, progress, stop, session, body, given).run())
+        kind = asked_output(exchange.query)
+        solve = Solve(service, options, progress, stop, session, body, given)
+        solve.output = output_kind(kind)
+        answer.done(solve.run(), is_sent=bool(kind))
     return None
+
+
+def output_kind(exporter: str) -> OutputKind | None:
+    """Return the form in which a client is sent what was made; None for an image that stays."""
+    return "local" if exporter == "local" else "tar" if exporter == "tar" else None
 
 
 def _upload(service: Service, exchange: Exchange, name: str) -> Answer:
@@ -255,8 +287,10 @@ class _Lines:
         else:
             self._told.lines([line])
 
-    def done(self, result: BuildResult) -> None:
-        """Tell the image."""
+    def done(self, result: BuildResult, *, is_sent: bool) -> None:
+        """Tell the image, unless its files went to the client in place of it."""
+        if is_sent:
+            return
         image_id = str(result.image_id)
         line: dict[str, object] = {"id": "moby.image.id", "aux": {"ID": image_id}}
         self._told.lines([{"stream": f"{image_id}\n"} if self._quiet else line])

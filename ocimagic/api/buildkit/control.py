@@ -12,7 +12,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ocimagic.api.buildkit.building import Solve
+from ocimagic.api.buildkit.building import Solve, output_kind
 from ocimagic.api.buildkit.records import Record, Records
 from ocimagic.api.buildkit.sessions import HEADER, methods_of, serve_session
 from ocimagic.errors import NotBuiltYet, OcimagicError
@@ -190,11 +190,12 @@ class Control:
         session = self._service.sessions.find(record.session) if record.session else None
         progress = SolveProgress(record.tell)
         solve = Solve(self._service, options, progress, record.stop, session)
+        solve.output = output_kind(record.exporter)
         try:
             result = solve.run()
         except OcimagicError as err:
             raise Unsolved(solve_message(err, has_begun=progress.has_begun)) from err
-        record.image_id = str(result.image_id)
+        record.image_id = "" if solve.output else str(result.image_id)
         return result
 
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from ocimagic.api.buildkit.sessions import Session
 
-_STAT, _REQ, _DATA, _FIN, _ERR = range(5)
+STAT, REQ, DATA, FIN, ERR = range(5)
 _AHEAD_BYTES, _AHEAD_FILES = 8 << 20, 64  # of what is asked for before its turn comes
 # Go's os.FileMode has bits of its own for what no permission is.
-_GO_KINDS = {
+GO_KINDS = {
     0: Kind.FILE,
     1 << 31: Kind.DIR,
     1 << 27: Kind.SYMLINK,
@@ -45,7 +45,7 @@ _GO_KINDS = {
 }
 _GO_TYPE = 1 << 31 | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 _GO_SOCKET = 1 << 24
-_GO_BITS = {1 << 23: stat.S_ISUID, 1 << 22: stat.S_ISGID, 1 << 20: stat.S_ISVTX}
+GO_BITS = {1 << 23: stat.S_ISUID, 1 << 22: stat.S_ISGID, 1 << 20: stat.S_ISVTX}
 
 
 _MAX_LINKS = 40  # as the kernel
@@ -156,7 +156,7 @@ class Received:
 
     def ask(self, number: int) -> None:
         """Ask for the content of a file."""
-        self._asked.put(self._kinds.Packet(type=_REQ, ID=number))
+        self._asked.put(self._kinds.Packet(type=REQ, ID=number))
 
     def next(self) -> Any:  # noqa: ANN401  a message
         """Return what comes next."""
@@ -171,7 +171,7 @@ class Received:
                 raise Cancelled("the build was stopped") from None
             raise lost(FILE_SYNC, err) from err
         self.bytes += packet.ByteSize()
-        if packet.type == _ERR:
+        if packet.type == ERR:
             raise lost(FILE_SYNC, packet.data[:4096].decode("utf-8", "replace"))
         return packet
 
@@ -181,7 +181,7 @@ class Received:
         found: list[tuple[int, Entry]] = []
         while True:
             packet = self.next()
-            if packet.type != _STAT:
+            if packet.type != STAT:
                 raise ContextRefused(
                     self._wanted.name, "content came before the list of files ended"
                 )
@@ -196,9 +196,9 @@ class Received:
 
     def _finish(self) -> None:
         """Say that all is here, and hear the same."""
-        self._asked.put(self._kinds.Packet(type=_FIN))
+        self._asked.put(self._kinds.Packet(type=FIN))
         with suppress(SessionLost):  # all is here
-            if self.next().type != _FIN:
+            if self.next().type != FIN:
                 raise ContextRefused(self._wanted.name, "more came than was asked for")
 
     def _watch(self, over: threading.Event) -> None:
@@ -234,7 +234,7 @@ class _Order:
         return entry
 
     def _entry(self, name: str, told: Any) -> Entry:  # noqa: ANN401
-        kind = _GO_KINDS.get(told.mode & _GO_TYPE)
+        kind = GO_KINDS.get(told.mode & _GO_TYPE)
         if kind is None:
             raise ContextRefused(name, f"a file of the unknown type {told.mode:#o}")
         link = str(told.linkname)
@@ -246,7 +246,7 @@ class _Order:
         if not 0 <= size <= MAX_FILE_BYTES:
             raise ContextRefused(name, f"its size cannot be {size}")
         mode = told.mode & 0o777
-        for bit, meant in _GO_BITS.items():
+        for bit, meant in GO_BITS.items():
             mode |= meant if told.mode & bit else 0
         return Entry(
             name, kind, mode, told.uid, told.gid, told.modTime, size,
@@ -305,7 +305,7 @@ class _Files:
     def _take(self) -> None:
         packet = self._received.next()
         number = packet.ID
-        if packet.type != _DATA or number not in self._sizes or number in self._whole:
+        if packet.type != DATA or number not in self._sizes or number in self._whole:
             raise ContextRefused(f"file {number}", "what came was not asked for")
         if not packet.data:
             self._whole.add(number)
