@@ -37,6 +37,7 @@ class StepNames:
     def __init__(self, planned: Plan, stages: int) -> None:
         self._names: dict[tuple[str, int], str] = {}
         self._froms: dict[str, int] = {}
+        self._shown: dict[str, str] = {}
         self._images: set[str] = set()
         for stage in planned.stages:
             self._name(stage, stage.name or (f"stage-{stage.index}" if stages > 1 else ""))
@@ -48,11 +49,13 @@ class StepNames:
         # What ONBUILD adds stands at the FROM.
         first = self._froms.get(label)
         if event.line == first and event.text[:5].upper() != "FROM ":
-            return f"[{platform}{label}] {event.text}"
+            where = f"{platform}{self._shown[label]}".strip()
+            return f"[{where}] {event.text}" if where else event.text
         name = self._names.get((label, event.line), "")
         return name.replace("[", f"[{platform}", 1) if name and platform else name
 
     def _name(self, stage: PlannedStage, shown: str) -> None:
+        self._shown[stage.label] = shown
         self._froms[stage.label] = stage.source.start_line
         steps: list[tuple[int, str]] = []
         if isinstance(stage.base, ImageBase):
