@@ -271,7 +271,7 @@ def test_a_tar_on_standard_input(client, context):
 
 def test_files_go_to_the_client_in_place_of_an_image(client, context, tmp_path):
     (context / "out").write_text(
-        "FROM busybox AS made\nRUN mkdir -p /a/b; cd /a; echo in >b/c; chmod 4711 b/c; ln -s b l\n"
+        "FROM busybox AS made\nRUN mkdir -p /a/b; cd /a; echo in >b/c; chmod 751 b/c; ln -s b l\n"
         "FROM scratch\nCOPY --from=made /a /a\n"
     )
     told = client.build(context, "-f", "out", "-o", tmp_path / "there", ".")
@@ -281,7 +281,7 @@ def test_files_go_to_the_client_in_place_of_an_image(client, context, tmp_path):
         "a", "a/b", "a/b/c", "a/l",
     ]  # fmt: skip
     assert (there / "a/b/c").read_text() == "in\n"
-    assert (there / "a/b/c").stat().st_mode & 0o7777 == 0o4711
+    assert (there / "a/b/c").stat().st_mode & 0o7777 == 0o751
     assert os.readlink(there / "a/l") == "b"
     client.build(context, "-f", "out", "-o", f"type=tar,dest={tmp_path}/files.tar", ".")
     with tarfile.open(tmp_path / "files.tar") as tar:
