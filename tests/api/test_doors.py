@@ -205,6 +205,23 @@ def test_dockers_client_comes_in_with_its_certificate(shared, certificates, dock
     settled(lambda: threads_now() <= threads, "threads")
 
 
+def test_buildkits_client_builds_with_its_certificate(shared, certificates):
+    """A connection that is turned round is one of TLS, too."""
+    pytest.importorskip("grpc", reason="grpcio is not installed")
+    said = run("/usr/bin/docker", "--version") if os.path.exists("/usr/bin/docker") else None
+    if said is None or not said.stdout.startswith(b"Docker version 20."):
+        pytest.skip("there is no docker of 20.10 here: its docker client is older than buildx")
+    threads = threads_now()
+    with secured(shared, certificates) as server:
+        environment = {
+            "DOCKER_CERT_PATH": str(certificates), "HOME": str(certificates), "DOCKER_BUILDKIT": "1"
+        }  # fmt: skip
+        words = ["/usr/bin/docker", "--host", server.url, "--tlsverify", "build", "-q", "-"]
+        done = run(*words, stdin=b"FROM busybox\nRUN true\n", **environment)
+        assert done.stdout.startswith(b"sha256:"), done.stderr
+    settled(lambda: threads_now() <= threads, "threads")
+
+
 def _heard(context, port):
     """Return what somebody hears; to hear nothing is to be refused, too."""
     with (

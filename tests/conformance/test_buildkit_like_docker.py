@@ -101,7 +101,7 @@ def _client(url, room):
         pytest.skip("docker is not installed")
     said = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
     if not said.startswith("Docker version 20."):
-        pytest.skip(f"its docker client is no older one: {said}")
+        pytest.skip(f"no docker client is older than buildx here: {said}")
     return Client(url, room)
 
 

@@ -109,7 +109,9 @@ class Solve:
         """Build, and send the files to the client."""
         if self.session is None:
             raise NotFound("what was made is sent over a session, and there is none")
-        with TemporaryDirectory(prefix="ocimagic-") as room:
+        # Where there is room for it: it may be gigabytes.
+        root = f"{self.service.engine.system.info().data_root}/ocimagic"
+        with TemporaryDirectory(prefix="tmp-output-", dir=root) as room:
             path = f"{room}/output.tar"
             outputs = (BuildOutput(kind="tar", path=path),)
             self.options = replace(self.options, outputs=outputs, tags=())

@@ -105,8 +105,9 @@ class Control:
         for each in request.Exporters:
             exporter, attributes = each.Type, each.Attrs
         record = Record(request.Session, exporter, dict(attributes))
-        context.add_callback(record.stop.set)
-        context.add_callback(record.returned.set)
+        for each in (record.stop, record.returned):
+            if not context.add_callback(each.set):  # the client has gone already
+                each.set()
         with self._records.keeping(request.Ref, record):
             if request.Frontend:
                 self._built(record, request.Frontend, dict(request.FrontendAttrs))
