@@ -14,8 +14,7 @@ import pytest
 pytest.importorskip("grpc", reason="grpcio is not installed")
 
 import grpc
-from buildkit_peer import Peer, honest
-from test_buildkit_sessions import context_of
+from buildkit_peer import Peer, context_of, honest
 
 from ocimagic.api.buildkit.sessions import _dialled
 from ocimagic.api.buildkit.splice import Junction

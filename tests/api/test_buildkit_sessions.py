@@ -18,6 +18,7 @@ from buildkit_peer import (
     GO_LINK,
     Peer,
     build,
+    context_of,
     data,
     end,
     fsutil,
@@ -38,16 +39,6 @@ def served(shared, tmp_path_factory):
     with Server(shared, Address(path=str(room / "s"))) as server:
         server.path = str(room / "s")
         yield server
-
-
-def context_of(sender):
-    """Return what serves an empty list for what is looked for first, then the given packets."""
-    left = [honest({}), sender]
-
-    def serve(packets):
-        yield from left.pop(0)(packets)
-
-    return serve
 
 
 def sent(*packets):

@@ -40,7 +40,11 @@ class Door:
         """Yield the path of a socket that gRPC is spoken at."""
         with self._lock:
             if not self._users:
-                self._path = self._begin(service)
+                try:
+                    self._path = self._begin(service)
+                except BaseException:
+                    self._undo.close()
+                    raise
             self._users += 1
         try:
             yield self._path
