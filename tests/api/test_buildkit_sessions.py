@@ -28,6 +28,7 @@ from buildkit_peer import (
 )  # fmt: skip
 
 from ocimagic.api.buildkit import jobs, sessions
+from ocimagic.api.buildkit.filesync import Wanted
 from ocimagic.api.server import Address, Server
 
 COPYING = b"FROM busybox\nCOPY . /evil\n"
@@ -230,3 +231,13 @@ def test_without_the_libraries_it_is_said_what_to_install(tmp_path):
     assert said.startswith(b"HTTP/1.1 501 "), said
     assert b"pip install 'ocimagic[grpc]'" in said or b"grpcio and protobuf" in said
     assert "grpcio and protobuf" in refused[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("names", "is_told"),
+    [(["a", "b c"], True), (["caf\u00e9"], False), (["x" * 50] * 200, False), ([" a"], False)],
+)
+def test_only_what_metadata_can_hold_is_asked_for(names, is_told):
+    told = Wanted("context", follow=names, exclude=names).metadata()
+    wanted = [(key, name) for key in ("followpaths", "exclude-patterns") for name in names]
+    assert told == [("dir-name", "context"), *(wanted if is_told else [])]

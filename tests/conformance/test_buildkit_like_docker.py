@@ -260,6 +260,14 @@ def test_a_dockerfile_on_standard_input(client, context):
     assert "alone 21" in told
 
 
+def test_a_dockerfile_with_a_name_that_is_not_ascii(client, context):
+    """Metadata cannot hold it, so that we are sent more than is looked at."""
+    (context / "caf\u00e9").write_text("FROM busybox\nCOPY a.txt /\nRUN cat /a.txt\n")
+    (context / "large").write_bytes(os.urandom(5 << 20))
+    (context / "caf\u00e9.dockerignore").write_text("large\n")
+    assert "hi" in client.build(context, "-f", "caf\u00e9", ".")
+
+
 def test_a_tar_on_standard_input(client, context):
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as tar:

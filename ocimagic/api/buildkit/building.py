@@ -185,14 +185,14 @@ def _definition(
     """
     other = (_DEFAULT.lower(),) if name == _DEFAULT else ()
     with progress.begin(f"[internal] load build definition from {name}") as vertex:
-        wanted = Wanted("dockerfile", follow=(name, *other, f"{name}{_IGNORE}"))
-        found = read_files(session, wanted, _MAX_DOCKERFILE)
+        names = (name, *other, f"{name}{_IGNORE}")
+        found = read_files(session, "dockerfile", names, _MAX_DOCKERFILE)
         vertex.moved("transferring dockerfile:", sum(map(len, found.values())) or 2)
     with progress.begin("[internal] load .dockerignore") as vertex:
         ignored = found.get(f"{name}{_IGNORE}")
         if ignored is None:
-            wanted = Wanted("context", follow=(_IGNORE,))
-            ignored = read_files(session, wanted, _MAX_DOCKERFILE).get(_IGNORE, b"")
+            read = read_files(session, "context", (_IGNORE,), _MAX_DOCKERFILE)
+            ignored = read.get(_IGNORE, b"")
         vertex.moved("transferring context:", len(ignored) or 2)
         rules = tuple(ignored.decode("utf-8", "surrogateescape").split("\n"))
         IgnoreRules.parse("\n".join(rules))

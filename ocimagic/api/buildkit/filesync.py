@@ -48,6 +48,7 @@ _GO_SOCKET = 1 << 24
 GO_BITS = {1 << 23: stat.S_ISUID, 1 << 22: stat.S_ISGID, 1 << 20: stat.S_ISVTX}
 
 
+_MOST_ASKED = 4096  # letters: servers of gRPC take 8 KiB of metadata
 _MAX_LINKS = 40  # as the kernel
 
 
@@ -95,9 +96,13 @@ class Wanted:
         """
         told = [("dir-name", self.name)]
         for key, values in (("followpaths", self._follow), ("exclude-patterns", self._exclude)):
-            if all(each.isascii() and each.isprintable() and each.strip() for each in values):
+            if sum(map(len, values)) < _MOST_ASKED and all(map(_is_tellable, values)):
                 told += [(key, each) for each in values]
         return told
+
+
+def _is_tellable(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable() and text == text.strip()
 
 
 class Received:
@@ -317,17 +322,21 @@ class _Files:
             self._came[number].append(packet.data)
 
 
-def read_files(session: Session, wanted: Wanted, most: int) -> dict[str, bytes]:
+def read_files(session: Session, name: str, paths: Sequence[str], most: int) -> dict[str, bytes]:
     """Return small files of a directory by their paths, and what links there are lead to.
 
     Args:
         session: whose.
-        wanted: has to name them in ``follow``.
+        name: what the client calls the directory.
+        paths: of the files; a client that cannot be told sends all, and links are not followed.
         most: bytes that are too many.
 
     Raises:
         ContextRefused, SessionLost, Cancelled: see `Received`.
     """
+    wanted = Wanted(name, follow=paths)
+    if len(wanted.metadata()) == 1:
+        wanted.keeps = lambda path, _is_directory: path in paths
     data = bytearray()
 
     def take(piece: bytes | memoryview) -> None:
@@ -347,12 +356,12 @@ def read_files(session: Session, wanted: Wanted, most: int) -> dict[str, bytes]:
             links[entry.name] = posixpath.normpath(
                 posixpath.join("/", posixpath.dirname(beside), entry.linkname)
             )[1:]
-    for name in links:
-        target = name
+    for link in links:
+        target = link
         for _ in range(_MAX_LINKS):
             target = links.get(target, target)
         if target in found:
-            found[name] = found[target]
+            found[link] = found[target]
     return found
 
 
