@@ -115,7 +115,7 @@ class Processes(Register):
                 console_size=options.console_size,
                 engine=ticks.encode(),
             )
-            pid = _wait_started(connection)
+            pid = wait_started(connection)
         except BaseException:
             connection.close()
             raise
@@ -268,7 +268,7 @@ def asked_for(options: ExecOptions) -> dict[str, object]:
     return {name: value for name, value in asked.items() if value not in (None, "", (), [], False)}
 
 
-def _wait_started(connection: Connection) -> int:
+def wait_started(connection: Connection) -> int:
     """Wait until a command began; return its pid.
 
     It may write before its shim says so: that is held for who reads.

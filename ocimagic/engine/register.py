@@ -198,25 +198,7 @@ class Register:
 
     def status(self, record: ContainerRecord) -> tuple[Status, ExitStatus | None]:
         """Return where a container is in its life, from what its shim wrote."""
-        directory = self.directory(record.container_id)
-        ended = read_json(directory / EXIT_NAME)
-        if ended is not None:
-            return Status.EXITED, exit_status(ended)
-        state = read_json(directory / STATE_NAME)
-        if state is None:
-            return Status.CREATED, None
-        if shim.is_kept(directory):
-            return Status(str(state.get("status", "running"))), None
-        # Its shim was killed, or the machine went down: nobody saw the exit code.
-        ended = read_json(directory / EXIT_NAME)
-        if ended is not None:
-            return Status.EXITED, exit_status(ended)
-        try:
-            when = datetime.fromtimestamp((directory / STATE_NAME).stat().st_mtime, UTC)
-        except FileNotFoundError:
-            return Status.CREATED, None  # it is being removed
-        shim.end_lost(directory)
-        return Status.EXITED, ExitStatus(code=LOST, signal=None, finished=when)
+        return status_in(self.directory(record.container_id))
 
     def runtime_config(self, record: ContainerRecord) -> RuntimeConfig:
         """Return the config.json of a container's bundle."""
@@ -264,6 +246,28 @@ class Register:
             annotations=document.options.annotations,
             memory_bytes=memory_of(_cgroup_paths(state)) if measured and alive else None,
         )
+
+
+def status_in(directory: Path) -> tuple[Status, ExitStatus | None]:
+    """Return how it is with the container of a directory, from what its shim wrote there."""
+    ended = read_json(directory / EXIT_NAME)
+    if ended is not None:
+        return Status.EXITED, exit_status(ended)
+    state = read_json(directory / STATE_NAME)
+    if state is None:
+        return Status.CREATED, None
+    if shim.is_kept(directory):
+        return Status(str(state.get("status", "running"))), None
+    # Its shim was killed, or the machine went down: nobody saw the exit code.
+    ended = read_json(directory / EXIT_NAME)
+    if ended is not None:
+        return Status.EXITED, exit_status(ended)
+    try:
+        when = datetime.fromtimestamp((directory / STATE_NAME).stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return Status.CREATED, None  # it is being removed
+    shim.end_lost(directory)
+    return Status.EXITED, ExitStatus(code=LOST, signal=None, finished=when)
 
 
 def _lock_of(container_id: str) -> str:

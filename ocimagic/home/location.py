@@ -11,6 +11,8 @@
       ocimagic/volumes/<name>/_data                          named volumes
       ocimagic/cache-mounts/<id>/                            what RUN --mount=type=cache keeps
       ocimagic/registry/                                     what our own registry keeps
+      ocimagic/objects/                                      the containerd role's: snapshots/<n>,
+                                                             tasks/<id>, events.jsonl
       ocimagic/events.jsonl  events.1.jsonl                  what happened
       ocimagic/locks/                                        flock files
     RUN   /run/ocimagic, or $XDG_RUNTIME_DIR/ocimagic        gone after a reboot
@@ -153,6 +155,11 @@ class Home:
     def registry_users(self) -> Path:
         """Return the file of our own registry's users."""
         return self.own / "registry.htpasswd"
+
+    @property
+    def objects(self) -> Path:
+        """Return where the files of the containerd role are."""
+        return self.own / "objects"
 
     @property
     def journal(self) -> Path:

@@ -24,6 +24,8 @@
     leases      (network, address) → container who has an address, as long as it runs
     volumes     name → document                its files are in volumes/
     timelines   manifest → document            how an image was pulled or built here
+    objects     (namespace, kind, name)        what clients of the containerd role keep, each a
+                → document                     document of its kind; see ``store.objects``
 
 ``boot_id`` marks a row whose files may still be in the page cache only: NULL once they
 were written out.  After a machine crash such a row is dropped and its files made anew or
@@ -99,6 +101,12 @@ _SINCE_VERSION_8 = """
 CREATE TABLE timelines (manifest TEXT PRIMARY KEY REFERENCES images ON DELETE CASCADE,
                         document TEXT NOT NULL);
 """
+_SINCE_VERSION_9 = """
+CREATE TABLE objects (namespace TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
+                      created REAL NOT NULL, updated REAL NOT NULL, document TEXT NOT NULL,
+                      PRIMARY KEY (namespace, kind, name));
+CREATE INDEX objects_by_kind ON objects (kind, name);
+"""
 
 
 class ImageDatabase(Database):
@@ -115,6 +123,7 @@ class ImageDatabase(Database):
         _SINCE_VERSION_6,
         _SINCE_VERSION_7,
         _SINCE_VERSION_8,
+        _SINCE_VERSION_9,
     )
     if_newer = (
         "this data root was written by a newer ocimagic",

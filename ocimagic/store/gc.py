@@ -6,6 +6,7 @@ alone: every pull, build and run holds the store's lock shared while it works.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from ocimagic.errors import OcimagicError
 from ocimagic.home.locks import forget_lock
 from ocimagic.spec.digest import Digest
+from ocimagic.store import collecting, objects
 from ocimagic.store.snapshots import EMPTY, copied_key
 
 if TYPE_CHECKING:
@@ -48,16 +50,36 @@ def sweep(store: Store, remove_trees: Callable[[Sequence[Path]], None]) -> Swept
     # did not write would lead to what is about to go.
     store.layout.publish_held()
     needed, keys = _needed(store)
+    gone = _forget_objects(store, needed)
+    needed |= {Digest(each.name) for each in store.objects.everywhere(objects.CONTENT)}
     doomed = [digest for digest in _stored(store) if digest not in needed]
     # What is known of a blob goes before it: a kill in between leaves a file for the next sweep.
     _forget_layers(store, doomed)
     freed = sum(store.blobs.remove(digest) for digest in doomed)
-    directories = _doomed_snapshots(store, keys)
+    directories = [*_doomed_snapshots(store, keys), *gone]
     freed += sum(_tree_bytes(each) for each in directories)
     remove_trees(directories)
     _remove_parts(store.home.ingest.glob("*.part"), GRACE_S)
     tidy(store, remove_trees)
     return Swept(tuple(doomed), tuple(each.name for each in directories), freed)
+
+
+def needed_blobs(store: Store) -> set[Digest]:
+    """Return what images, containers and the build cache of the engine stand on."""
+    return _needed(store)[0]
+
+
+def _forget_objects(store: Store, needed: set[Digest]) -> list[Path]:
+    """Forget what clients of the containerd role keep no more; return directories to remove."""
+    names = {str(row[0]) for row in store.database.rows("SELECT reference FROM names")}
+    stale = collecting.unnamed(store.objects, names, objects.DEFAULT)
+    for each in [*stale, *collecting.doomed(store.objects, needed, objects.DEFAULT)]:
+        with contextlib.suppress(objects.ObjectNotFound):
+            store.objects.remove(each.namespace, each.kind, each.name)
+    known = {str(each.document["number"]) for each in store.objects.everywhere(objects.SNAPSHOT)}
+    known.add(EMPTY)
+    room = store.home.objects / "snapshots"
+    return [path for path in room.iterdir() if path.name not in known] if room.exists() else []
 
 
 def _needed(store: Store) -> tuple[set[Digest], set[str]]:

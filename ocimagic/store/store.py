@@ -14,6 +14,7 @@ from ocimagic.store.images import Images
 from ocimagic.store.layout import Layout
 from ocimagic.store.lists import ManifestLists
 from ocimagic.store.networks import Networks
+from ocimagic.store.objects import Objects
 from ocimagic.store.results import StepResults
 from ocimagic.store.snapshots import Snapshots
 from ocimagic.store.steps import Steps
@@ -44,6 +45,7 @@ class Store:
         self.volumes = Volumes(self.database)
         self.steps = Steps(self.database)
         self.timelines = Timelines(self.database)
+        self.objects = Objects(self.database)
         self.layout = Layout(home, self.blobs, self.images)
         self.lists = ManifestLists(home)
         self.syncing = Syncing(home, self.database, self.blobs)
