@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import stat
 import threading
 import time
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ from ocimagic.api.secured import in_clear
 from ocimagic.api.service import Service
 from ocimagic.api.table import TABLE
 from ocimagic.api.turns import short_turns
-from ocimagic.errors import InvalidOption, PortTaken, StorageError
+from ocimagic.errors import PortTaken, StorageError
+from ocimagic.home.doorway import make_way
 from ocimagic.linux.identity import peer_uid
 
 if TYPE_CHECKING:
@@ -100,13 +100,18 @@ class Server:
         with self._lock:
             return len(self._clients)
 
+    @property
+    def hint(self) -> str:
+        """Return a command that lets docker's client use it."""
+        return f"export DOCKER_HOST={self.url}"
+
     def __str__(self) -> str:
         return self.url
 
     def __repr__(self) -> str:
         if not self.is_served:
             return f"docker's API was served at {self.url}"
-        return f"docker's API at {self.url}\n  in a terminal: export DOCKER_HOST={self.url}"
+        return f"docker's API at {self.url}\n  in a terminal: {self.hint}"
 
     def close(self) -> None:
         """Stop listening, and end all answers."""
@@ -224,7 +229,7 @@ def _listen_here(path: Path) -> socket.socket:
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _make_way(path)
+        make_way(path)
         door.bind(str(path))
         path.chmod(0o600)  # nobody can connect before the next line
         door.listen(_BACKLOG)
@@ -239,20 +244,3 @@ def _listen_here(path: Path) -> socket.socket:
         door.close()
         raise
     return door
-
-
-def _make_way(path: Path) -> None:
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise InvalidOption(f"{path} is no socket", hint="choose another path")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-        try:
-            other.connect(str(path))
-        except OSError:
-            path.unlink(missing_ok=True)
-            return
-    raise PortTaken(
-        f"somebody listens at {path} already", hint="stop that one, or choose another path"
-    )

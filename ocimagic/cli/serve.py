@@ -1,4 +1,4 @@
-"""``ocimagic serve`` and ``context install``: docker's API for other programs."""
+"""``ocimagic serve`` and ``context install``: docker's API, and containerd's, for others."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from ocimagic.model.event import Notice, Output
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ocimagic.api.server import Server
-    from ocimagic.cli.session import Session
+    from ocimagic.cli.session import Served, Session
+    from ocimagic.containerd.server import Server as ContainerdServer
+    from ocimagic.model.engine import EngineAPI
 
 verb = partial(click.command, cls=Verb)
 _CONTEXT = "ocimagic"
@@ -30,6 +31,8 @@ _CONTEXT = "ocimagic"
 _OPTIONS = (
     click.option("-H", "--host", "hosts", multiple=True, metavar="URL",
                  help="Where to listen: unix://PATH or tcp://ADDRESS:PORT"),
+    click.option("--containerd", default="", metavar="PATH",
+                 help="Offer containerd's services on this socket: ctr -a PATH images ls"),
     click.option("--tlscacert", default="", metavar="FILE",
                  help="Trust only clients with a certificate of this authority"),
     click.option("--tlscert", default="", metavar="FILE", help="The certificate to show them"),
@@ -50,12 +53,15 @@ def _how(command: Callable[..., object]) -> Callable[..., object]:
 @click.option("-q", "--quiet", is_flag=True, help="Show only where it listens")
 @click.pass_obj
 def serve(session: Session, /, *, quiet: bool, **how: Any) -> None:  # noqa: ANN401  see _servers
-    """Serve docker's API until it is interrupted: docker's own client can be its client."""
+    """Serve docker's API until it is interrupted: docker's own client can be its client.
+
+    With --containerd, containerd's services instead, or with --host beside it.
+    """
     with ExitStack() as stack:
         for each in _servers(session, stack, **how):
             session.on_event(Output("stdout", f"{each.url}\n".encode()))
             if not quiet:
-                session.on_event(Notice(f"export DOCKER_HOST={each.url}"))
+                session.on_event(Notice(each.hint))
         if not quiet:
             session.on_event(Notice("ctrl-c ends it; containers go on"))
         (session.cancelled or threading.Event()).wait()
@@ -64,7 +70,7 @@ def serve(session: Session, /, *, quiet: bool, **how: Any) -> None:  # noqa: ANN
 @verb("serve", usage="[OPTIONS]")
 @_how
 @click.pass_obj
-def serve_here(session: Session, /, **how: Any) -> Server | tuple[Server, ...]:  # noqa: ANN401
+def serve_here(session: Session, /, **how: Any) -> Served | tuple[Served, ...]:  # noqa: ANN401
     """Serve docker's API while this notebook's kernel lives; containers stay."""
     if not session.stays:
         raise InvalidOption(
@@ -92,7 +98,7 @@ def unserve(session: Session) -> Names:
     return Names(tuple(each.url for each in ended))
 
 
-def _servers(
+def _servers(  # noqa: PLR0913  the options
     session: Session,
     stack: ExitStack,
     *,
@@ -101,21 +107,39 @@ def _servers(
     tlscert: str,
     tlskey: str,
     in_clear: bool,
-) -> list[Server]:
+    containerd: str,
+) -> list[Served]:
     """Make the servers that the options ask for; they end with the stack."""
     from ocimagic.api.place import Certificates, address_of, usual_host
     from ocimagic.api.server import Server
 
     given = [session.path(each) if each else "" for each in (tlscacert, tlscert, tlskey)]
     files = Certificates(*given)
-    wanted = hosts or (usual_host(session.env),)
+    wanted = hosts or (() if containerd else (usual_host(session.env),))
     addresses = [address_of(each, files, in_clear=in_clear) for each in wanted]
     if in_clear:
         session.on_event(
             Notice("there is no TLS: every account of this machine can do here what you can")
         )
     engine = session.engine()
-    return [stack.enter_context(Server(engine, each)) for each in addresses]
+    served: list[Served] = []
+    served += [stack.enter_context(Server(engine, each)) for each in addresses]
+    if containerd:
+        served.append(stack.enter_context(_containerd(engine, session.path(containerd))))
+    return served
+
+
+def _containerd(engine: EngineAPI, path: str) -> ContainerdServer:
+    from ocimagic.containerd.server import Server
+    from ocimagic.engine.engine import Engine
+
+    if not isinstance(engine, Engine):
+        raise InvalidOption(
+            "containerd's services are of an engine on this machine",
+            why="the engine is reached over docker's API, which does not have them",
+            hint="leave DOCKER_HOST and --host out",
+        )
+    return Server(engine, path)
 
 
 @verb("install", usage="[OPTIONS] [NAME]")

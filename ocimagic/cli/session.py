@@ -13,12 +13,35 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
-    from ocimagic.api.server import Server
     from ocimagic.cli.explain import Last
     from ocimagic.model.containers import AttachmentAPI, TerminalAPI
     from ocimagic.model.engine import EngineAPI
     from ocimagic.model.event import OnEvent
     from ocimagic.model.explanation import Deed
+
+
+class Served(Protocol):
+    """What is served until it is closed: docker's API, or containerd's services.
+
+    Attributes:
+        url: where it listens.
+    """
+
+    url: str
+
+    @property
+    def hint(self) -> str:
+        """Return a command that uses it."""
+        ...
+
+    @property
+    def is_served(self) -> bool:
+        """Say whether it still listens."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening; containers stay."""
+        ...
 
 
 class Console(Protocol):
@@ -80,7 +103,7 @@ class Session:
     line: str = ""
     last: Last | None = None
     deeds: list[Deed] = field(default_factory=list)
-    served: list[Server] = field(default_factory=list)
+    served: list[Served] = field(default_factory=list)
 
     def path(self, text: str) -> str:
         """Return a path that was typed as an absolute one; ``~`` is the user's home."""

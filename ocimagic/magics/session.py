@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ocimagic.api.server import Server
-    from ocimagic.cli.session import Console
+    from ocimagic.cli.session import Console, Served
     from ocimagic.magics.cell_lines import LineShift
     from ocimagic.magics.config import OciMagic
     from ocimagic.magics.screen import Progress
@@ -77,7 +76,7 @@ class KernelSession:
         self.make_engine = make_engine or _make_engine
         self._said: dict[str, str] = config.variables()
         self._started: list[str] = []
-        self._served: list[Server] = []
+        self._served: list[Served] = []
         self._engine: EngineAPI | None = None
         self._lock = threading.Lock()
         self._shown: tuple[object, int] | None = None

@@ -42,7 +42,8 @@ def message_classes(tables: Mapping[str, str]) -> dict[str, SimpleNamespace]:
         tables: a package's name (``containerd.types``) -> its table, as above.
 
     Returns:
-        The package's name -> its classes, as attributes: ``found["containerd.types"].Descriptor``.
+        The package's name -> its classes, as attributes: ``found["containerd.types"].Descriptor``;
+        those that fields of the well-known types take are in ``found["google.protobuf"]``.
 
     Raises:
         ValueError: a line of a table cannot be read.
@@ -51,15 +52,25 @@ def message_classes(tables: Mapping[str, str]) -> dict[str, SimpleNamespace]:
     for module in _WELL_KNOWN:
         pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
     known = [module.DESCRIPTOR.name for module in _WELL_KNOWN]
-    found = {}
+    found = {"google.protobuf": SimpleNamespace()}
+    for module in _WELL_KNOWN:
+        described = descriptor_pb2.FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
+        _give(found["google.protobuf"], pool, described)
     for package, table in tables.items():
         described = _file(package, table, known)
         pool.Add(described)
         known.append(described.name)
-        names = [f"{package}.{each.name}" for each in described.message_type]
-        classes = [GetMessageClass(pool.FindMessageTypeByName(name)) for name in names]
-        found[package] = SimpleNamespace(**{each.DESCRIPTOR.name: each for each in classes})
+        _give(found.setdefault(package, SimpleNamespace()), pool, described)
     return found
+
+
+def _give(
+    namespace: SimpleNamespace, pool: DescriptorPool, described: descriptor_pb2.FileDescriptorProto
+) -> None:
+    """Give a namespace the classes of a file."""
+    for each in described.message_type:
+        descriptor = pool.FindMessageTypeByName(f"{described.package}.{each.name}")
+        setattr(namespace, each.name, GetMessageClass(descriptor))
 
 
 def _file(package: str, table: str, known: list[str]) -> descriptor_pb2.FileDescriptorProto:
