@@ -10,11 +10,11 @@ Spec: runtime-spec config-linux.md, "Seccomp".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidDocument
 from ocimagic.spec.codec import decode
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

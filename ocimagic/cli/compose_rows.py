@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.cli.rows import Rows
 from ocimagic.model.result import ContainerSummary
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ import click
 
 from ocimagic.cli.inspecting import inspected
 from ocimagic.cli.parser import Verb
-from ocimagic.cli.rows import ContainerRows, PortRows, StatsRows
+from ocimagic.cli.rows import ContainerRows, PortRows, StatsRows, row_template
 from ocimagic.cli.values import InspectDocument, Names, Places
 from ocimagic.errors import InvalidOption
 from ocimagic.model.event import Refreshed
@@ -25,11 +25,6 @@ verb = partial(click.command, cls=Verb)
 _NAMES_USAGE = "[OPTIONS] CONTAINER [CONTAINER...]"
 _FORMAT_HELP = "table, table with columns, json, or fields"
 _PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?", re.ASCII)
-
-
-def row_template(template: str) -> str:
-    """Return the template for each row, "" for the table with docker's own columns."""
-    return "" if template == "table" else template
 
 
 @verb("ls", usage="[OPTIONS]")

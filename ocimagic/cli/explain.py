@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,88 +11,22 @@ from typing import TYPE_CHECKING
 import click
 
 from ocimagic.cli.parser import Verb
-from ocimagic.cli.values import Acted
 from ocimagic.errors import NotFound
 from ocimagic.model import chapters
-from ocimagic.model.built import BuildResult
-from ocimagic.model.explanation import PROJECT_DEED, Explanation, Party, Step
-from ocimagic.model.report import ExecResult
-from ocimagic.model.result import ContainerSummary, PullResult, RunResult
+from ocimagic.model.explanation import Explanation, Party, Step
+from ocimagic.spec.record import replace
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ocimagic.cli.session import Session
-    from ocimagic.errors import OcimagicError
-    from ocimagic.model.explanation import Asked, Deed, HeardRequest
+    from ocimagic.model.explanation import Asked, HeardRequest
     from ocimagic.wire.requests import Request
 
 verb = partial(click.command, cls=Verb)
 _NOT_KEPT = ("as it was typed", "not kept: this line asks for the same")
 _NOT_SENT = "no: the engine is in this process, the same values went to it as a call"
-
-
-@dataclass(frozen=True, slots=True)
-class Last:
-    """The last command that can be explained.
-
-    Attributes:
-        line: as it was given, in docker's words.
-        subject: ID or name of its container or image; "" for none that is known.
-        failure: why it came to nothing; None if it did its work.
-        deeds: of ``compose up``: what it did, and first for which project.
-    """
-
-    line: str
-    subject: str = ""
-    failure: OcimagicError | None = None
-    deeds: tuple[Deed, ...] = ()
-
-
-# Verbs whose failure is worth a story.
-_TOLD = frozenset({"run", "create", "start", "restart", "pull", "build"})
-
-
-def last_of(value: object, line: str, deeds: Sequence[Deed] = ()) -> Last | None:
-    """Return what a command's result can be explained by; None for other commands.
-
-    Args:
-        value: the result.
-        line: as it was given.
-        deeds: what it said it did, see ``Session``.
-    """
-    if deeds and deeds[0].kind == PROJECT_DEED:
-        return Last(line, deeds[0].name, deeds=tuple(deeds))
-    if isinstance(value, tuple) and value:
-        value = value[-1]
-    match value:
-        case RunResult() | ContainerSummary():
-            return Last(line, value.container_id)
-        case PullResult() | BuildResult():
-            return Last(line, str(value.image_id))
-        case ExecResult():
-            return Last(line, value.exec_id)
-        case Acted(verb="started" | "restarted", names=[*_, name]):
-            return Last(line, name)
-        case Acted(verb=word) if word.endswith(" a command in"):
-            return Last(line, "last")
-        case _:
-            return None
-
-
-def failed(verb: str, line: str, failure: OcimagicError, deeds: Sequence[Deed] = ()) -> Last | None:
-    """Return what a command that failed can be explained by; None for other commands.
-
-    Args:
-        verb: its last word of docker's, ``run``.
-        line: as it was given.
-        failure: why.
-        deeds: what it had done by then, see ``Session``.
-    """
-    if told := last_of(None, line, deeds):
-        return replace(told, failure=failure)
-    return Last(line, failure=failure) if verb in _TOLD else None
 
 
 @verb("explain", takes="container", usage="[last|CONTAINER|EXEC|IMAGE|PROJECT]")

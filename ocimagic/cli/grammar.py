@@ -6,31 +6,16 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from ocimagic.cli import container as containers
-from ocimagic.cli import image as images
-from ocimagic.cli import image_archive, image_remote, refused
-from ocimagic.cli.compose import compose_noun
+from ocimagic.cli import refused
 from ocimagic.cli.compose_words import hoisted
-from ocimagic.cli.dashboard import dashboard
-from ocimagic.cli.disk import builder, buildx
-from ocimagic.cli.events import events
-from ocimagic.cli.explain import explain
-from ocimagic.cli.image_build import build
-from ocimagic.cli.login import login, logout
-from ocimagic.cli.manifest import manifest
-from ocimagic.cli.network import network
-from ocimagic.cli.parser import HelpAsked, Noun, Refused, Verb
-from ocimagic.cli.registry import registry
-from ocimagic.cli.serve import context, serve
-from ocimagic.cli.system import doctor, info, inspect, system, version
+from ocimagic.cli.parser import HelpAsked, Noun, OnDemand, Refused, Verb
 from ocimagic.cli.values import HelpText
-from ocimagic.cli.volume import volume
 from ocimagic.errors import InvalidOption
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,48 +24,49 @@ if TYPE_CHECKING:
 
 _HELP_WIDTH = 90
 
+# Every verb on containers is a word of its own, too; docker knows prune, ls and inspect as theirs.
+_OF_CONTAINERS = (
+    "attach", "bundle", "commit", "cp", "create", "diff", "exec", "export", "kill", "layers",
+    "logs", "ns", "pause", "port", "rename", "restart", "rm", "run", "start", "stats", "stop",
+    "top", "unpause", "update", "wait",
+)  # fmt: skip
+_NOUNS = ("container", "image", "manifest", "network", "registry", "system", "volume")
+
 ROOT = Noun(
     None,
     help="An OCI container engine that lives in a notebook kernel.",
-    commands={
-        "image": images.image,
-        "container": containers.container,
-        "manifest": manifest,
-        "network": network,
-        "volume": volume,
-        "system": system,
-        "serve": serve,
-        "context": context,
-        "registry": registry,
-        "builder": builder,
-        "buildx": buildx,
-        "compose": compose_noun,
-        "login": login,
-        "logout": logout,
-        "pull": images.pull,
-        "push": images.push,
-        "build": build,
-        "images": images.ls,
-        "rmi": images.rm,
-        "tag": images.tag,
-        "history": images.history,
-        "search": image_remote.search,
-        **{str(verb.name): verb for verb in image_archive.VERBS},
-        # Every verb on containers is a word of its own, too; docker knows prune only as theirs.
-        **{
-            name: verb
-            for name, verb in containers.container.commands.items()
-            if name not in ("ls", "prune", "inspect")
-        },
-        "ps": containers.container.commands["ls"],
-        "inspect": inspect,
-        "explain": explain,
-        "info": info,
-        "doctor": doctor,
-        "version": version,
-        "dashboard": dashboard,
-        "events": events,
-    },
+    commands=OnDemand(
+        {word: f"{word}:{word}" for word in _NOUNS}
+        | {word: f"container:container.{word}" for word in _OF_CONTAINERS}
+        | {
+            "builder": "disk:builder",
+            "buildx": "disk:buildx",
+            "compose": "compose:compose_noun",
+            "context": "serve:context",
+            "serve": "serve:serve",
+            "login": "login:login",
+            "logout": "login:logout",
+            "pull": "image:pull",
+            "push": "image:push",
+            "build": "image_build:build",
+            "images": "image:ls",
+            "rmi": "image:rm",
+            "tag": "image:tag",
+            "history": "image:history",
+            "search": "image_remote:search",
+            "save": "image_archive:save",
+            "load": "image_archive:load",
+            "import": "image_archive:import_",
+            "ps": "container:container.ls",
+            "inspect": "system:inspect",
+            "explain": "explain:explain",
+            "info": "system:info",
+            "doctor": "system:doctor",
+            "version": "system:version",
+            "dashboard": "dashboard:dashboard",
+            "events": "events:events",
+        }
+    ),
     aliases={"--version": "version", "-v": "version"},
     later=refused.ROOT_WORDS,
 )

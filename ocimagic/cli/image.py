@@ -7,20 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ocimagic.cli import image_archive, image_looking, image_remote, refused
-from ocimagic.cli.container_looking import row_template
-from ocimagic.cli.disk import prune_images
-from ocimagic.cli.image_adopt import adopt
-from ocimagic.cli.image_bootstrap import bootstrap
-from ocimagic.cli.image_build import build
-from ocimagic.cli.inspecting import inspected
-from ocimagic.cli.parser import Noun, Verb
-from ocimagic.cli.rows import HistoryRows, ImageRows, TreeRows
-from ocimagic.cli.run_options import platform
+from ocimagic.cli import refused
+from ocimagic.cli.parser import Noun, OnDemand, Verb
+from ocimagic.cli.platforms import platform
+from ocimagic.cli.rows import HistoryRows, ImageRows, TreeRows, row_template
 from ocimagic.cli.values import Names
 from ocimagic.errors import InvalidOption
 from ocimagic.model.event import ignore
-from ocimagic.wire.filters import keep_images
 
 if TYPE_CHECKING:
     from ocimagic.cli.session import Session
@@ -140,6 +133,8 @@ def ls(  # noqa: PLR0913  docker's options
     tree: bool,
 ) -> ImageRows | TreeRows | Names:
     """List images."""
+    from ocimagic.wire.filters import keep_images
+
     engine = session.engine()
     images = keep_images(engine.images.list(name, all=show_all), conditions, engine)
     if tree:
@@ -164,6 +159,8 @@ def ls(  # noqa: PLR0913  docker's options
 @click.pass_obj
 def inspect(session: Session, names: tuple[str, ...], template: str) -> InspectDocument | Names:
     """Show everything known of one or more images."""
+    from ocimagic.cli.inspecting import inspected
+
     return inspected(session, names, template, kind="image")
 
 
@@ -245,26 +242,26 @@ def rm(session: Session, names: tuple[str, ...], *, force: bool) -> Removed:
 image = Noun(
     "image",
     help="Manage images.",
-    commands=[
-        pull,
-        push,
-        ls,
-        inspect,
-        history,
-        layers,
-        waste,
-        diff,
-        verify,
-        tag,
-        rm,
-        prune_images,
-        build,
-        bootstrap,
-        adopt,
-        *image_looking.VERBS,
-        *image_archive.VERBS,
-        *image_remote.VERBS,
-    ],
+    commands=OnDemand(
+        {word: f"image:{word}" for word in (
+            "pull", "push", "ls", "inspect", "history", "layers", "waste", "diff", "verify", "tag",
+            "rm",
+        )}
+        | {
+            "prune": "disk:prune_images",
+            "build": "image_build:build",
+            "bootstrap": "image_bootstrap:bootstrap",
+            "adopt": "image_adopt:adopt",
+            "explore": "image_looking:explore",
+            "tree": "image_looking:tree",
+            "save": "image_archive:save",
+            "load": "image_archive:load",
+            "import": "image_archive:import_",
+            "copy": "image_remote:copy",
+            "referrers": "image_remote:referrers",
+            "search": "image_remote:search",
+        }
+    ),
     aliases={"list": "ls", "remove": "rm"},
     later=refused.IMAGE_WORDS,
-)
+)  # fmt: skip

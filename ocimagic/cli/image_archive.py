@@ -10,7 +10,7 @@ import click
 
 from ocimagic.cli import refused
 from ocimagic.cli.parser import Verb
-from ocimagic.cli.run_options import platform
+from ocimagic.cli.platforms import platform
 from ocimagic.cli.tar_output import into_file, streamed
 from ocimagic.errors import InvalidOption
 from ocimagic.model.event import ignore

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ocimagic.cli.container_looking import row_template
 from ocimagic.cli.parser import Verb
-from ocimagic.cli.rows import SearchRows
-from ocimagic.cli.run_options import platform
+from ocimagic.cli.platforms import platform
+from ocimagic.cli.rows import SearchRows, row_template
 from ocimagic.cli.values import Names
 from ocimagic.errors import InvalidOption
 from ocimagic.model.distribution import SEARCH_LIMIT

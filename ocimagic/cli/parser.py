@@ -8,7 +8,8 @@ way it refuses options that docker has and we do not, with the reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import MutableMapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ import click
 from ocimagic.cli.examples import examples_for
 from ocimagic.errors import InvalidOption, NotBuiltYet
 from ocimagic.spec.nearest import nearest
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -180,6 +182,49 @@ class Noun(click.Group):
         near = nearest(word, self.words())
         hint = f"did you mean {path} {near}?" if near else f"{path} --help lists the commands"
         return InvalidOption(f"{path} has no command {word!r}", hint=hint)
+
+
+class OnDemand(MutableMapping[str, click.Command]):
+    """Commands by their words; what defines one is loaded when it is asked for.
+
+    Args:
+        places: of each word the module of ``cli`` and the name in it: ``volume:volume``; a
+            verb of a noun is named after a dot: ``container:container.run``.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places: dict[str, str | click.Command] = dict(places)
+
+    def __getitem__(self, word: str) -> click.Command:
+        found = self._places[word]
+        if isinstance(found, str):
+            self._places[word] = found = _loaded(found)
+        return found
+
+    def __setitem__(self, word: str, command: click.Command) -> None:
+        self._places[word] = command
+
+    def __delitem__(self, word: str) -> None:
+        del self._places[word]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._places  # the mixin's would load it
+
+
+def _loaded(place: str) -> click.Command:
+    module, _, name = place.partition(":")
+    name, _, verb = name.partition(".")
+    found: click.Command = getattr(import_module(f"ocimagic.cli.{module}"), name)
+    if not verb:
+        return found
+    assert isinstance(found, Noun)
+    return found.commands[verb]
 
 
 class _Line:

@@ -19,6 +19,11 @@ Row = TypeVar("Row")
 _TABLE = "table "
 
 
+def row_template(template: str) -> str:
+    """Return the template for each row, "" for the table with docker's own columns."""
+    return "" if template == "table" else template
+
+
 class Rows(tuple[Row, ...]):
     """A tuple of results that knows, even when empty, which table it is and its columns.
 

@@ -13,6 +13,7 @@ import click
 
 from ocimagic.cli.mount_options import devices, mount, tmpfs, volume, volumes_from
 from ocimagic.cli.network_options import network_options
+from ocimagic.cli.platforms import platform
 from ocimagic.cli.policy_options import health_options, log_options, restart_policy
 from ocimagic.cli.quantities import BYTES, DURATION, WHOLE, Reader, within
 from ocimagic.cli.resource_options import resource_options, resource_parameters
@@ -30,7 +31,6 @@ from ocimagic.model.options import (
 )
 from ocimagic.model.volume import check_volume_driver
 from ocimagic.spec.nearest import nearest
-from ocimagic.spec.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -281,11 +281,6 @@ def _console_size(session: Session) -> tuple[int, int] | None:
         return None
     size = os.get_terminal_size(session.stdin)
     return size.lines, size.columns
-
-
-def platform(text: str | None) -> Platform | None:
-    """Read ``--platform``."""
-    return Platform.parse(text) if text else None
 
 
 def _pull(text: str) -> PullPolicy:

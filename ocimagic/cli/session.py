@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.errors import InvalidOption
 from ocimagic.model.event import ignore
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
-    from ocimagic.cli.explain import Last
+    from ocimagic.cli.last import Last
     from ocimagic.model.containers import AttachmentAPI, TerminalAPI
     from ocimagic.model.engine import EngineAPI
     from ocimagic.model.event import OnEvent

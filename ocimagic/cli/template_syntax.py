@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption, NotBuiltYet
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

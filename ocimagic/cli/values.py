@@ -5,8 +5,9 @@ Each draws itself, so that ``render.display`` shows them like any other result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

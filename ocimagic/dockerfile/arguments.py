@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ocimagic.dockerfile.instructions import Command, ExecForm, ShellForm
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,9 +10,9 @@ Source: POSIX chmod; Dockerfile reference, ``COPY --chmod``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from ocimagic.errors import BadInput
+from ocimagic.spec.record import dataclass
 
 MAX_MODE = 0o7777
 _OCTAL = re.compile(r"[0-9]+", re.ASCII)

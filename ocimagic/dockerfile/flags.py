@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile.blanks import SPACES, is_space
 from ocimagic.spec.nearest import nearest
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

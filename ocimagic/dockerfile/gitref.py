@@ -8,11 +8,11 @@ Source: Dockerfile reference, "ADD <git ref>"; facts/build.md section 1.2.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from ocimagic.errors import BadInput
+from ocimagic.spec.record import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

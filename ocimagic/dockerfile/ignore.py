@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 
 from ocimagic.dockerfile.blanks import SPACES
 from ocimagic.dockerfile.match import (
@@ -26,6 +25,7 @@ from ocimagic.dockerfile.match import (
 )
 from ocimagic.dockerfile.source import quoted
 from ocimagic.errors import BadInput
+from ocimagic.spec.record import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

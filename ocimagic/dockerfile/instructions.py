@@ -8,8 +8,9 @@ Source: Dockerfile reference; facts/build.md section 1.2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from ocimagic.dockerfile.lex import Heredoc

@@ -10,7 +10,6 @@ facts/build.md section 1.0.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NoReturn
 
 from ocimagic.dockerfile import words
@@ -18,6 +17,7 @@ from ocimagic.dockerfile.blanks import SPACES
 from ocimagic.dockerfile.source import SourceRange
 from ocimagic.dockerfile.substitute import BadWord
 from ocimagic.errors import DockerfileError
+from ocimagic.spec.record import dataclass
 
 MAX_LINE_BYTES = 65_535
 DEFAULT_ESCAPE = "\\"

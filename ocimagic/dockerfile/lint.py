@@ -11,7 +11,6 @@ Source: docker's build checks reference; facts/build.md section 1.5.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from ocimagic.dockerfile.lintwords import (
     protocol_casing,
 )
 from ocimagic.dockerfile.source import quoted
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -8,7 +8,6 @@ first FROM or further down, or it is nearly the same as a name that is defined.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile.instructions import Arg, Env
@@ -17,6 +16,7 @@ from ocimagic.dockerfile.scope import Expanded, Scope
 from ocimagic.dockerfile.substitute import BadWord
 from ocimagic.dockerfile.words import expansion
 from ocimagic.errors import DockerfileError
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,11 +11,11 @@ from __future__ import annotations
 import csv
 import posixpath
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from ocimagic.dockerfile.source import SourceRange, quoted
 from ocimagic.spec.nearest import nearest
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,13 +6,13 @@ Source: Dockerfile reference, "Format" and "FROM"; facts/build.md section 1.0.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile.instructions import Arg, From, Instruction, OnBuild
 from ocimagic.dockerfile.interpret import interpret
 from ocimagic.dockerfile.lex import DEFAULT_ESCAPE, Directives, lex
 from ocimagic.errors import DockerfileError
+from ocimagic.spec.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

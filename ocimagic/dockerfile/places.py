@@ -7,11 +7,11 @@ frontend/dockerui (which name means which place).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from ocimagic.dockerfile.values import is_git, is_url
 from ocimagic.errors import BadInput, InvalidReference
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.record import dataclass
 from ocimagic.spec.reference import Reference
 
 STDIN = "-"

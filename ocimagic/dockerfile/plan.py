@@ -9,7 +9,6 @@ Source: Dockerfile reference, "FROM", "ARG" and multi-stage builds; facts/build.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile.instructions import Arg
@@ -17,6 +16,7 @@ from ocimagic.dockerfile.resolve import PlannedStage, Resolver, expand_global
 from ocimagic.dockerfile.source import quoted
 from ocimagic.errors import InvalidOption
 from ocimagic.spec.nearest import nearest
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,8 +7,9 @@ Source: Dockerfile reference, the section of each instruction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,6 @@ Source: Dockerfile reference, "FROM" and multi-stage builds; facts/build.md sect
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from ocimagic.dockerfile.instructions import Copy, Instruction, Run
@@ -16,6 +15,7 @@ from ocimagic.dockerfile.words import Expansion, expansion
 from ocimagic.errors import InvalidPlatform
 from ocimagic.spec.nearest import nearest
 from ocimagic.spec.platform import Platform
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

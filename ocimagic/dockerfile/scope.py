@@ -11,7 +11,6 @@ Source: Dockerfile reference, "Environment replacement" and "ARG"; BuildKit's be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ocimagic.dockerfile import instructions as ins
@@ -20,6 +19,7 @@ from ocimagic.dockerfile.substitute import BadWord
 from ocimagic.dockerfile.values import check_add, check_copy, check_signal, exposed_ports
 from ocimagic.dockerfile.variables import Variables
 from ocimagic.dockerfile.words import expansion
+from ocimagic.spec.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 
 from ocimagic.errors import DockerfileError
+from ocimagic.spec.record import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,12 @@ Source: facts/build.md section 1.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile import shellpattern
 from ocimagic.dockerfile.blanks import is_space, split_at_blanks
 from ocimagic.errors import BadInput
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,12 +9,12 @@ Source: Dockerfile reference, "Environment replacement"; facts/build.md sections
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.dockerfile.blanks import is_space
 from ocimagic.dockerfile.source import quoted
 from ocimagic.dockerfile.substitute import MOST_IN_TEXT, MOST_IN_WORD, BadWord, Reader
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, get_args
 
-from ocimagic.engine.commit import parse_name, with_changes
 from ocimagic.engine.exchange import Exchange
 from ocimagic.errors import (
     Cancelled,
@@ -154,6 +153,9 @@ class Archives(Exchange):
             NotFound, RegistryError: what a web server said.
             DiskFull: it would not fit.
         """
+        # Only here: changes are lines of a Dockerfile.
+        from ocimagic.engine.commit import parse_name, with_changes
+
         options = options or ImportOptions()
         platform = options.platform or host_platform()
         name = parse_name(options.reference)

@@ -8,7 +8,6 @@ what they are in a label and in ``/etc/ocimagic-standin``.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.build.homemade import STAND_IN_FILE, STAND_IN_FOR, HomeLayer, Variant, assemble
@@ -24,6 +23,7 @@ from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.manifest import Manifest
 from ocimagic.spec.platform import Platform
+from ocimagic.spec.record import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,11 +9,11 @@ import contextlib
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import BadInput, NotFound
 from ocimagic.layers.tarstream import TarWriter
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,7 +7,6 @@ import json
 from typing import TYPE_CHECKING
 
 from ocimagic.bundle.hostfiles import PLACED, SHOWN
-from ocimagic.engine.commit import changed_config, parse_name, store_image, store_layer
 from ocimagic.engine.copying import (
     CONTENTS,
     LocalSource,
@@ -265,6 +264,9 @@ class Files(Register):
             InvalidReference: the name is none.
             InvalidOption: a change cannot be understood.
         """
+        # Only here: it reads Dockerfiles, and knows how one is built.
+        from ocimagic.engine.commit import changed_config, parse_name, store_image, store_layer
+
         record = self.find(name)
         self.check(record, Verb.COMMIT)
         reference = parse_name(options.reference)

@@ -11,7 +11,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache, lru_cache
 from typing import Any, Self
@@ -19,6 +19,7 @@ from typing import Any, Self
 from ocimagic.model.options import RunOptions
 from ocimagic.model.policy import HealthOptions
 from ocimagic.spec.platform import Platform
+from ocimagic.spec.record import dataclass, field
 
 VERSION = 2
 

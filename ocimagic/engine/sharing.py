@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from ocimagic.model.namespace import CONTAINER_PREFIX, Share, namespace_choice
 from ocimagic.model.options import NetworkMode
 from ocimagic.model.state import Status
 from ocimagic.shim.client import Launcher
+from ocimagic.spec.record import dataclass, field, replace
 from ocimagic.spec.runtime import RuntimeConfig
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ocimagic.engine.timeline import Note, parse_notes
 from ocimagic.model.explanation import Step
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,11 +7,11 @@ request to the launcher and come back in the shim's file, see ``shim.timeline``.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from ocimagic.spec.notes import line, parse_line
+from ocimagic.spec.record import dataclass, replace
 
 if TYPE_CHECKING:
     from ocimagic.model.result import ExitStatus

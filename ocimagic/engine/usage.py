@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ocimagic.model.usage import BlockUse, CpuUse, LinkUse, MemoryUse, ResourceUse
 from ocimagic.spec.codec import Fields
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

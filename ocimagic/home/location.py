@@ -25,12 +25,12 @@ import contextlib
 import errno
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import DiskFull, StorageError
 from ocimagic.home.disk import spread_out, storage_errors
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from ocimagic.errors import DiskFull, LayerRefused, OcimagicError, StorageError
@@ -34,6 +33,7 @@ from ocimagic.layers.whiteout import (
     Whiteouts,
     WhiteoutStyle,
 )
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -6,7 +6,6 @@ import enum
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import HostLacks, LayerRefused
@@ -14,6 +13,7 @@ from ocimagic.layers.entrypath import as_bytes, from_bytes
 from ocimagic.layers.ownership import Leaves, Ownership, record
 from ocimagic.layers.rootdir import OPEN_DIRECTORY, chmod_nofollow
 from ocimagic.layers.tarheader import Entry, Kind
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,6 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.layers.attributes import keeps_xattr
@@ -19,6 +18,7 @@ from ocimagic.layers.entrypath import as_bytes, from_bytes
 from ocimagic.layers.ownership import XATTR
 from ocimagic.layers.rootdir import OPEN_DIRECTORY
 from ocimagic.linux.paths import open_beneath
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.errors import LayerRefused
 from ocimagic.layers.tarheader import Kind
 from ocimagic.layers.toc import TocEntry
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,11 +10,11 @@ import errno
 import ipaddress
 import socket
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.linux import netlink
 from ocimagic.linux.netlink import CREATE, EXCL, REPLACE, Message, Netlink, NetlinkError
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -37,8 +37,8 @@ class NotebookConsole:
         in_cell: runs a function in the thread of the cell, where IPython can display and ask.
         on_event: shows output in the cell.
         cancelled: is set when the stop button was pressed.
-        widget: shows a terminal that goes on by itself, given the attachment and what drives
-            it; None where there are no widgets.
+        has_widget: says whether a terminal can be shown that goes on by itself; asked when
+            there is one, as an answer loads all widgets.
     """
 
     def __init__(
@@ -46,12 +46,13 @@ class NotebookConsole:
         in_cell: InCell,
         on_event: OnEvent,
         cancelled: threading.Event,
-        widget: Callable[[AttachmentAPI, TerminalAPI], None] | None = None,
+        *,
+        has_widget: Callable[[], bool],
     ) -> None:
         self._in_cell = in_cell
         self._on_event = on_event
         self._cancelled = cancelled
-        self._widget = widget
+        self._has_widget = has_widget
 
     def size(self) -> tuple[int, int] | None:
         """Return nothing: a cell has no rows, and a widget tells its own."""
@@ -59,9 +60,8 @@ class NotebookConsole:
 
     def drive(self, attachment: AttachmentAPI, terminal: TerminalAPI) -> bool:
         """Show the terminal in a widget that goes on, or ask for line after line."""
-        if self._widget is not None:
-            widget = self._widget
-            self._in_cell(lambda: widget(attachment, terminal))
+        if self._has_widget():
+            self._in_cell(lambda: show_widget(attachment, terminal))
             return True
         _Lines(self._in_cell, self._on_event, self._cancelled, terminal).run()
         return False

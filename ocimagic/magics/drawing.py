@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from ocimagic.model import (
     system_event,
     volume,
 )
+from ocimagic.spec.record import dataclass, is_dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

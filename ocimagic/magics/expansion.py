@@ -12,7 +12,6 @@ A text is always one word, whatever is in it; a list or tuple becomes one word p
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption
@@ -29,6 +28,7 @@ from ocimagic.model.result import (
     RunResult,
 )
 from ocimagic.spec.nearest import nearest
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

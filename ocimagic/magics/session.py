@@ -12,8 +12,8 @@ from collections import ChainMap
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ocimagic.cli.explain import Last, failed, last_of
 from ocimagic.cli.grammar import execute, find
+from ocimagic.cli.last import Last, failed, last_of
 from ocimagic.cli.rows import Rows
 from ocimagic.cli.session import Session
 from ocimagic.cli.values import LogText, Names
@@ -178,11 +178,13 @@ class KernelSession:
         verb, line = find(words), shlex.join(["docker", *words])
         screen = CellScreen(NoProgress() if quiet else self._progress())
         value: object = None
+        failure: OcimagicError | None = None
         try:
             foreground = Foreground(screen, cancellable=verb is None or verb.cancellable)
             value = foreground.run(self._work(words, stdin, shift, foreground))
             self.last = last_of(value, line, self._deeds) or self.last
         except OcimagicError as err:
+            failure = err
             told = failed(verb.name or "", line, err, self._deeds) if verb else None
             self.last = told or self.last
             if shift:
@@ -191,7 +193,7 @@ class KernelSession:
         finally:
             value = shift.result(value) if shift else value
             value = Listing(value) if isinstance(value, tuple) else value
-            shown = screen.end(value, lambda value: draw(value, self.config))
+            shown = screen.end(value, lambda value: draw(value, self.config), failure)
             if shown or _says_nothing(value):
                 self._shown = (value, self.ip.execution_count)
         if isinstance(value, ContainerSummary):
@@ -261,10 +263,11 @@ class KernelSession:
             return TerminalConsole(0, 1)
         if not self._somebody_is_there():
             return None
-        from ocimagic.magics.console import NotebookConsole, show_widget
+        from ocimagic.magics.console import NotebookConsole
 
-        widget = show_widget if self._has_terminal_widget() else None
-        return NotebookConsole(foreground.in_cell, on_event, cancelled, widget)
+        return NotebookConsole(
+            foreground.in_cell, on_event, cancelled, has_widget=self._has_terminal_widget
+        )
 
     def _has_terminal_widget(self) -> bool:
         if self.config.terminal == "lines":

@@ -12,12 +12,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.errors import Cancelled
 from ocimagic.magics.errors import Interrupted
 from ocimagic.model.result import RunResult
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

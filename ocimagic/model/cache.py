@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from ocimagic.spec.record import dataclass
 
 CacheMode = Literal["min", "max"]
 CacheCompression = Literal["gzip", "zstd", "none"]

@@ -6,9 +6,10 @@ Lower rooms make them, front rooms show them; nobody in between prints.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from ocimagic.spec.digest import Digest

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from ocimagic.spec.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocimagic.errors import InvalidOption
+from ocimagic.spec.record import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,8 +5,9 @@ A mode is chosen from what was tried, never from a product's name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from ocimagic.spec.record import dataclass
 
 
 class Mode(Enum):

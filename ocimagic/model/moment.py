@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from fractions import Fraction
 
 from ocimagic.errors import InvalidOption
 
@@ -39,6 +38,8 @@ def duration_ns(text: str) -> int | None:
     found = _DURATION.fullmatch(text) if len(text) <= _LONGEST else None
     if found is None:
         return 0 if text == "0" else None
+    from fractions import Fraction  # loads decimal, too
+
     parts = (Fraction(number) * _UNITS_NS[unit] for number, unit in _PART.findall(found[2]))
     total = int(sum(parts, Fraction()))
     return -total if found[1] == "-" else total

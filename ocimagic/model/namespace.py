@@ -6,11 +6,11 @@ Spec: Docker Engine API, HostConfig ``PidMode``, ``IpcMode``, ``UTSMode``, ``Use
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from ocimagic.errors import InvalidOption
 from ocimagic.spec.nearest import nearest
+from ocimagic.spec.record import dataclass
 
 CONTAINER_PREFIX = "container:"
 

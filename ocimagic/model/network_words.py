@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ocimagic.errors import InvalidOption
 from ocimagic.model.network import BRIDGE, MAX_PORT, NetworkChoice
 from ocimagic.model.options import NetworkMode, network_choice
+from ocimagic.spec.record import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,7 +5,6 @@ The defaults here are the only ones; they are docker's unless a comment says why
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -14,6 +13,7 @@ from ocimagic.model.namespace import CONTAINER_PREFIX
 from ocimagic.model.network import NetworkChoice, PublishedPort, check_network_name
 from ocimagic.model.policy import HealthOptions, LogOptions, RestartPolicy
 from ocimagic.model.resources import DeviceMapping, ResourceOptions, Ulimit
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

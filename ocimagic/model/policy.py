@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from ocimagic.spec.record import dataclass
 
 
 class RestartName(Enum):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, Self
 
 from ocimagic.errors import InvalidOption
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from types import TracebackType

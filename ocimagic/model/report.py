@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from ocimagic.model.volume import VolumesPruned
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from datetime import datetime

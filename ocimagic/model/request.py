@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.model.resources import ResourceOptions
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from ocimagic.model.policy import RestartPolicy

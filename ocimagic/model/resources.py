@@ -5,7 +5,7 @@ Spec: Docker Engine API, "Resources"; the kernel's own words are in runtime-spec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ocimagic.spec.record import dataclass
 
 # What setrlimit(2) limits, in docker's words.
 ULIMIT_NAMES = ("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",

@@ -5,11 +5,11 @@ Spec: runtime-spec runtime.md, "State"; the words are docker's: ``exited`` for `
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidState
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,11 +5,11 @@ Spec: Docker Engine API v1.50, EventMessage.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption
 from ocimagic.spec.nearest import nearest
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

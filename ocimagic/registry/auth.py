@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import threading
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
@@ -31,6 +30,7 @@ from ocimagic.registry.origin import HUB_HOST, Origin, check_step
 from ocimagic.registry.refusal import RegistryWords
 from ocimagic.registry.settings import TRUSTED_REALMS
 from ocimagic.spec.codec import decode
+from ocimagic.spec.record import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -12,7 +12,6 @@ import configparser
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -22,6 +21,7 @@ from ocimagic.registry.cloudhosts import ecr_host
 from ocimagic.registry.cloudtoken import Loan, ask, key_file
 from ocimagic.registry.credentials import Login
 from ocimagic.registry.message import Request
+from ocimagic.spec.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     import threading

@@ -8,10 +8,10 @@ from __future__ import annotations
 import io
 import re
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from ocimagic.registry.reply import Refusal
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     import socket

@@ -10,8 +10,8 @@ login server"; "Artifact Registry, repository and image names" (Google Cloud).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from ocimagic.spec.record import dataclass
 from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 ECR_PUBLIC = "public.ecr.aws"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -11,6 +10,7 @@ from ocimagic.errors import InvalidDocument, RegistryAnswered, RegistryUnreachab
 from ocimagic.registry.message import Request
 from ocimagic.registry.refusal import RegistryWords
 from ocimagic.spec.codec import decode
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     import threading

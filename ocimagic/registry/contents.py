@@ -5,12 +5,12 @@ Spec: image-spec manifest.md and image-index.md; distribution-spec "Pushing Mani
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import InvalidDocument
 from ocimagic.spec import mediatype
 from ocimagic.spec.manifest import Manifest, parse_manifest
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

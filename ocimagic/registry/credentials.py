@@ -12,13 +12,13 @@ import binascii
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidDocument
 from ocimagic.registry.origin import HUB_HOST
 from ocimagic.spec.codec import decode
+from ocimagic.spec.record import dataclass, field
 from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:

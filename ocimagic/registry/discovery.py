@@ -7,7 +7,6 @@ Spec: distribution-spec "Content Discovery": "Listing Tags", "Listing Referrers"
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from ocimagic.registry.origin import Origin, resolve_step
 from ocimagic.spec import mediatype
 from ocimagic.spec.codec import MAX_MANIFEST_BYTES, decode
 from ocimagic.spec.manifest import Index, parse_manifest
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

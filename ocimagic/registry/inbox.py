@@ -11,12 +11,12 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidState, NotFound
 from ocimagic.home.disk import storage_errors
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

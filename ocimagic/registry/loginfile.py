@@ -12,13 +12,13 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import InvalidDocument, InvalidOption, StorageError
 from ocimagic.registry.credentials import HELPER_TIMEOUT_S, HUB_KEY, registry_key
 from ocimagic.spec.codec import decode
+from ocimagic.spec.record import dataclass
 from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import RegistryAnswered, RegistryError, RegistryUnreachable
 from ocimagic.registry.origin import Origin, shown_url
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     import threading

@@ -8,12 +8,12 @@ Each of them is a step that a hostile registry could aim at this machine or its 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import urldefrag, urljoin, urlsplit, urlunsplit
 
 from ocimagic.errors import RegistryAnswered
+from ocimagic.spec.record import dataclass
 from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:

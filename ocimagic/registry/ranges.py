@@ -14,12 +14,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import OcimagicError, RegistryAnswered, RegistryUnreachable
 from ocimagic.registry.blobs import body_from, check_range
 from ocimagic.registry.message import refuse_cancelled
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

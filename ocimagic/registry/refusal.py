@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +22,7 @@ from ocimagic.errors import (
 from ocimagic.registry.cloudhosts import login_command
 from ocimagic.registry.message import MAX_ERROR_BYTES, retry_after_s
 from ocimagic.spec.codec import decode
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

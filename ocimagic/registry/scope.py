@@ -10,10 +10,10 @@ Spec: distribution "Token Scope Documentation".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

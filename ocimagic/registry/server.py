@@ -16,7 +16,6 @@ import socketserver
 import ssl
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self
@@ -30,6 +29,7 @@ from ocimagic.registry.reply import Refusal
 from ocimagic.registry.scope import CATALOG, Scope, needed
 from ocimagic.registry.source import ContentKeeper
 from ocimagic.registry.tokens import TOKEN_PATH, realm_at
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,12 @@ certificates"; containers-registries.conf(5); containers-certs.d(5).
 from __future__ import annotations
 
 import json
-import tomllib
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption
 from ocimagic.registry.credentials import registry_key
+from ocimagic.spec.record import dataclass, field, replace
 from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:
@@ -168,6 +167,8 @@ class RegistrySettings:
         self.mirrors += tuple(Mirror(DEFAULT_REGISTRY, each) for each in _hosts(urls))
 
     def _add_registries(self, content: bytes) -> None:
+        import tomllib
+
         for entry in tomllib.loads(content.decode()).get("registry", []):
             location = registry_key(entry.get("location", "") or entry["prefix"])
             prefix = registry_key(entry.get("prefix", "") or location)

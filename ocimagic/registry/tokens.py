@@ -23,7 +23,6 @@ import base64
 import os
 import re
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -32,6 +31,7 @@ from ocimagic.errors import InvalidOption
 from ocimagic.registry.reply import Refusal
 from ocimagic.registry.scope import Scope, covers, granted, parse_scopes
 from ocimagic.registry.signing import Signer
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,7 +7,6 @@ with the request to another.  One Transport serves any number of threads and cli
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import (
@@ -27,6 +26,7 @@ from ocimagic.registry.message import (
 from ocimagic.registry.origin import HUB_HOST, Origin, check_step, resolve_step, shown_url
 from ocimagic.registry.proxy import proxy_for
 from ocimagic.registry.settings import Certificates
+from ocimagic.spec.record import dataclass, replace
 from ocimagic.spec.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ Spec: distribution-spec "Push": "Pushing Blobs", "Mounting a blob from another r
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -21,6 +20,7 @@ from ocimagic.registry.origin import check_step, resolve_step
 from ocimagic.registry.refusal import RegistryWords, refusal
 from ocimagic.spec import mediatype
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     import threading

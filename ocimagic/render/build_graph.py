@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.render.dot import digraph, filled, label
@@ -10,6 +9,7 @@ from ocimagic.render.escape import shorten
 from ocimagic.render.svg import BLUE, GREEN
 from ocimagic.render.table import Table
 from ocimagic.render.units import count, human_seconds
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

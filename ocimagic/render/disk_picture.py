@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.render import svg
@@ -11,6 +10,7 @@ from ocimagic.render.report import usage_table
 from ocimagic.render.svg import BOLD, MARGIN, THIN
 from ocimagic.render.table import Table
 from ocimagic.render.units import count, human_size
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -5,7 +5,6 @@ A value of another room joins by having ``to_text`` and ``to_html`` itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ocimagic.errors import OcimagicError
@@ -27,28 +26,32 @@ from ocimagic.model import (
     system_event,
     volume,
 )
-from ocimagic.render import adoption, doctor, html, table, text
-from ocimagic.render import difference as differences
-from ocimagic.render import distribution as distributed
-from ocimagic.render import events as happened
-from ocimagic.render import insides as inner
-from ocimagic.render import report as reports
-from ocimagic.render.error import error_html, error_text
+from ocimagic.render import html, table, text
 from ocimagic.render.escape import visible
-from ocimagic.render.explored import (
-    MOST_IN_NOTEBOOK,
-    explored_html,
-    explored_text,
-)
-from ocimagic.render.explored import tree_html as files_html
-from ocimagic.render.explored import tree_text as files_text
-from ocimagic.render.inspect_tree import tree_html, tree_text
-from ocimagic.render.overview import overview_html, overview_text
-from ocimagic.render.volume import volumes_pruned_text
+from ocimagic.render.later import Later
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
+
+    from ocimagic.render import adoption, doctor
+    from ocimagic.render import difference as differences
+    from ocimagic.render import distribution as distributed
+    from ocimagic.render import error as errors
+    from ocimagic.render import events as happened
+    from ocimagic.render import explored as files
+    from ocimagic.render import insides as inner
+    from ocimagic.render import inspect_tree as trees
+    from ocimagic.render import overview as overviews
+    from ocimagic.render import report as reports
+    from ocimagic.render import volume as volumes
+else:
+    adoption, doctor, errors = Later("adoption"), Later("doctor"), Later("error")
+    differences, distributed = Later("difference"), Later("distribution")
+    happened, files, inner = Later("events"), Later("explored"), Later("insides")
+    trees, overviews, reports = Later("inspect_tree"), Later("overview"), Later("report")
+    volumes = Later("volume")
 
 
 @runtime_checkable
@@ -98,6 +101,8 @@ def as_html(value: object, now: datetime) -> str | None:
 def mimebundle(value: object, now: datetime) -> dict[str, str]:
     """Draw any result as a notebook wants it: by media type."""
     if isinstance(value, explored.FileTree):
+        from ocimagic.render.explored import MOST_IN_NOTEBOOK
+
         value = value.first(MOST_IN_NOTEBOOK)
     bundle = {"text/plain": as_text(value, now)}
     drawn = as_html(value, now)
@@ -111,7 +116,9 @@ def draws(kind: type) -> bool:
 
 def _drawing(value: object) -> _Drawing | None:
     if isinstance(value, OcimagicError):
-        return _Drawing(lambda error, _: error_text(error), lambda error, _: error_html(error))
+        return _Drawing(
+            lambda error, _: errors.error_text(error), lambda error, _: errors.error_html(error)
+        )
     if isinstance(value, tuple | list):
         return _drawing_of_several(value) if value else None
     return _ONE.get(type(value))
@@ -157,7 +164,8 @@ def _said(say: Callable[[Any], str], tell: Callable[[Any], str] | None = None) -
 def _document(convert: Callable[[Any], object]) -> _Drawing:
     """Draw what is best looked at as its JSON document."""
     return _Drawing(
-        lambda value, _: tree_text(convert(value)), lambda value, _: tree_html(convert(value))
+        lambda value, _: trees.tree_text(convert(value)),
+        lambda value, _: trees.tree_html(convert(value)),
     )
 
 
@@ -327,21 +335,22 @@ _ONE: dict[type, _Drawing] = {
     report.ImagesPruned: _said(reports.images_pruned_text),
     report.CachePruned: _said(reports.cache_pruned_text),
     report.SystemPruned: _said(reports.system_pruned_text, reports.system_pruned_sentence),
-    volume.VolumesPruned: _said(volumes_pruned_text),
+    volume.VolumesPruned: _said(volumes.volumes_pruned_text),
     report.Verified: _said(reports.verified_text),
     difference.ImageDiff: _Drawing(
         lambda value, _: differences.diff_text(value),
         lambda value, _: differences.diff_html(value),
     ),
     explored.Explored: _Drawing(
-        lambda value, _: explored_text(value), lambda value, _: explored_html(value)
+        lambda value, _: files.explored_text(value), lambda value, _: files.explored_html(value)
     ),
     explored.FileTree: _Drawing(
-        lambda value, _: files_text(value), lambda value, _: files_html(value)
+        lambda value, _: files.tree_text(value), lambda value, _: files.tree_html(value)
     ),
     accounts.Accounts: _tabled(lambda value, _: reports.accounts_table(value)),
     overview.Overview: _Drawing(
-        lambda value, _: overview_text(value), lambda value, _: overview_html(value)
+        lambda value, _: overviews.overview_text(value),
+        lambda value, _: overviews.overview_html(value),
     ),
     report.DiskUsage: _Drawing(
         lambda value, _: text.table_text(reports.usage_table(value)),

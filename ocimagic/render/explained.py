@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ocimagic.render.escape import markup
+from ocimagic.spec.record import dataclass
 
 _INDENT = "  "
 

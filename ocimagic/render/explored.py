@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.model.explored import MEANINGS
@@ -11,6 +10,7 @@ from ocimagic.render.html import LINE, MONOSPACE, details, paragraph, table_html
 from ocimagic.render.table import Table, instruction
 from ocimagic.render.text import table_text
 from ocimagic.render.units import count, human_size
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,10 +16,10 @@ has one column; its name sits on its topmost layer.  Level 0 is the bottom.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocimagic.render.units import count
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from ocimagic.render.escape import visible
 from ocimagic.render.ports import port_words
 from ocimagic.render.svg import BLUE, GREEN, VERMILLION
 from ocimagic.render.table import Table
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,7 +6,6 @@ Names, numbers and line styles say what the colours say.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.model.explanation import Party
@@ -14,6 +13,7 @@ from ocimagic.render import svg
 from ocimagic.render.escape import shorten, visible
 from ocimagic.render.svg import BOLD, INK, ORANGE, THIN
 from ocimagic.render.units import clock_time, short_time
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ocimagic.render.escape import markup, shorten, visible
+from ocimagic.spec.record import dataclass, fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.model.state import Status
@@ -16,6 +15,7 @@ from ocimagic.render.units import (
     human_seconds,
     human_size,
 )
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

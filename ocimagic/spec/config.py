@@ -5,7 +5,6 @@ Spec: image-spec config.md; Healthcheck, Shell, OnBuild and ArgsEscaped are dock
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import InvalidDocument
@@ -13,6 +12,7 @@ from ocimagic.spec import process
 from ocimagic.spec.codec import decode, encode, rfc3339, without_none
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.platform import Platform
+from ocimagic.spec.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,13 +5,13 @@ Spec: image-spec descriptor.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.spec.codec import without_none
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.mediatype import OCI_NONDISTRIBUTABLE, as_oci
 from ocimagic.spec.platform import Platform
+from ocimagic.spec.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

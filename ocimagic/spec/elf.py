@@ -7,11 +7,11 @@ Spec: System V ABI, "Object Files" (ELF header) and "Program Loading and Dynamic
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ocimagic.errors import InvalidDocument
 from ocimagic.spec.platform import Platform
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,7 +5,6 @@ Spec: image-spec manifest.md, image-index.md; Docker schema 2 and manifest lists
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import InvalidDocument, NotAnImage, PlatformNotFound
@@ -14,6 +13,7 @@ from ocimagic.spec.codec import MAX_MANIFEST_BYTES, decode, encode, without_none
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.platform import Platform, candidates
+from ocimagic.spec.record import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

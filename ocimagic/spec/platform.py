@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import platform as host
 import re
-from dataclasses import dataclass, replace
 from typing import Self
 
 from ocimagic.errors import InvalidPlatform
+from ocimagic.spec.record import dataclass, replace
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dataclasses import dataclass, field, fields, replace
+    from dataclasses import dataclass, field, fields, is_dataclass, replace
 else:
-    from ocimagic.spec.record_maker import dataclass, field, fields, replace
+    from ocimagic.spec.record_maker import dataclass, field, fields, is_dataclass, replace
 
-__all__ = ["dataclass", "field", "fields", "replace"]
+__all__ = ["dataclass", "field", "fields", "is_dataclass", "replace"]

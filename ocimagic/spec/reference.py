@@ -7,11 +7,11 @@ Spec: distribution-spec "Pulling manifests" (grammar of name and tag); the defau
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import Self
 
 from ocimagic.errors import InvalidDigest, InvalidReference
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.record import dataclass, replace
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"

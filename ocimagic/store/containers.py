@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import ContainerNotFound, NameInUse, OcimagicError
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.nearest import nearest
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from ocimagic.home.database import Database

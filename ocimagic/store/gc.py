@@ -10,12 +10,12 @@ import contextlib
 import json
 import re
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import OcimagicError
 from ocimagic.home.locks import forget_lock
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.record import dataclass
 from ocimagic.store import collecting, objects
 from ocimagic.store.snapshots import EMPTY, copied_key
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,6 +13,7 @@ from ocimagic.spec.digest import Digest, chain_ids
 from ocimagic.spec.manifest import Index, Manifest, parse_manifest
 from ocimagic.spec.nearest import nearest
 from ocimagic.spec.platform import candidates
+from ocimagic.spec.record import dataclass
 from ocimagic.spec.reference import Reference
 from ocimagic.store.naming import Name, Naming, as_name
 

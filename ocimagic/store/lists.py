@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import NotFound
@@ -19,6 +18,7 @@ from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.manifest import parse_manifest
 from ocimagic.spec.nearest import nearest
+from ocimagic.spec.record import dataclass, replace
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:

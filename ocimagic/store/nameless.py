@@ -6,11 +6,11 @@ whole, by the image in it that runs on this machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.platform import Platform
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,10 +7,10 @@ A name points at a manifest or at an index.  Of an index some images may be here
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.record import dataclass
 from ocimagic.spec.reference import Reference
 from ocimagic.store import nameless
 from ocimagic.store.nameless import Nameless, Part, as_nameless, as_part

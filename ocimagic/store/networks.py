@@ -6,11 +6,11 @@ are taken back when an address is needed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import NameInUse, NetworkNotFound
 from ocimagic.spec.nearest import nearest
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     import sqlite3

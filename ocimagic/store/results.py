@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from ocimagic.spec.codec import rfc3339
 from ocimagic.spec.config import ImageConfig
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.manifest import Manifest, parse_manifest
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

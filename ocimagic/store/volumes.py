@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import VolumeNotFound
 from ocimagic.spec.nearest import nearest
+from ocimagic.spec.record import dataclass
 
 if TYPE_CHECKING:
     import sqlite3

@@ -10,7 +10,6 @@ Filesystem Changeset Format".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import (
@@ -32,6 +31,7 @@ from ocimagic.spec.config import ImageConfig
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.manifest import MAX_LAYERS, Index, Manifest, parse_manifest
 from ocimagic.spec.platform import host_platform
+from ocimagic.spec.record import dataclass, replace
 from ocimagic.spec.reference import Reference
 from ocimagic.store.layout import CONTAINERD_NAME, REF_NAME
 from ocimagic.transfer.spool import COPY_HINT

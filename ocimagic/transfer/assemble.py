@@ -6,13 +6,13 @@ Spec: distribution-spec "Push": what an index names comes before the index.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import ImageNotFound
 from ocimagic.layers.compress import Compression
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.spec.manifest import Index
+from ocimagic.spec.record import dataclass, replace
 from ocimagic.spec.reference import Reference
 from ocimagic.store.naming import Whole
 from ocimagic.transfer.copy import Courier, call_off

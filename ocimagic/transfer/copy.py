@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import threading
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import (
@@ -31,6 +30,7 @@ from ocimagic.spec import mediatype
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.manifest import Index, Manifest, parse_manifest
+from ocimagic.spec.record import dataclass, replace
 from ocimagic.transfer.together import together
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from ocimagic.errors import InvalidDocument
+from ocimagic.spec.record import dataclass
 from ocimagic.store.blobs import CHUNK
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from ocimagic.spec.config import HistoryEntry, ImageConfig
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.manifest import Manifest
 from ocimagic.spec.platform import candidates, host_platform
+from ocimagic.spec.record import dataclass, replace
 from ocimagic.store.images import StoredImage
 from ocimagic.store.naming import Whole
 from ocimagic.transfer.archive import (

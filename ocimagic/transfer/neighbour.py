@@ -9,13 +9,13 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from ocimagic.errors import InvalidDigest, InvalidDocument, InvalidReference, NeighbourError
 from ocimagic.spec.codec import decode_list
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.record import dataclass, replace
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:

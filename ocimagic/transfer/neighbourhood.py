@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidDocument, InvalidOption, NeighbourUnreachable
 from ocimagic.spec.codec import decode
+from ocimagic.spec.record import dataclass
 from ocimagic.transfer.daemon import TCP, UNIX, Daemon
 from ocimagic.transfer.podman import Podman
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import (
@@ -36,6 +35,7 @@ from ocimagic.spec.codec import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 from ocimagic.spec.config import ImageConfig
 from ocimagic.spec.manifest import Index, Manifest, parse_manifest
 from ocimagic.spec.platform import Platform, host_platform
+from ocimagic.spec.record import dataclass
 from ocimagic.store.blobs import CHUNK, BlobWriter
 from ocimagic.store.images import StoredImage
 from ocimagic.transfer.layer import Layer, chunks_of, layers_of

@@ -14,7 +14,6 @@ import hashlib
 import os
 import threading
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import BlobNotFound, Cancelled, OcimagicError, RegistryUnreachable
@@ -26,6 +25,7 @@ from ocimagic.spec import mediatype
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.manifest import Manifest
+from ocimagic.spec.record import dataclass, replace
 from ocimagic.store.blobs import CHUNK
 from ocimagic.transfer.pace import Pace
 from ocimagic.transfer.together import together

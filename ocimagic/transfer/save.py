@@ -11,7 +11,6 @@ Spec: image-spec image-layout.md; docker save since version 25.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import DigestMismatch
@@ -24,6 +23,7 @@ from ocimagic.spec.codec import encode
 from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.digest import Digest
 from ocimagic.spec.manifest import Index, Manifest
+from ocimagic.spec.record import dataclass
 from ocimagic.store.layout import CONTAINERD_NAME, REF_NAME
 from ocimagic.transfer.archive import INDEX, LAYOUT, MANIFEST, REPOSITORIES
 from ocimagic.transfer.layer import chunks_of

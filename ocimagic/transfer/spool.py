@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from ocimagic.errors import ArchiveRefused, DigestMismatch, InvalidDigest, LayerRefused
@@ -20,6 +19,7 @@ from ocimagic.layers.entrypath import normalise
 from ocimagic.layers.tarheader import Entry, Kind
 from ocimagic.layers.tarstream import TarReader
 from ocimagic.spec.digest import Digest
+from ocimagic.spec.record import dataclass
 from ocimagic.transfer.layer import chunks_of, most_unpacked
 
 if TYPE_CHECKING:

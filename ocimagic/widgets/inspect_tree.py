@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ocimagic.render.escape import visible
 from ocimagic.render.units import count
+from ocimagic.spec.record import dataclass
 from ocimagic.widgets.live import LiveView, script
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.errors import InvalidOption, NotBuiltYet
 from ocimagic.model.request import CommitOptions, ExecOptions, UpdateOptions
 from ocimagic.model.volume import VolumeOptions, check_driver_options, check_volume_driver
+from ocimagic.spec.record import dataclass, field, replace
 from ocimagic.wire.commit_config import changes_of
 from ocimagic.wire.create import console_size, environment
 from ocimagic.wire.create_host import restart

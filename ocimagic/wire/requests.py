@@ -8,11 +8,11 @@ client.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from ocimagic.model.options import DEFAULT_STOP_S, FOREVER_S, NetworkMode
+from ocimagic.spec.record import dataclass
 from ocimagic.wire.container import attached, healthcheck
 from ocimagic.wire.host_config import host_request, is_long, is_nameless
 

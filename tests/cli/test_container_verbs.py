@@ -7,8 +7,8 @@ import pytest
 import samples
 from fake_engine import FakeConsole, FakeEngine
 
-from ocimagic.cli.explain import Last
 from ocimagic.cli.grammar import execute, find
+from ocimagic.cli.last import Last
 from ocimagic.cli.session import Session
 from ocimagic.cli.values import Acted, Exits, TarBytes
 from ocimagic.errors import ContainerNotFound, InvalidOption, OcimagicError

@@ -9,8 +9,8 @@ import pytest
 from compose_files import write
 from test_compose_real import APP, shell  # noqa: F401  the fixture
 
-from ocimagic.cli.explain import last_of
 from ocimagic.cli.grammar import execute
+from ocimagic.cli.last import last_of
 from ocimagic.cli.session import Session
 from ocimagic.engine.addresses import bridge_of
 from ocimagic.errors import ImageNotFound, NotFound
@@ -134,7 +134,7 @@ def test_an_up_that_failed_is_told_to_where_it_failed(shell):  # noqa: F811
                       env={"HOME": str(shell.directory)})  # fmt: skip
     with pytest.raises(ImageNotFound) as caught:
         execute(["compose", "up", "-d"], session)
-    from ocimagic.cli.explain import failed
+    from ocimagic.cli.last import failed
 
     last = failed("up", "docker compose up -d", caught.value, deeds)
     told = execute(["explain"], Session(engine=lambda: shell.engine, last=last))

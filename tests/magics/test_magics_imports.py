@@ -1,10 +1,17 @@
 """What ``%load_ext ocimagic`` may load."""
 
+import ast
+import io
 import subprocess
 import sys
+import tarfile
 
+import pytest
+
+from ocimagic import Engine
 from ocimagic.cli.grammar import docker_words
 from ocimagic.magics import names
+from ocimagic.model.request import ImportOptions
 
 HEAVY = {
     "asyncio.base_events",
@@ -117,3 +124,83 @@ def test_an_extension_that_was_never_used_leaves_no_trace(tmp_path):
 
 def test_the_names_of_magics_are_those_of_the_grammar():
     assert docker_words() == names.OF_GRAMMAR
+
+
+# What a picture of layers does not need, by what would want it: servers and clients, other tables
+# and pictures, a Dockerfile's language and who builds it, other commands, live views.
+NOT_FOR_A_PICTURE = {
+    "anywidget",
+    "asyncio.base_events",
+    "decimal",
+    "graphviz",
+    "http.client",
+    "http.server",
+    "ipywidgets",
+    "isal",
+    "jsonschema",
+    "numpy",
+    "pandas",
+    "psygnal",
+    "ssl",
+    "tomllib",
+    "urllib3",
+    "yaml",
+    "zstandard",
+    "ocimagic.api",
+    "ocimagic.build.solve",
+    "ocimagic.cli.compose",
+    "ocimagic.cli.container",
+    "ocimagic.cli.explain",
+    "ocimagic.cli.image_build",
+    "ocimagic.cli.inspecting",
+    "ocimagic.cli.run_options",
+    "ocimagic.cli.system",
+    "ocimagic.client",
+    "ocimagic.compose",
+    "ocimagic.dockerfile.instructions",
+    "ocimagic.dockerfile.parse",
+    "ocimagic.engine.commit",
+    "ocimagic.registry.client",
+    "ocimagic.registry.server",
+    "ocimagic.render.distribution",
+    "ocimagic.render.explain",
+    "ocimagic.render.insides",
+    "ocimagic.render.report",
+    "ocimagic.runtime",
+    "ocimagic.shim.launcher",
+    "ocimagic.widgets",
+    "ocimagic.wire",
+}
+# Somebody is at the page, as in JupyterLab: then a terminal could be shown, too.
+FIRST_PICTURE = """
+import sys
+get_ipython().kernel._allow_stdin = True
+before = set(sys.modules)
+report = %image_layers small
+shown = get_ipython().display_formatter.format(report)[0]
+loaded = sorted(set(sys.modules) - before)
+"<img alt=" in shown["text/html"], loaded
+"""
+
+
+@pytest.mark.slow
+def test_the_first_picture_loads_what_it_needs(tmp_path, run_notebook):
+    with Engine(tmp_path / "root", environment={}) as engine:
+        engine.images.import_(small_tar(), ImportOptions(reference="small"))
+
+    [cell] = run_notebook(FIRST_PICTURE, load="%load_ext ocimagic")
+
+    is_drawn, loaded = ast.literal_eval(cell.outputs[-1]["data"]["text/plain"])
+    assert is_drawn
+    assert "ocimagic.engine.images" in loaded
+    assert "ocimagic.render.layer_svg" in loaded
+    assert sorted(NOT_FOR_A_PICTURE.intersection(loaded)) == []
+
+
+def small_tar():
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        entry = tarfile.TarInfo("a file")
+        entry.size = 3
+        tar.addfile(entry, io.BytesIO(b"abc"))
+    return raw.getvalue()

@@ -1,5 +1,6 @@
 """Our fast records do what dataclasses do."""
 
+import copy
 import dataclasses
 import subprocess
 import sys
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = textwrap.dedent(
     """
     from __future__ import annotations
+    from functools import cached_property
 
     @dataclass(frozen=True, slots=True)
     class Point:
@@ -56,6 +58,23 @@ SOURCE = textwrap.dedent(
     @dataclass(frozen=True)
     class Loose(Plain):
         x: int = 1
+
+        @cached_property
+        def twice(self) -> int:
+            return 2 * self.x
+
+    @dataclass(frozen=True, slots=True)
+    class Checked:
+        x: int
+
+        def __post_init__(self) -> None:
+            if self.x < 0:
+                raise ValueError(self.x)
+
+    @dataclass(frozen=True, slots=True)
+    class Keyed:
+        x: int
+        more: dict[str, int] = field(default_factory=dict, hash=False)
     """
 )
 
@@ -66,9 +85,30 @@ def classes(module):
     return space
 
 
-@pytest.fixture(params=[dataclasses, record], ids=["dataclasses", "record"])
+def much_used():
+    """Our classes, so many made of each that they have an ``__init__`` of their own."""
+    made = classes(record)
+    for _ in range(20):
+        made["Point"](1)
+        made["Named"](name="a")
+        made["Open"](1)
+        made["Wider"](1, e="")
+        made["Label"]()
+        made["Loose"]()
+        made["Checked"](1)
+        made["Keyed"](1)
+    return made
+
+
+@pytest.fixture(params=["dataclasses", "record", "much used record"])
 def made(request):
-    return classes(request.param)
+    match request.param:
+        case "dataclasses":
+            return classes(dataclasses)
+        case "record":
+            return classes(record)
+        case _:
+            return much_used()
 
 
 def test_values_and_defaults(made):
@@ -77,6 +117,7 @@ def test_values_and_defaults(made):
     assert made["Point"](1, y=5).y == 5
     assert made["Point"](1).tags is not made["Point"](1).tags
     assert made["Loose"]().hello() == "hello"
+    assert made["Loose"](3).twice == 6
     wide = made["Wider"](1, 2, "x", e="y")
     assert (wide.a, wide.b, wide.c, wide.d, wide.e) == (1, 2, 7, "x", "y")
 
@@ -127,6 +168,25 @@ def test_frozen_and_slots(made):
     assert made["Wider"].__slots__ == ("d", "e")
 
 
+def test_what_is_checked_after_each_field_has_its_value(made):
+    assert made["Checked"](1).x == 1
+    with pytest.raises(ValueError, match="-1"):
+        made["Checked"](-1)
+
+
+def test_a_field_left_out_of_the_hash_is_compared(made):
+    keyed = made["Keyed"]
+    assert hash(keyed(1, {"a": 1})) == hash(keyed(1))
+    assert keyed(1, {"a": 1}) != keyed(1)
+    assert keyed(1).more is not keyed(1).more
+
+
+def test_only_what_is_much_used_gets_a_method_of_its_own():
+    first, then = classes(record), much_used()
+    assert first["Point"].__init__ is first["Named"].__init__
+    assert then["Point"].__init__ is not then["Named"].__init__
+
+
 def test_text_and_match(made):
     assert repr(made["Point"](1)) == "Point(x=1, y=2, tags=[])"
     assert repr(made["Named"](name="a")) == "Named(name='a')"
@@ -145,8 +205,19 @@ def test_the_standard_module_can_handle_both(made):
     assert dataclasses.asdict(point) == {"x": 1, "y": 2, "tags": []}
 
 
+def test_copies(made):
+    for each in (made["Point"](1, tags=["a"]), made["Open"](1), made["Loose"](3)):
+        twin = copy.deepcopy(each)
+        assert twin == each
+        assert twin is not each
+    assert copy.deepcopy(made["Point"](1, tags=["a"])).tags == ["a"]
+
+
 def test_ours_can_handle_its_own():
     point = classes(record)["Point"](1)
+    assert record.is_dataclass(point)
+    assert record.is_dataclass(type(point))
+    assert not record.is_dataclass(1)
     assert record.replace(point, y=9) == type(point)(1, 9)
     assert [each.name for each in record.fields(point)] == ["x", "y", "tags"]
 
