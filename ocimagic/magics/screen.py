@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from ocimagic.errors import StepFailed
 from ocimagic.magics.listing import Listing
 from ocimagic.model.archive import Adopted, Loaded
 from ocimagic.model.built import BuildResult
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from IPython.display import DisplayHandle
 
+    from ocimagic.errors import OcimagicError
     from ocimagic.model.event import Event
     from ocimagic.render.progress import BuildProgress, PullProgress
     from ocimagic.widgets.progress import PullBars
@@ -55,8 +57,13 @@ class Progress(Protocol):
         """Draw."""
         ...
 
-    def end(self, final: Bundle | None) -> bool:
-        """Leave ``final`` in place of the progress, or how far it came; tell if it is shown."""
+    def end(self, final: Bundle | None, *, is_told: bool = False) -> bool:
+        """Leave ``final`` in place of the progress, or how far it came; tell if it is shown.
+
+        Args:
+            final: the summary; None if the work came to nothing.
+            is_told: the last lines that were written follow anyway, in an error.
+        """
         ...
 
 
@@ -91,13 +98,26 @@ class CellScreen:
         """Draw the progress."""
         self._progress.tick()
 
-    def end(self, value: object, draw: Callable[[object], Bundle]) -> bool:
-        """Write what is left; tell whether ``value`` is on the screen now."""
+    def end(
+        self,
+        value: object,
+        draw: Callable[[object], Bundle],
+        failure: OcimagicError | None = None,
+    ) -> bool:
+        """Write what is left; tell whether ``value`` is on the screen now.
+
+        Args:
+            value: what the command came to.
+            draw: draws it.
+            failure: why it came to nothing, which is shown next.
+        """
         self._streams.end()
         if self._live.shows(value):
             return True
         summed_up = isinstance(value, _SUMMED_UP)
-        return self._progress.end(draw(value) if summed_up else None) and summed_up
+        is_told = isinstance(failure, StepFailed) and bool(failure.tail)
+        shown = self._progress.end(draw(value) if summed_up else None, is_told=is_told)
+        return shown and summed_up
 
 
 class Live:
@@ -167,7 +187,7 @@ class NoProgress:
     def tick(self) -> None:
         """Draw nothing."""
 
-    def end(self, final: Bundle | None) -> bool:  # noqa: ARG002  nothing is left
+    def end(self, final: Bundle | None, *, is_told: bool = False) -> bool:  # noqa: ARG002  nothing is left
         """Leave nothing."""
         return False
 
@@ -261,11 +281,13 @@ class HtmlProgress:
             self._put({"text/plain": text, "text/html": html})
             self._drawn_s, self._is_due = time.monotonic(), False
 
-    def end(self, final: Bundle | None) -> bool:
+    def end(self, final: Bundle | None, *, is_told: bool = False) -> bool:
         """Leave the summary, or the state as one that is over."""
         if self._state is None:
             return False
         over = self._state.stopped()
+        if is_told:
+            over = over.without_tail()
         drawn = {"text/plain": over.text(), "text/html": over.html()}
         self._put(_with_layers(final, over) if final else drawn)
         return True
@@ -314,9 +336,9 @@ class WidgetProgress(HtmlProgress):
             self._bars.draw(self._state)
             self._drawn_s, self._is_due = time.monotonic(), False
 
-    def end(self, final: Bundle | None) -> bool:
+    def end(self, final: Bundle | None, *, is_told: bool = False) -> bool:
         """Put the static summary where the bars were: a saved notebook has no widgets."""
-        shown = super().end(final)
+        shown = super().end(final, is_told=is_told)
         if self._bars is not None:
             self._bars.close()
         return shown

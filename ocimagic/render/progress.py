@@ -7,7 +7,6 @@ instead, or ``stopped()`` of the last state: a saved notebook must not say "down
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocimagic.model.event import (
@@ -24,6 +23,7 @@ from ocimagic.render.escape import markup, shorten, visible
 from ocimagic.render.html import paragraph, preformatted, table_html
 from ocimagic.render.table import INSTRUCTION_WIDTH, Table
 from ocimagic.render.units import count, human_rate, human_seconds, human_size
+from ocimagic.spec.record import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +63,10 @@ class PullProgress:
     def stopped(self) -> PullProgress:
         """Return the state as it stays when the pull broke off."""
         return replace(self, is_over=True)
+
+    def without_tail(self) -> PullProgress:
+        """Return the state itself: a pull writes nothing."""
+        return self
 
     @property
     def done_bytes(self) -> int:
@@ -168,6 +172,10 @@ class BuildProgress:
         """Return the state as it stays when the build broke off."""
         pull = self.pull and self.pull.stopped()
         return replace(self, is_over=True, pull=pull)
+
+    def without_tail(self) -> BuildProgress:
+        """Return the state without what the step wrote, for whoever reads that elsewhere."""
+        return replace(self, tail=())
 
     def text(self) -> str:
         """Draw one line per step, then what the running one says."""

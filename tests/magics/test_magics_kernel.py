@@ -76,6 +76,9 @@ def test_a_dockerfile_cell_is_built_and_errors_count_the_cells_lines(run_noteboo
     assert "cell line 5: RUN false" in "\n".join(error.traceback)
     assert "last words" in "\n".join(error.traceback)
     assert "not finished" in bundles(failed)[0]["text/plain"]
+    # What the step wrote is there once: in the error, which every tool shows.
+    assert "doing RUN false" not in bundles(failed)[0]["text/plain"]
+    assert "doing RUN false</pre>" not in bundles(failed)[0]["text/html"]
     [error] = errors(comment)
     assert "%%dockerfile must be the first line of its cell" in error.evalue
 
