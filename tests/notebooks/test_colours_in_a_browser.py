@@ -14,7 +14,10 @@ pytestmark = [pytest.mark.slow, once]
 DOCKERFILE = '%%dockerfile -t web:1\n# a comment\nFROM busybox AS built\nRUN echo "hello"\n'
 COMPOSE = "%%compose\nservices:\n  web:\n    image: busybox  # ours\n"
 PYTHON = "def from_here(run):\n    return 'FROM busybox'"
-CELLS = (DOCKERFILE, PYTHON, COMPOSE)
+# To Python, "import" and "is" are keywords.
+LINES = "%load_ext ocimagic\ndocker import is.tar # ours\ndocker run \\\n  -it busybox"
+MIXED = "docker = 'import'\nfor each in (1, 2):\n    docker run busybox"
+CELLS = (DOCKERFILE, PYTHON, COMPOSE, LINES, MIXED)
 # The class of a keyword, a comment and so on differs from version to version: the texts that
 # have one at all tell the language.
 _TOKENS = """cell => [...cell.querySelectorAll('.cm-line span')]
@@ -33,6 +36,9 @@ def look(notebook):
     python = tokens(notebook, 1)
     assert {"def", "return", "'FROM busybox'"} <= set(python)
     assert "FROM" not in python
+    until(lambda: "# ours" in tokens(notebook, 3))
+    assert not {"import", "is"} & set(tokens(notebook, 3))
+    assert {"for", "in", "'import'"} <= set(tokens(notebook, 4))
 
 
 def test_lab(desk, lab):

@@ -1,4 +1,5 @@
-// Colours for cells that are not Python: %%dockerfile as a Dockerfile, %%compose as YAML.
+// Colours for cells that are not Python: %%dockerfile as a Dockerfile, %%compose as YAML, and
+// cells of nothing but docker's lines as a shell's.
 //
 // JupyterLab 4 and Notebook 7 load this file as it is; nothing builds it.  It is what a bundler
 // would make of an extension: a "container" with init() and get(), as webpack's module
@@ -13,9 +14,18 @@
     [/^\s*%%compose(?!\w)/, "text/x-yaml"],
   ];
 
+  // A line of docker's, but no sentence of Python's about a variable of that name.
+  const DOCKER = /^docker\s+(?!(?:is|in|and|or|not|if|for)\s)[\w-]/;
+  // What may stand beside it: line magics, comments, nothing.
+  const BESIDE = /^(?:%\w|#|\s*$)/;
+
   function kindOf(source) {
     const found = KINDS.find(([beginning]) => beginning.test(source));
-    return found && found[1];
+    if (found) return found[1];
+    const lines = source.replace(/\\\n/g, " ").split("\n");
+    const isDockers = lines.some((line) => DOCKER.test(line)) &&
+      lines.every((line) => DOCKER.test(line) || BESIDE.test(line));
+    return isDockers ? "text/x-sh" : undefined;
   }
 
   // Keeps the media type of one cell right for as long as the cell lives.
@@ -72,7 +82,7 @@
   function plugin({ INotebookTracker }, { IEditorLanguageRegistry }) {
     return {
       id: "ocimagic:colours",
-      description: "Colours %%dockerfile cells as Dockerfiles and %%compose cells as YAML.",
+      description: "Colours cells of Dockerfiles, compose files and docker's lines as what they are.",
       autoStart: true,
       requires: [INotebookTracker, IEditorLanguageRegistry],
       activate: (_app, tracker, languages) => {
