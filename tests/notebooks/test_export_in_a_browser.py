@@ -51,6 +51,29 @@ def test_it_opens_with_no_network(page):
     assert "shared" in text
 
 
+# What a sheet of A4 would not show: lines wider than their place.
+_CUT = """[...document.querySelectorAll("pre")]
+    .filter(each => each.clientWidth && each.scrollWidth > each.clientWidth + 1).length"""
+
+
+@pytest.mark.parametrize(("template", "is_cut"), [("lab", True), ("ocimagic", False)])
+def test_lines_of_code_on_paper(desk, template, is_cut):
+    from nbconvert import HTMLExporter
+
+    ours = str(NOTEBOOKS[0].parents[1] / "share/jupyter/nbconvert/templates")
+    exporter = HTMLExporter(template_name=template, extra_template_basedirs=[ours])
+    html, _ = exporter.from_notebook_node(nbformat.read(NOTEBOOKS[3], as_version=4))
+    path = desk.room / f"paper-{template}.html"
+    path.write_text(html, encoding="utf-8")
+    context = desk.browser.new_context(viewport={"width": 700, "height": 1000})
+    page = context.new_page()
+    desk.listen(page, also=("file:", *NBCONVERT_ASKS_FOR))
+    page.goto(path.as_uri(), wait_until="domcontentloaded")
+    page.emulate_media(media="print")
+    assert bool(page.evaluate(_CUT)) is is_cut
+    context.close()
+
+
 def test_it_prints(page):
     printed = page.pdf(format="A4")
     assert printed.startswith(b"%PDF-")
