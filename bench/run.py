@@ -88,7 +88,7 @@ def main() -> int:
 
 def explained(scratch: Path, runs: int) -> Figures:
     """Measure what it costs that things can be explained."""
-    results, lines = explain.explain_times(scratch, runs * explain.PAIRS_PER_RUN)
+    results, lines = explain.explain_times(scratch, runs * explain.TURNS_PER_RUN)
     return Figures(results=results, notes=lines, whole=True, part="explain")
 
 
