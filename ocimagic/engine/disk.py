@@ -18,6 +18,7 @@ from ocimagic.model.report import (
     DiskUsage,
     ImagesPruned,
     ImageUsage,
+    KeptImage,
     KeptLayer,
     SystemPruned,
     VolumeUsage,
@@ -148,17 +149,18 @@ class Disk:
                 alone.setdefault(part.manifest, set()).add(each.index)
         wanted: set[str] = set()  # names, and digests of what has none
         images: list[tuple[StoredImage, set[str]]] = []
+        stay: list[KeptImage] = []
         for image in self._store.images.all():
             names = {str(name.reference) for name in image.names}
             names |= set(wholes.get(image.manifest.digest, ()))
             called = names or alone.get(image.manifest.digest) or {str(image.manifest.digest)}
             images.append((image, called))
-            if (
-                (names and not all)
-                or image.image_id in kept
-                or self._containers.users_of(image.manifest.digest)
-            ):
-                wanted |= images[-1][1]
+            users = self._containers.users_of(image.manifest.digest)
+            if image.image_id in kept or users or (names and not all):
+                wanted |= called
+                if image.image_id not in kept:
+                    made = users[0].name if users else ""
+                    stay.append(KeptImage(name=title(image), container=made))
         # All platforms of one name stay or go together.
         doomed = [image for image, called in images if not called & wanted]
         with self._store.in_use():  # no sweep comes between the names and the view
@@ -177,6 +179,7 @@ class Disk:
             freed_bytes=freed[1],
             images=len(gone),
             kept=tuple(self._kept(gone)),
+            stay=tuple(stay),
         )
 
     def _kept(self, gone: Sequence[StoredImage]) -> Iterator[KeptLayer]:

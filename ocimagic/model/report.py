@@ -169,6 +169,7 @@ class ImagesPruned:
         freed_bytes: on disk.
         images: how many images it were.
         kept: their layers that are still there, and why.
+        stay: images that were not taken, and why; not those that a filter has kept.
     """
 
     untagged: tuple[str, ...]
@@ -176,6 +177,20 @@ class ImagesPruned:
     freed_bytes: int
     images: int = 0
     kept: tuple[KeptLayer, ...] = ()
+    stay: tuple[KeptImage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptImage:
+    """An image that a prune leaves.
+
+    Attributes:
+        name: one of its names, or its short ID.
+        container: who was made from it; "" if only its name keeps it.
+    """
+
+    name: str
+    container: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

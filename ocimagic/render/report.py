@@ -51,6 +51,7 @@ USAGE_HEADS = {
     "Size": "SIZE",
     "Reclaimable": "RECLAIMABLE",
 }
+_NAMED = 3  # images that a prune has left are told by name, so many
 _WORDS = {
     ChangeKind.ADDED: "added",
     ChangeKind.CHANGED: "changed",
@@ -120,7 +121,41 @@ def images_pruned_text(pruned: ImagesPruned) -> str:
     gone = [f"untagged: {each}" for each in pruned.untagged]
     gone += [f"deleted: {each}" for each in pruned.deleted]
     lines = ["Deleted Images:", *gone, ""] if gone else []
+    stays = why_kept(pruned)
+    lines += [f"Kept: {'; '.join(stays)}", ""] if stays else []
     return visible("\n".join([*lines, _reclaimed(pruned.freed_bytes)]), lines=True)
+
+
+def images_pruned_sentence(pruned: ImagesPruned) -> str:
+    """Say the same in a sentence, and what was kept, and why."""
+    gone = [count(pruned.images, "image")] if pruned.images else []
+    said = [", ".join([*gone, f"{human_size(pruned.freed_bytes)} freed"]), *why_kept(pruned)]
+    return visible("; ".join(said), lines=True)
+
+
+def why_kept(pruned: ImagesPruned) -> list[str]:
+    """Say which name or container keeps what a prune has left: layers, then images."""
+    layers: dict[str, list[int]] = {}
+    for each in pruned.kept:
+        layers.setdefault(each.used_by, []).append(each.size_bytes)
+    said = []
+    for name, sizes in layers.items():
+        what = "a layer" if len(sizes) == 1 else f"{len(sizes)} layers"
+        it = "it" if len(sizes) == 1 else "them"
+        said.append(f"{what} of {human_size(sum(sizes))} kept because {name} uses {it}")
+    made = [each for each in pruned.stay if each.container]
+    said += [
+        f"{each.name} kept because container {each.container} was made from it"
+        for each in made[:_NAMED]
+    ]
+    if (more := len(made) - _NAMED) > 0:
+        said.append(f"{count(more, 'more image')} kept because of containers")
+    named = [each.name for each in pruned.stay if not each.container]
+    if len(named) == 1:
+        said.append(f"{named[0]} kept because it has a name: -a takes such, too")
+    elif named:
+        said.append(f"{len(named)} images kept because they have names: -a takes such, too")
+    return said
 
 
 def cache_pruned_text(pruned: CachePruned) -> str:
@@ -150,14 +185,7 @@ def system_pruned_sentence(pruned: SystemPruned) -> str:
         (pruned.cache.steps, "build step"),
     )
     gone = [count(number, word) for number, word in parts if number]
-    said = [", ".join([*gone, f"{human_size(pruned.freed_bytes)} freed"])]
-    layers: dict[str, list[int]] = {}
-    for each in pruned.images.kept:
-        layers.setdefault(each.used_by, []).append(each.size_bytes)
-    for name, sizes in layers.items():
-        what = "a layer" if len(sizes) == 1 else f"{len(sizes)} layers"
-        it = "it" if len(sizes) == 1 else "them"
-        said.append(f"{what} of {human_size(sum(sizes))} kept because {name} uses {it}")
+    said = [", ".join([*gone, f"{human_size(pruned.freed_bytes)} freed"]), *why_kept(pruned.images)]
     return visible("; ".join(said), lines=True)
 
 

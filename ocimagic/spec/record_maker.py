@@ -274,7 +274,7 @@ def _eq(self: object, other: object) -> bool:
     if type(other) is not type(self):
         return NotImplemented
     values: Callable[[object], object] = self.__record_values__  # type: ignore[attr-defined]
-    return values(self) == values(other)
+    return bool(values(self) == values(other))
 
 
 def _hash(self: object) -> int:

@@ -6,9 +6,14 @@ import pytest
 
 from ocimagic.errors import ImageNotFound
 from ocimagic.model.options import BuildOptions, RunOptions
-from ocimagic.model.report import CachePruned, Pruned, SystemPruned
+from ocimagic.model.report import CachePruned, ImagesPruned, KeptImage, Pruned, SystemPruned
 from ocimagic.model.volume import VolumesPruned
-from ocimagic.render.report import system_pruned_sentence
+from ocimagic.render.report import (
+    images_pruned_sentence,
+    images_pruned_text,
+    system_pruned_sentence,
+    why_kept,
+)
 
 
 @pytest.fixture
@@ -190,6 +195,33 @@ def test_what_is_kept_and_why(engine, build):
     )
     assert system_pruned_sentence(whole).startswith("1 container, 1 image, 2 build steps, ")
     assert system_pruned_sentence(whole).endswith("a layer of 100kB kept because two:1 uses it")
+
+
+@pytest.mark.root
+def test_which_container_or_name_keeps_an_image(engine, build, busybox):
+    build("one:1")
+    made = engine.containers.run("busybox", ["true"], network="none")
+    pruned = engine.system.disk.prune_images()
+    assert {(each.name, each.container) for each in pruned.stay} == {
+        ("one:1", ""),
+        ("busybox:latest", made.name),
+    }
+    said = images_pruned_sentence(pruned)
+    assert f"busybox:latest kept because container {made.name} was made from it" in said
+    assert "one:1 kept because it has a name: -a takes such, too" in said
+    assert f"Kept: {'; '.join(why_kept(pruned))}\n" in images_pruned_text(pruned)
+    pruned = engine.system.disk.prune_images(all=True)
+    assert [(each.name, each.container) for each in pruned.stay] == [("busybox:latest", made.name)]
+    assert engine.system.disk.prune_images(all=True, keep=lambda _: True).stay == ()
+
+
+def test_many_that_are_kept_are_counted():
+    stay = tuple(KeptImage(name=f"i:{n}", container="web") for n in range(5))
+    stay += (KeptImage(name="a:1"), KeptImage(name="b:1"))
+    said = why_kept(ImagesPruned(untagged=(), deleted=(), freed_bytes=0, stay=stay))
+    assert len(said) == 5
+    assert said[-2] == "2 more images kept because of containers"
+    assert said[-1] == "2 images kept because they have names: -a takes such, too"
 
 
 def test_a_build_beside_a_prune(engine, build):
