@@ -112,10 +112,11 @@ class CellScreen:
             failure: why it came to nothing, which is shown next.
         """
         self._streams.end()
+        is_told = isinstance(failure, StepFailed) and bool(failure.tail)
         if self._live.shows(value):
+            self._progress.end(None, is_told=is_told)  # of a build within, say
             return True
         summed_up = isinstance(value, _SUMMED_UP)
-        is_told = isinstance(failure, StepFailed) and bool(failure.tail)
         shown = self._progress.end(draw(value) if summed_up else None, is_told=is_told)
         return shown and summed_up
 

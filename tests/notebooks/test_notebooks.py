@@ -52,6 +52,7 @@ def test_stored_outputs_tell_nothing_of_the_machine(path):
     assert not re.findall(r"127\.0\.0\.1:(?!50000)\d+", text), "a port of one run"
     assert not re.findall(r"ocimagic-(?:class|notebook)-\w+|/work/|/tmp/", text), "a path"
     assert "widget-view" not in text, "a widget without its kernel"
+    assert "its summary takes this place" not in text, "a state of work that is over"
     notebook = nbformat.read(path, as_version=4)
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert all("execution" not in cell.metadata for cell in notebook.cells)
