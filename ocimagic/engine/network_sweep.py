@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.addresses import bridge_of, link_of
-from ocimagic.network.neighbours import half_written, is_used
+from ocimagic.network.neighbours import half_written
 from ocimagic.network.sweep import Living, clean, strangers
 from ocimagic.network.sweep import sweep as sweep_kernel
 
@@ -26,6 +26,8 @@ def sweep(
         table: the data root's packet rules.
         networks: IDs of all there are.
         is_alive: says whether a container runs, or is about to.
+
+    Whoever calls knows that somebody is in a network, or was (``neighbours.is_used``).
     """
     room = containers.store.home.run
 
@@ -49,8 +51,6 @@ def sweep(
         gone = containers.launcher.work(request | {"living": told})["gone"]
         return list(map(str, gone)) if isinstance(gone, list) else []
 
-    if not is_used(room):
-        return []
     if os.geteuid() and not half_written(room) and not strangers(room, alive()):
         return []  # a launcher would have to be started for nothing
     return sweep_kernel(room, look, away)

@@ -23,6 +23,7 @@ from ocimagic.model.network import (
     NetworkSummary,
     check_network_name,
 )
+from ocimagic.network.neighbours import is_used
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -191,6 +192,8 @@ class Networks(NetworkPlans):
 
     def sweep(self) -> list[str]:
         """Take away what killed shims left in the kernel; return what that was."""
+        if not is_used(self._containers.store.home.run):
+            return []
         from ocimagic.engine.network_sweep import sweep  # for Linux only
 
         names = tuple(each.network_id for each in self._store.all())
