@@ -271,10 +271,8 @@ def _nothing(_record: object) -> tuple[()]:
 
 
 def _eq(self: object, other: object) -> bool:
-    if type(other) is not type(self):
-        return NotImplemented
     values: Callable[[object], object] = self.__record_values__  # type: ignore[attr-defined]
-    return bool(values(self) == values(other))
+    return values(self) == values(other) if type(other) is type(self) else NotImplemented
 
 
 def _hash(self: object) -> int:
