@@ -71,6 +71,9 @@ def test_lines_of_code_on_paper(desk, template, is_cut):
     page.goto(path.as_uri(), wait_until="domcontentloaded")
     page.emulate_media(media="print")
     assert bool(page.evaluate(_CUT)) is is_cut
+    # What the style sheets inside of pictures go by.
+    scheme = page.evaluate("getComputedStyle(document.body).colorScheme")
+    assert (scheme == "light") is not is_cut
     context.close()
 
 
