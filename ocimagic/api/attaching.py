@@ -88,6 +88,10 @@ class Attaching:
                 name="ocimagic-api-stdin",
                 daemon=True,
             ).start()
+        self._pass_on(attachment)
+
+    def _pass_on(self, attachment: AttachmentAPI) -> None:
+        """Send to the client what the process writes, until it ends."""
         # The shim may have been killed: what it wrote until then was sent.
         with suppress(InvalidState):
             with suppress(OSError):
@@ -104,15 +108,18 @@ class Attaching:
         try:
             with suppress(OSError):
                 for data in self._received():
-                    passed = self._watch.feed(data) if self._watch else data
-                    attachment.send(passed)
-                    if self._watch and self._watch.detached:
+                    if not self._typed(attachment, data):
                         self._gone.set()
                         return
                 if once:
                     attachment.close_input()
         finally:
             self._heard.set()
+
+    def _typed(self, attachment: AttachmentAPI, data: bytes) -> bool:
+        """Send a piece of input to the process; say whether the client stays attached."""
+        attachment.send(self._watch.feed(data) if self._watch else data)
+        return self._watch is None or not self._watch.detached
 
     def _received(self) -> Iterator[bytes]:
         if self._early:

@@ -83,7 +83,7 @@ def _answer(
 def _failure(err: Exception, request: Request, service: Service) -> Answer:
     """Return the answer to what could not be done."""
     if isinstance(err, BadRequest):
-        return Answer(err.status, {"message": str(err)})
+        return Answer(err.status, {"message": str(err)}, err.headers)
     if isinstance(err, OcimagicError):
         message = failure_message(err, identify=service.identify)
         return Answer(failure_status(err), {"message": message})

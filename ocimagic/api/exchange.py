@@ -163,13 +163,19 @@ class Exchange:
         is_split = not tty and self.version >= MULTIPLEXED_SINCE
         kind = {"Content-Type": MULTIPLEXED if is_split else RAW}
         wanted = self.request.header("upgrade")
-        self.has_begun = self.is_taken = True
         if wanted:
             upgrade = {"Connection": "Upgrade", "Upgrade": wanted}
-            self.status = 101
-            self._send(self._head(101, kind | upgrade, "UPGRADED"))
-        else:
-            self._send(self._head(200, kind))
+            return self.switch(kind | upgrade, "UPGRADED")
+        self.has_begun = self.is_taken = True
+        self._send(self._head(200, kind))
+        self._stream.be_patient(0)
+        return self._stream.door
+
+    def switch(self, headers: Mapping[str, str], phrase: str = "") -> socket.socket:
+        """Leave the connection to another protocol, which the headers name; return the socket."""
+        self.has_begun = self.is_taken = True
+        self.status = 101
+        self._send(self._head(101, headers, phrase))
         self._stream.be_patient(0)
         return self._stream.door
 

@@ -36,11 +36,13 @@ class BadRequest(Exception):
     Args:
         status: to answer with.
         message: what is wrong with it.
+        headers: of the answer, which say what would be right.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] = {}) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = headers
 
 
 class Gone(Exception):

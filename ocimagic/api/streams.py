@@ -11,7 +11,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from ocimagic.api.attaching import Attaching, framed
-from ocimagic.api.exchange import MULTIPLEXED, MULTIPLEXED_SINCE, RAW, Answer
+from ocimagic.api.exchange import MULTIPLEXED, MULTIPLEXED_SINCE, RAW
 from ocimagic.api.http import Gone
 from ocimagic.api.system import when
 from ocimagic.errors import ContainerNotFound, InvalidOption, InvalidState
@@ -19,6 +19,7 @@ from ocimagic.model.state import ALIVE, Status
 from ocimagic.wire.versions import shaped
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from ocimagic.api.exchange import Exchange
@@ -35,23 +36,63 @@ _END_S, _LOOK_S = 2.0, 0.005
 
 def attach(service: Service, exchange: Exchange, container: str) -> None:
     """Connect a client with a container; with one that does not run yet from its start on."""
-    containers = service.engine.containers
+    found = attachable(service.engine.containers, container)
+    streams = {each for each in STREAMS if exchange.query.flag(each)}
+    connected(
+        service,
+        exchange,
+        found,
+        streams,
+        take_over=lambda: exchange.take_over(tty=found.options.tty),
+        kind=Attaching,
+    )
+
+
+def attachable(containers: ContainersAPI, container: str) -> ContainerDetails:
+    """Return a container that can be attached to.
+
+    Raises:
+        ContainerNotFound: there is none.
+        InvalidState: it is paused, or between two runs.
+    """
     found = containers.inspect(container)
-    summary, options = found.summary, found.options
-    if summary.status is Status.PAUSED:
+    if found.summary.status is Status.PAUSED:
         raise InvalidState(f"Container {container} is paused, unpause the container before attach")
-    if summary.status is Status.RESTARTING:
+    if found.summary.status is Status.RESTARTING:
         raise InvalidState(
             f"Container {container} is restarting, wait until the container is running"
         )
-    streams = {each for each in STREAMS if exchange.query.flag(each)}
+    return found
+
+
+def connected(
+    service: Service,
+    exchange: Exchange,
+    found: ContainerDetails,
+    streams: set[str],
+    *,
+    take_over: Callable[[], socket.socket],
+    kind: Callable[..., Attaching],
+) -> None:
+    """Take a client's connection over, and be between the client and a container until the end.
+
+    Args:
+        service: what all share.
+        exchange: the client's request.
+        found: the container.
+        streams: that the client wants.
+        take_over: leaves the connection to us.
+        kind: makes what speaks with the client; arguments as those of ``Attaching``.
+    """
+    containers, options = service.engine.containers, found.options
+    container_id = found.summary.container_id
     if not options.interactive:
         streams.discard("stdin")
     follows = exchange.query.flag("stream")
-    with service.starts.expecting(summary.container_id, wants_streams=follows) as expected:
-        door = exchange.take_over(tty=options.tty)
+    with service.starts.expecting(container_id, wants_streams=follows) as expected:
+        door = take_over()
         with exchange.watched() as gone, suppress(OSError):
-            client = Attaching(
+            client = kind(
                 door,
                 exchange.early(),
                 streams,
@@ -59,12 +100,14 @@ def attach(service: Service, exchange: Exchange, container: str) -> None:
                 detach_keys=exchange.query.text("detachKeys") if options.tty else None,
                 gone=gone,
             )
-            if exchange.query.flag("logs"):
-                for _, stream, data in containers.logs(summary.container_id):
-                    client.write(stream, data)
-            if follows:
-                _follow(client, found, expected, containers, gone)
-            client.close()
+            try:
+                if exchange.query.flag("logs"):
+                    for _, stream, data in containers.logs(container_id):
+                        client.write(stream, data)
+                if follows:
+                    _follow(client, found, expected, containers, gone)
+            finally:
+                client.close()
 
 
 def _follow(
@@ -269,9 +312,3 @@ _CONDITIONS: dict[str, Callable[[Service, str, int, threading.Event], int | None
     "next-exit": _until_ended,
     "removed": _until_removed,
 }
-
-
-def no_websocket(_service: Service, _exchange: Exchange, container: str) -> Answer:
-    """Refuse to attach by a websocket."""
-    message = f"cannot attach to {container} by a websocket yet: use POST /containers/{{id}}/attach"
-    return Answer(501, {"message": message})

@@ -15,6 +15,7 @@ from ocimagic.api import (
     system,
     transfers,
     volumes,
+    web_attach,
 )
 from ocimagic.api.buildkit import door, sessions
 
@@ -45,7 +46,7 @@ TABLE: tuple[tuple[str, str, Handler, str], ...] = (
     ("POST", "/containers/{container}/resize", containers.resize, "ContainerResize"),
     ("POST", "/containers/{container}/wait", streams.wait, "ContainerWait"),
     ("POST", "/containers/{container}/attach", streams.attach, "ContainerAttach"),
-    ("GET", "/containers/{container}/attach/ws", streams.no_websocket, "ContainerAttachWebsocket"),
+    ("GET", "/containers/{container}/attach/ws", web_attach.attach, "ContainerAttachWebsocket"),
     ("GET", "/containers/{container}/logs", streams.logs, "ContainerLogs"),
     ("GET", "/containers/{container}/top", containers.top, "ContainerTop"),
     ("GET", "/containers/{container}/stats", containers.stats, "ContainerStats"),
