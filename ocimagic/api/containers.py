@@ -195,7 +195,10 @@ def update(service: Service, exchange: Exchange, container: str) -> Answer:
 
 
 def remove(service: Service, exchange: Exchange, container: str) -> Answer:
-    """Remove a container with its files and log."""
+    """Remove a container with its files and log, or a link to one."""
+    if exchange.query.flag("link"):
+        service.engine.containers.unlink(container)
+        return Answer(204)
     force, volumes = exchange.query.flag("force"), exchange.query.flag("v")
     service.engine.containers.remove(container, force=force, volumes=volumes)
     return Answer(204)

@@ -18,7 +18,7 @@ from ocimagic.wire.disk import cache_pruned, image_deleted, images_pruned, syste
 from ocimagic.wire.distribution import distribution_inspect, search_results
 from ocimagic.wire.filters import image_keeper, keep_hits, keep_images
 from ocimagic.wire.image import history as history_document
-from ocimagic.wire.image import image_inspect, image_list
+from ocimagic.wire.image import image_inspect, image_list, made_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,8 @@ def inspect(service: Service, _exchange: Exchange, image: str) -> Answer:
     """Return everything known of an image."""
     try:
         with with_tag(image):
-            return Answer(200, image_inspect(service.engine.images.inspect(image)))
+            found = service.engine.images.inspect(image)
+            return Answer(200, image_inspect(found) | made_of(found))
     except ImageNotFound as err:  # docker says it twice, and clients look into it
         said = f"no such image: {image}: {err.what[0].upper()}{err.what[1:]}"
         raise NotFound(said) from err

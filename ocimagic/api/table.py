@@ -55,7 +55,7 @@ TABLE: tuple[tuple[str, str, Handler, str], ...] = (
     ("HEAD", "/containers/{container}/archive", files.look, "ContainerArchiveInfo"),
     ("GET", "/containers/{container}/archive", files.read, "ContainerArchive"),
     ("PUT", "/containers/{container}/archive", files.write, "PutContainerArchive"),
-    ("DELETE", "/containers/{container}", containers.remove, "ContainerDelete"),
+    ("DELETE", "/containers/{container:path}", containers.remove, "ContainerDelete"),
     ("POST", "/containers/{container}/exec", commands.create, "ContainerExec"),
     ("POST", "/exec/{exec_id}/start", commands.start, "ExecStart"),
     ("POST", "/exec/{exec_id}/resize", commands.resize, "ExecResize"),

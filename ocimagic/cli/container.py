@@ -258,14 +258,20 @@ def update(
     return Acted("updated", names)
 
 
-@verb("rm", takes="container", refused=refused.RM, usage=_NAMES_USAGE)
+@verb("rm", takes="container", usage=_NAMES_USAGE)
 @click.option("-f", "--force", is_flag=True, help="Kill it first if it runs")
+@click.option("-l", "--link", is_flag=True, help="Remove a link, CONTAINER/NAME, and no container")
 @click.option("-v", "--volumes", is_flag=True, help="Remove its volumes that have no name, too")
 @_names
 @click.pass_obj
-def rm(session: Session, names: tuple[str, ...], *, force: bool, volumes: bool) -> Acted:
+def rm(
+    session: Session, names: tuple[str, ...], *, force: bool, link: bool, volumes: bool
+) -> Acted:
     """Remove one or more containers."""
     containers = session.engine().containers
+    if link:
+        on_each(session, names, containers.unlink)
+        return Acted("removed", names)
     on_each(session, names, lambda name: containers.remove(name, force=force, volumes=volumes))
     return Acted("removed", names)
 

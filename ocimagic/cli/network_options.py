@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ocimagic.cli.texts import pairs
 from ocimagic.errors import InvalidOption
 from ocimagic.model.network import (
+    BRIDGE,
     NetworkChoice,
     NetworkOptions,
     Subnet,
@@ -43,8 +45,12 @@ def network_options(given: Mapping[str, Any]) -> dict[str, Any]:
         ports=tuple(each for text in given["publish"] for each in published_ports(text)),
         publish_all=given["publish_all"],
     )
+    links, networks = given["link"], found["networks"]
+    if links and networks and networks[0].network != BRIDGE:
+        # In a network of one's own it is a name for its name server, too.
+        found["networks"] = (replace(networks[0], links=links), *networks[1:])
     exposed = tuple(exposed_port("--expose", text) for text in given["expose"])
-    return {**found, "exposed_ports": exposed}
+    return {**found, "links": links, "exposed_ports": exposed}
 
 
 def _of_first(given: Mapping[str, Any]) -> dict[str, Any]:

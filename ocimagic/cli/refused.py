@@ -22,11 +22,6 @@ def _group(
 
 
 CREATE = (
-    *_group(
-        "links are what docker had before networks: containers of one network find each other "
-        "by name",
-        "--link",
-    ),
     *_group("such addresses are the kernel's", "--link-local-ip"),
     *_group(_WINDOWS, "--cpu-count", "--cpu-percent", "--io-maxbandwidth", "--io-maxiops"),
     *_group(_WINDOWS, "--isolation"),
@@ -87,8 +82,6 @@ BUILD = (
 )
 
 START = _group("checkpoints come with a later version", "--checkpoint", "--checkpoint-dir")
-
-RM = _group("there are no links: networks have names", "--link -l", takes_value=_SWITCH)
 
 _LATER = "it comes with a later version"
 

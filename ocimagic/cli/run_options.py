@@ -22,6 +22,7 @@ from ocimagic.cli.texts import environment, labels, pairs
 from ocimagic.errors import InvalidOption
 from ocimagic.model.name_words import extra_host, ip_address, search_domain
 from ocimagic.model.namespace import namespace_choice
+from ocimagic.model.network_words import link
 from ocimagic.model.options import (
     FOREVER_S,
     PullPolicy,
@@ -50,6 +51,10 @@ class _OnOption(click.Option):
         """Return the word and what it means."""
         record = super().get_help_record(ctx)
         return record and (self.opts[0], record[1])
+
+
+def _link(_option: str, text: str) -> tuple[str, str]:
+    return link(text)
 
 
 def _stream(option: str, text: str) -> str:
@@ -111,6 +116,8 @@ _OPTIONS = (
                  help="IPC: private, shareable, none, host or container:NAME"),
     click.option("-l", "--label", multiple=True, metavar="KEY[=VALUE]", help="Set a label"),
     click.option("--label-file", multiple=True, metavar="FILE", help="Read labels from a file"),
+    click.option("--link", multiple=True, type=Reader("link", _link), metavar="NAME[:ALIAS]",
+                 help="Know another container of the bridge by a name of its own"),
     click.option("--log-driver", metavar="DRIVER", help="Log as json-file, cri or none"),
     click.option("--log-opt", multiple=True, metavar="KEY=VALUE",
                  help="Option of the log: max-size, max-file, compress"),

@@ -239,6 +239,11 @@ class Life(Streams):
         query = {key: "1" for key, said in (("force", force), ("v", volumes)) if said}
         self._caller.done("DELETE", self.at(name, "").rstrip("/"), kind=KIND, query=query)
 
+    def unlink(self, name: str) -> None:
+        """Take a link away, ``CONTAINER/NAME``, and no container."""
+        path = self.at(name.strip("/"), "").rstrip("/")
+        self._caller.done("DELETE", path, kind=KIND, query={"link": "1"})
+
     def prune(self, keep: Callable[[ContainerSummary], bool] = lambda _: False) -> Pruned:
         """Remove all containers that do not run, except those that ``keep`` says to keep."""
         gone, freed = [], 0

@@ -7,12 +7,12 @@ Spec: image-spec config.md.  Source for what goes into the config: Docker CLI re
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ocimagic.build import state as stages
 from ocimagic.build.config_steps import applied
-from ocimagic.build.state import Origin, StageState
 from ocimagic.dockerfile import instructions as ins
 from ocimagic.dockerfile.parse import parse
 from ocimagic.dockerfile.scope import Scope
@@ -66,34 +66,45 @@ def parse_name(text: str) -> Reference | None:
     return name
 
 
-def changed_config(
-    image: StoredImage, document: Document, env: Sequence[str], changes: Sequence[str]
-) -> ContainerConfig:
-    """Return the config of the new image: the container's own, then the changes.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The container that an image is made of.
 
-    Args:
-        image: the container was made from it.
+    Attributes:
+        image: it was made from.
         document: what was asked for.
-        env: of the container.
-        changes: Dockerfile lines.
-
-    Raises:
-        InvalidOption: a line that is no instruction, or not one for this.
+        env: its environment.
     """
-    options, config = document.options, image.config.config
-    cmd = options.command or (None if options.entrypoint is not None else config.cmd)
-    own = replace(
-        config,
-        env=tuple(each for each in env if not each.startswith("HOSTNAME=")),
-        cmd=cmd or None,
-        entrypoint=config.entrypoint if options.entrypoint is None else options.entrypoint or None,
-        user=config.user if options.user is None else options.user,
-        working_dir=options.working_dir or config.working_dir,
-        labels=document.labels,
-        stop_signal=options.stop_signal or config.stop_signal,
-        exposed_ports=document.exposed_ports or config.exposed_ports,
-    )
-    return with_changes(own, image.config.platform, changes)
+
+    container_id: str
+    image: StoredImage
+    document: Document
+    env: Sequence[str]
+
+    @property
+    def config(self) -> ContainerConfig:
+        """Return its config: its image's, and what was asked for."""
+        options, config = self.document.options, self.image.config.config
+        cmd = options.command or (None if options.entrypoint is not None else config.cmd)
+        return replace(
+            config,
+            env=tuple(each for each in self.env if not each.startswith("HOSTNAME=")),
+            cmd=cmd or None,
+            entrypoint=(
+                config.entrypoint if options.entrypoint is None else options.entrypoint or None
+            ),
+            user=config.user if options.user is None else options.user,
+            working_dir=options.working_dir or config.working_dir,
+            labels=self.document.labels,
+            stop_signal=options.stop_signal or config.stop_signal,
+            exposed_ports=self.document.exposed_ports or config.exposed_ports,
+        )
+
+    @property
+    def written(self) -> dict[str, object]:
+        """Return what docker writes of it into an image's config."""
+        said = {"Hostname": self.document.hostname, "Image": self.document.options.image}
+        return said | self.config.to_json()
 
 
 def with_changes(
@@ -105,8 +116,9 @@ def with_changes(
         InvalidOption: a line that is no instruction, or not one for this.
     """
     scope = Scope.of_env(config.env)
-    state = StageState(
-        config=config, scope=scope, platform=platform, origin=Origin(), has_own_cmd=True
+    origin = stages.Origin()
+    state = stages.StageState(
+        config=config, scope=scope, platform=platform, origin=origin, has_own_cmd=True
     )
     for text in changes:
         try:
@@ -163,18 +175,17 @@ def store_layer(store: Store, pack: Callable[[int, str], Mapping[str, object]]) 
 
 def store_image(
     store: Store,
-    image: StoredImage,
-    document: Document,
+    origin: Origin,
     config: ContainerConfig,
     layer: LayerRecord,
     options: CommitOptions,
 ) -> Manifest:
     """Publish the image of a container: that of its own, with one layer more if it has any."""
-    is_empty = not layer.blob_bytes
+    is_empty, image = not layer.blob_bytes, origin.image
     now = datetime.now(UTC)
     entry = HistoryEntry(
         created=now,
-        created_by=" ".join(document.command),
+        created_by=" ".join(origin.document.command),
         comment=options.message,
         author=options.author,
         empty_layer=is_empty,
@@ -186,6 +197,8 @@ def store_image(
         config=config,
         diff_ids=(*image.config.diff_ids, *(() if is_empty else (layer.diff_id,))),
         history=(*image.config.history, entry),
+        container=origin.container_id,
+        container_config=origin.written,
     ).encoded()
     added = Descriptor(mediatype.OCI_LAYER, layer.digest, layer.blob_bytes)
     manifest = Manifest.build(

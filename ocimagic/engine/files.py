@@ -19,6 +19,7 @@ from ocimagic.engine.copying import (
     target_in,
     unpack_here,
 )
+from ocimagic.engine.links import linked_env
 from ocimagic.engine.pipes import Beside, Counted, Pipe, pieces_of
 from ocimagic.engine.record import Document
 from ocimagic.engine.register import STATE_NAME, Register, read_json
@@ -265,7 +266,13 @@ class Files(Register):
             InvalidOption: a change cannot be understood.
         """
         # Only here: it reads Dockerfiles, and knows how one is built.
-        from ocimagic.engine.commit import changed_config, parse_name, store_image, store_layer
+        from ocimagic.engine.commit import (
+            Origin,
+            parse_name,
+            store_image,
+            store_layer,
+            with_changes,
+        )
 
         record = self.find(name)
         self.check(record, Verb.COMMIT)
@@ -273,9 +280,10 @@ class Files(Register):
         document = Document.decode(record.document)
         with self.store.in_use():
             image = self.store.images.load(record.manifest)
-            config = changed_config(
-                image, document, self.runtime_config(record).process.env, options.changes
-            )
+            linked = linked_env(self, record)
+            env = [each for each in self.runtime_config(record).process.env if each not in linked]
+            origin = Origin(record.container_id, image, document, env)
+            config = with_changes(origin.config, image.config.platform, options.changes)
             with self._paused(record) if options.pause else contextlib.nullcontext():
                 layer = store_layer(
                     self.store,
@@ -283,7 +291,7 @@ class Files(Register):
                         {"job": "pack", "toc": toc} | self._layers(record), [fd]
                     ),
                 )
-            made = store_image(self.store, image, document, config, layer, options)
+            made = store_image(self.store, origin, config, layer, options)
         name = reference.familiar if reference else ""
         image_id = str(made.config.digest)
         self.note(record, "commit", comment=options.message, imageID=image_id, imageRef=name)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocimagic.engine.comparing import Comparing
-from ocimagic.engine.lineage import base_layers, step_ids, title, users_of
+from ocimagic.engine.lineage import base_layers, parent_of, step_ids, title, users_of
 from ocimagic.engine.making import Making
 from ocimagic.engine.remote import Remote
 from ocimagic.engine.removal import Removal
@@ -150,6 +150,7 @@ class Images(Making, Remote, Comparing, Removal):
             size_bytes=sum(sizes.get(each, 0) for each in image.config.diff_ids),
             base_name=annotations.get(BASE_NAME, ""),
             base_digest=annotations.get(BASE_DIGEST, ""),
+            parent=parent_of(self._store, image),
         )
 
     def history(self, name: str) -> tuple[HistoryLine, ...]:

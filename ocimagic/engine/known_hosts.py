@@ -22,7 +22,7 @@ from ocimagic.model.options import RunOptions
 from ocimagic.network.plan import RESOLVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ocimagic.engine.record import Document
@@ -79,6 +79,27 @@ def leave(
 
     with _files_of(directory):
         _change(directory / "hosts", without)
+
+
+def tell_links(directory: Path, lines: Mapping[str, Sequence[str]]) -> None:
+    """Write where linked containers are now.
+
+    Args:
+        directory: of the container that is linked to them.
+        lines: by what it calls them; none for one that it is not linked to any more.
+    """
+
+    def is_of_them(line: str) -> bool:
+        words = line.split()
+        return len(words) > 1 and words[1] in lines
+
+    def told(text: str) -> str:
+        kept = [each for each in text.splitlines(keepends=True) if not is_of_them(each)]
+        more = "".join(line for some in lines.values() for line in some)
+        return f"{''.join(kept).rstrip()}\n{more}"
+
+    with _files_of(directory):
+        _change(directory / "hosts", told)
 
 
 @contextlib.contextmanager

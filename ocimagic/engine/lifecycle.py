@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocimagic.engine import run as running
 from ocimagic.engine.exits import exit_in
+from ocimagic.engine.links import unlink
 from ocimagic.engine.names import check_name
 from ocimagic.engine.record import Document
 from ocimagic.engine.register import Register
@@ -224,6 +225,15 @@ class Lifecycle(Register):
             self.check(record, Verb.REMOVE)
             self.discard(record, volumes=volumes)
         self.note(record, "destroy")
+
+    def unlink(self, name: str) -> None:
+        """Take a link away, ``CONTAINER/NAME``, and no container.
+
+        Raises:
+            InvalidOption: it is the name of a container.
+            ContainerNotFound: there is no such link.
+        """
+        unlink(self, name)
 
     def prune(self, keep: Callable[[ContainerSummary], bool] = lambda _: False) -> Pruned:
         """Remove all containers that do not run, except those that ``keep`` says to keep."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocimagic.spec.annotation import BASE_LAYERS
+from ocimagic.errors import InvalidDigest
+from ocimagic.spec.annotation import BASE_DIGEST, BASE_LAYERS
+from ocimagic.spec.digest import Digest
 from ocimagic.spec.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ocimagic.spec.digest import Digest
     from ocimagic.store.images import StoredImage
     from ocimagic.store.store import Store
 
@@ -64,6 +65,21 @@ def users_of(
             name = said.get(image.image_id) or title(image)
             users.setdefault(diff_id, {})[image.image_id] = name
     return users
+
+
+def parent_of(store: Store, image: StoredImage) -> Digest | None:
+    """Return the image that one was made of here, by a build step or of a container of it."""
+    steps = store.results.lineage(image.image_id)
+    if len(steps) > 1:
+        return steps[1][0]
+    if not image.config.container:
+        return None
+    # What else has a base may have been made in many steps behind it.
+    try:
+        base = Digest.parse(image.manifest.annotations.get(BASE_DIGEST, ""))
+    except InvalidDigest:  # made elsewhere
+        return None
+    return store.images.image_id(base)
 
 
 def step_ids(store: Store, image: StoredImage) -> dict[int, Digest]:

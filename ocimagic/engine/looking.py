@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ocimagic.engine.links import linked_as, linked_env, links_of
 from ocimagic.engine.record import Document
 from ocimagic.engine.register import STATE_NAME, Register, read_json
 from ocimagic.errors import ContentError, NotFound
@@ -32,11 +33,15 @@ class Looking(Register):
             size: look how much each takes on disk.
         """
         found = []
-        for record in self.store.containers.all():
+        records = self.store.containers.all()
+        called = linked_as(self, records)
+        for record in records:
             summary = self.summary(record, measured=True)
             # Asked last: what goes while it is described is not to be shown.
             if self.is_gone(record):
                 continue
+            if record.container_id in called:
+                summary = replace(summary, linked_as=tuple(called[record.container_id]))
             if all or summary.status in ALIVE:
                 found.append(self._sized(record, summary) if size else summary)
         return tuple(found)
@@ -67,6 +72,8 @@ class Looking(Register):
             health=document.health,
             files=_own_files(config, directory),
             exec_ids=_running_execs(state),
+            links=tuple((linked.name, alias) for linked, alias in links_of(self, document)),
+            linked_env=linked_env(self, record),
         )
 
     def ports(self, name: str) -> tuple[PortBinding, ...]:

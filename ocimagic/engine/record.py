@@ -46,6 +46,7 @@ class Document:
         shell: what the image says runs a command line, () for ``/bin/sh -c``.
         exposed_ports: the image's and those asked for, ``port/protocol``.
         joined: namespace type to the ID of the container that it is shared with.
+        links: what it calls other containers of the bridge, to their IDs.
         runtime: path of another runtime than ours, or "".
         made: what the engine noted while it made it, see ``engine.timeline``; "" for nothing.
     """
@@ -62,6 +63,7 @@ class Document:
     shell: tuple[str, ...] = ()
     exposed_ports: tuple[str, ...] = ()
     joined: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
     runtime: str = ""
     made: str = ""
 

@@ -22,6 +22,7 @@ from ocimagic.bundle.hostfiles import write_host_files
 from ocimagic.bundle.machine import find_place
 from ocimagic.engine.addresses import shown_address
 from ocimagic.engine.connected import with_holder
+from ocimagic.engine.links import announce, find_linked, introduce
 from ocimagic.engine.names import check_name, new_id, new_name
 from ocimagic.engine.networks import Networks
 from ocimagic.engine.record import Document, with_made
@@ -40,6 +41,7 @@ from ocimagic.errors import (
 )
 from ocimagic.home.disk import storage_errors
 from ocimagic.model.event import Notice, OnEvent
+from ocimagic.model.network import BRIDGE
 from ocimagic.model.options import NetworkMode
 from ocimagic.model.result import ContainerSummary, RunResult
 from ocimagic.model.state import Verb
@@ -125,6 +127,7 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
         networks = Networks(containers)
         options = networks.usual(options)
         donors = find_donors(containers, inherited(containers, options), container_id)
+        links = find_linked(containers, options)
         if options.networks:
             networks.check(options.networks)
         place = _place(containers, donors, container_id)
@@ -143,7 +146,9 @@ def create(containers: Lifecycle, options: RunOptions, on_event: OnEvent) -> Con
         wanted = () if place.bare else image.config.config.volumes
         donors = replace(donors, options=with_volumes(containers, donors.options, wanted))
         document = replace(
-            _document(donors, image, container_id, layers, bare=place.bare), runtime=runtime
+            _document(donors, image, container_id, layers, bare=place.bare),
+            runtime=runtime,
+            links=links,
         )
         record = ContainerRecord(
             container_id, name, image.manifest.digest, time.time(), document.encode()
@@ -244,6 +249,7 @@ def start(containers: Lifecycle, record: ContainerRecord, *, attach: bool) -> sh
         if not directory.exists():
             raise ContainerNotFound(f"no such container: {record.name}", why="it was removed")
         containers.check(record, Verb.START)
+        is_again = (directory / "exit.json").exists()
         for stale in ("exit.json", "state.json", shim.TIMELINE_NAME):
             (directory / stale).unlink(missing_ok=True)
         run_directory.mkdir(mode=0o700, exist_ok=True)
@@ -281,6 +287,8 @@ def start(containers: Lifecycle, record: ContainerRecord, *, attach: bool) -> sh
             except PortTaken as err:
                 raise with_holder(err, network) from err
     containers.recent.started(record.container_id, connection)
+    if is_again:
+        announce(containers, record)
     return connection
 
 
@@ -300,6 +308,8 @@ def _connected(
         addresses=addresses,
         resolver=RESOLVER if any(each.resolves for each in plan.endpoints) else "",
     )
+    if document.links and any(each.network == BRIDGE for each in plan.endpoints):
+        introduce(containers, record, document)
     return plan.to_json()
 
 

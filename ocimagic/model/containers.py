@@ -202,6 +202,10 @@ class ContainersAPI(Protocol):
         """
         ...
 
+    def unlink(self, name: str) -> None:
+        """Take a link away, ``CONTAINER/NAME``, and no container."""
+        ...
+
     def prune(self, keep: Callable[[ContainerSummary], bool] = ...) -> Pruned:
         """Remove all containers that do not run, except those that ``keep`` says to keep."""
         ...

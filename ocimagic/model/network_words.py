@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from ocimagic.errors import InvalidOption
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from ocimagic.model.network import PublishedPort
 
+# It becomes a name in /etc/hosts and in the environment.
+_LINKED = re.compile(r"[^\s:/=\0]+")
 _MTU = "com.docker.network.driver.mtu"
 _MAX_MTU = 65535
 _WORDS = {"aliases": "network-alias", "ipv4": "ip", "ipv6": "ip6", "mac": "mac-address"}
@@ -99,6 +102,21 @@ def _check_choices(
             f"--{_WORDS[next(iter(of_first))]} needs a network of the container's own",
             hint="--network NAME, of one that %network_create made",
         )
+
+
+def link(text: str) -> tuple[str, str]:
+    """Read ``NAME[:ALIAS]``, or ``/NAME:/OTHER/ALIAS`` as ``inspect`` shows it.
+
+    Raises:
+        InvalidOption: it is neither.
+    """
+    name, colon, alias = text.partition(":")
+    shown = name.startswith("/")
+    name = name.removeprefix("/")
+    alias = alias.rpartition("/")[2] if shown else alias
+    if not name or not _LINKED.fullmatch(alias or name) or "/" in name or (colon and not alias):
+        raise InvalidOption(f"bad format for links: {text}", hint="write NAME or NAME:ALIAS")
+    return name, alias or name
 
 
 def exposed_port(option: str, text: str) -> str:

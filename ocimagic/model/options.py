@@ -174,6 +174,8 @@ class RunOptions:
         groups: names or ids of more groups.
         network_container: name or ID, for ``NetworkMode.CONTAINER``.
         networks: for ``NetworkMode.NETWORK``, the first one gives the way out.
+        links: other containers of the bridge by name or ID, each with what only this one calls it:
+            docker's way from before networks, see ``engine.links``.
         ports: of the machine that lead to it.
         publish_all: each exposed port gets a free one of the machine.
         pid: whose processes are seen: "" its own, ``host`` or ``container:NAME``.
@@ -219,6 +221,7 @@ class RunOptions:
     network: NetworkMode = NetworkMode.DEFAULT
     network_container: str = ""
     networks: tuple[NetworkChoice, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
     ports: tuple[PublishedPort, ...] = ()
     publish_all: bool = False
     pid: str = ""

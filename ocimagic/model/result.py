@@ -86,6 +86,8 @@ class ImageDetails:
         layers: bottom first; none where an API does not tell of them.
         base_name: ``org.opencontainers.image.base.name``, or "".
         base_digest: ``org.opencontainers.image.base.digest``, or "".
+        parent: the image that it was made of here: a build step's, or the container's; None if
+            nobody knows.
         document: docker's, as another engine gave it; None for one of this engine.
     """
 
@@ -98,6 +100,7 @@ class ImageDetails:
     size_bytes: int
     base_name: str
     base_digest: str
+    parent: Digest | None = None
     document: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
 
 
@@ -286,6 +289,7 @@ class ContainerSummary:
         places: where it is in them, while it runs.
         ports: of the machine that lead to it, while it runs.
         annotations: as asked for.
+        linked_as: what others call it, as ``OTHER/NAME``; in lists only.
         memory_bytes: what it uses, while it runs, without pages of files that could be dropped at
             once; None where no cgroup of its own counts it.  It makes no two rows differ.
     """
@@ -314,6 +318,7 @@ class ContainerSummary:
     volume_mounts: tuple[VolumeMount, ...] = ()
     choices: tuple[NetworkChoice, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    linked_as: tuple[str, ...] = ()
     memory_bytes: int | None = field(default=None, compare=False)
 
 
@@ -328,6 +333,8 @@ class ContainerDetails:
         health: the check that is made, all filled in; None for none.
         files: paths in the container to the engine's own files that are shown there.
         exec_ids: of commands that run in it besides its own.
+        links: names of other containers, each with what this one calls it.
+        linked_env: of its environment what links have put there.
         document: docker's, as another engine gave it; None for one of this engine.
     """
 
@@ -343,6 +350,8 @@ class ContainerDetails:
     health: HealthOptions | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     exec_ids: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    linked_env: tuple[str, ...] = ()
     document: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
 
 

@@ -1,6 +1,7 @@
 """Image configs.
 
-Spec: image-spec config.md; Healthcheck, Shell, OnBuild and ArgsEscaped are docker's.
+Spec: image-spec config.md; Healthcheck, Shell, OnBuild, ArgsEscaped, container and
+container_config are docker's.
 """
 
 from __future__ import annotations
@@ -136,6 +137,8 @@ class ImageConfig:
     Attributes:
         raw: the bytes it came in, or its canonical encoding when we made it.
         diff_ids: digests of the uncompressed layer tars, bottom first.
+        container: ID of the container that it was made of, "" if nobody wrote it down.
+        container_config: of that container, as it came; also what is not the image's.
     """
 
     raw: bytes = field(default=b"", repr=False, compare=False)
@@ -145,6 +148,8 @@ class ImageConfig:
     config: ContainerConfig = field(default_factory=ContainerConfig)
     diff_ids: tuple[Digest, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
+    container: str = ""
+    container_config: Mapping[str, object] | None = None
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
@@ -170,6 +175,8 @@ class ImageConfig:
             config=ContainerConfig.from_fields(fields.child("config")),
             diff_ids=tuple(Digest.parse(text) for text in rootfs.texts("diff_ids")),
             history=tuple(_history(entry) for entry in fields.children("history")),
+            container=fields.text("container", ""),
+            container_config=fields.child("container_config").value or None,
         )
 
     def encoded(self) -> ImageConfig:
@@ -186,6 +193,8 @@ class ImageConfig:
             "os.version": self.platform.os_version,
             "created": self.created and rfc3339(self.created),
             "author": self.author,
+            "container": self.container,
+            "container_config": self.container_config and dict(self.container_config),
         }
         return replace(self, raw=encode(document | without_none(optional)))
 

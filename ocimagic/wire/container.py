@@ -80,7 +80,7 @@ def container_summary(container: ContainerSummary, *, status: str = "") -> dict[
     """
     document: dict[str, object] = {
         "Id": container.container_id,
-        "Names": [f"/{container.name}"],
+        "Names": [f"/{each}" for each in (container.name, *container.linked_as)],
         "Image": container.image,
         "ImageID": str(container.image_id),
         "Command": _command(container.command),
@@ -196,7 +196,8 @@ def _env(container: ContainerDetails, env: Iterable[str]) -> list[str]:
     """
     asked = {each.partition("=")[0] for each in container.options.env}
     added = {"HOSTNAME", "TERM"} if container.options.tty else {"HOSTNAME"}
-    shown = [each for each in env if each.partition("=")[0] not in added - asked]
+    hidden, linked = added - asked, set(container.linked_env)
+    shown = [each for each in env if each.partition("=")[0] not in hidden and each not in linked]
     return shown + [each for each in container.options.env if "=" not in each]
 
 

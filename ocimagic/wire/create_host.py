@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ocimagic.errors import InvalidOption, NotBuiltYet
 from ocimagic.model.name_words import extra_host, ip_address, search_domain
 from ocimagic.model.namespace import namespace_choice
+from ocimagic.model.network_words import link
 from ocimagic.model.policy import RestartPolicy
 from ocimagic.model.policy_words import log_options, restart_policy
 from ocimagic.model.security_words import security_options
@@ -49,6 +50,7 @@ def host_options(host: Asked) -> dict[str, Any]:
         "devices": devices(host),
         **_namespaces(host),
         **_names(host),
+        "links": tuple(link(text) for text in host.texts("Links")),
         "annotations": host.text_map("Annotations"),
         "said": {key: text for key in _SAID if (text := host.text(key, "")) not in ("", LOCAL)},
         "read_only": host.flag("ReadonlyRootfs"),
@@ -79,12 +81,6 @@ def _refuse_others(host: Asked) -> None:
     if (isolation := host.text("Isolation", "")) not in ("", "default"):
         raise NotBuiltYet(
             f"isolation {isolation!r} is not built yet", why="it is for Windows containers only"
-        )
-    if links := host.texts("Links"):
-        raise NotBuiltYet(
-            f"the link {links[0]!r} is not built yet",
-            why="links are what docker had before networks: containers of one network find each "
-            "other by name",
         )
 
 

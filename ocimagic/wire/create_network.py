@@ -21,7 +21,7 @@ from ocimagic.model.network import (
     check_subnet,
     published_ports,
 )
-from ocimagic.model.network_words import Membership, exposed_port, joined, membership, mtu
+from ocimagic.model.network_words import Membership, exposed_port, joined, link, membership, mtu
 from ocimagic.model.options import NetworkMode
 from ocimagic.wire.reading import asked
 
@@ -85,19 +85,11 @@ def endpoint(settings: Asked) -> dict[str, Any]:
         "ipv4": ipam.text("IPv4Address", ""),
         "ipv6": ipam.text("IPv6Address", ""),
         "mac": check_mac(mac) if mac else "",
-        "links": tuple(_link(text) for text in settings.texts("Links")),
+        "links": tuple(link(text) for text in settings.texts("Links")),
         "link_local": tuple(_link_local(text) for text in ipam.texts("LinkLocalIPs")),
         "options": settings.text_map("DriverOpts"),
     }
     return {name: value for name, value in found.items() if value}
-
-
-def _link(text: str) -> tuple[str, str]:
-    """Read ``NAME[:ALIAS]``."""
-    name, _, alias = text.partition(":")
-    if not name:
-        raise InvalidOption(f"bad format for links: {text}")
-    return name, alias or name
 
 
 def _link_local(text: str) -> str:

@@ -64,6 +64,8 @@ def host_config(container: ContainerDetails) -> dict[str, object]:
         "ReadonlyPaths": list(linux.texts("readonlyPaths")) or None,
         "Init": options.init or None,
         "Annotations": dict(options.annotations) or None,
+        "Links": [f"/{name}:/{container.summary.name}/{alias}" for name, alias in container.links]
+        or None,
     }
 
 
@@ -131,7 +133,7 @@ def _wishes(options: RunOptions) -> dict[str, object]:
         "ExtraHosts": [f"{name}:{address}" for name, address in options.extra_hosts] or None,
         "GroupAdd": list(options.groups) or None,
         "Cgroup": "",
-        "Links": None,
+        "Links": [f"{name}:{alias}" for name, alias in options.links] or None,
         "OomScoreAdj": options.oom_score_adj,
         "PidMode": options.pid,
         "Privileged": options.privileged,

@@ -34,7 +34,7 @@ def image_inspect(image: ImageDetails) -> dict[str, object]:
         "Id": str(image.image_id),
         "RepoTags": list(image.tags),
         "RepoDigests": list(image.digests),
-        "Parent": "",
+        "Parent": str(image.parent or ""),
         "Comment": history[-1].comment if history else "",
         "Created": timestamp(config.created),
         "DockerVersion": "",
@@ -55,6 +55,14 @@ def image_inspect(image: ImageDetails) -> dict[str, object]:
             "Layers": [str(layer.diff_id) for layer in image.layers if layer.from_base],
         },
     }
+
+
+def made_of(image: ImageDetails) -> dict[str, object]:
+    """Return what older versions of the API say of the container that an image was made of."""
+    config = image.config.container_config
+    if not image.config.container or config is None:
+        return {}
+    return {"Container": image.config.container, "ContainerConfig": dict(config)}
 
 
 def container_config(config: ContainerConfig) -> dict[str, object]:

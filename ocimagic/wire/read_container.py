@@ -36,7 +36,7 @@ _STATUS = {
 }
 _PROPAGATION = "rprivate"
 # What is written anew from elsewhere in the document, or is no wish but what came of one.
-_NOT_ASKED = frozenset({"Binds", "Mounts", "MaskedPaths", "ReadonlyPaths", "Links", "NetworkMode"})
+_NOT_ASKED = frozenset({"Binds", "Mounts", "MaskedPaths", "ReadonlyPaths", "NetworkMode"})
 
 
 def container_summary(document: Fields) -> ContainerSummary:
@@ -198,6 +198,7 @@ def container_details(document: Fields, image: ContainerConfig | None = None) ->
         health=options.health,
         files={path: there for path, there in files.items() if there},
         exec_ids=document.texts("ExecIDs"),
+        links=options.links,
         document=dict(document.value),
     )
 

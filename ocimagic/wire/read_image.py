@@ -59,6 +59,7 @@ def image_details(document: Fields) -> ImageDetails:
         base_name=base.text("Name", "") or labels.get("org.opencontainers.image.base.name", ""),
         base_digest=base.text("Digest", "")
         or labels.get("org.opencontainers.image.base.digest", ""),
+        parent=digest(parent) if (parent := document.text("Parent", "")) else None,
         document=dict(document.value),
     )
 

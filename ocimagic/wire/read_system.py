@@ -155,7 +155,7 @@ def _image(each: Fields) -> ImageUsage:
 def _container(each: Fields) -> ContainerUsage:
     names = each.texts("Names")
     return ContainerUsage(
-        name=names[0].removeprefix("/") if names else "",
+        name=min(names, key=lambda each: each.count("/"), default="").removeprefix("/"),
         container_id=each.text("Id"),
         image=each.text("Image", ""),
         size_bytes=each.number("SizeRw", 0),

@@ -98,9 +98,11 @@ def _container_of_image(document: Document) -> None:
     compose 1.29 looks there for the volumes of a container that it makes anew, in whatever
     version, and ends without it.
     """
-    config = document.get("Config")
+    config, made_of = document.get("Config"), document.get("ContainerConfig")
     volumes = config.get("Volumes") if isinstance(config, dict) else None
-    document |= {"Container": "", "ContainerConfig": _EMPTY_CONFIG | {"Volumes": volumes}}
+    known = made_of if isinstance(made_of, dict) else {}
+    document.setdefault("Container", "")
+    document["ContainerConfig"] = _EMPTY_CONFIG | {"Volumes": volumes} | known
 
 
 def _nameless(document: Document) -> None:

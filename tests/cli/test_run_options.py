@@ -247,6 +247,9 @@ GOOD = [
     ("--network name=web,alias=a,alias=b,ip6=fd00::9 --network other",
      in_networks(NetworkChoice(network="web", aliases=("a", "b"), ipv6="fd00::9"),
                  NetworkChoice(network="other"))),
+    ("--link db --link other:alias", {"links": (("db", "db"), ("other", "alias"))}),
+    ("--link db:data --network web",
+     in_networks(NetworkChoice(network="web", links=(("db", "data"),)), links=(("db", "data"),))),
     ("-p 8080:80", in_networks(NetworkChoice(network="bridge"), ports=(PUBLISHED,))),
     ("-p8080:80 --network web", in_networks(NetworkChoice(network="web"), ports=(PUBLISHED,))),
     ("-p 8080:80 --network host", {"network": NetworkMode.HOST}),
@@ -353,7 +356,7 @@ BAD = [
     ("-v data:/data:nocopy,nocopy", InvalidOption, "contradicts itself"),
     ("-v data", InvalidOption, "not absolute"),
     ("-v :/data", InvalidOption, "cannot be understood"),
-    ("--link web", NotBuiltYet, "find each other by name"),
+    ("--link a:b:c", InvalidOption, "bad format for links: a:b:c"),
     ("--network container:", InvalidOption, "names no container"),
     ("-v /a:/b:ro,rw", InvalidOption, "contradicts itself"),
     ("-v /a:/b:rslvae", InvalidOption, "did you mean rslave?"),
@@ -504,7 +507,7 @@ def test_completion_and_help_show_them(session):
     shown = {each.text: each.help for each in complete(["run"], "--")}
     for name in ("--memory", "--tty", "--restart", "--health-cmd", "--sig-proxy", "--mount"):
         assert shown[name]
-    assert "--link" not in shown
+    assert "--link-local-ip" not in shown
     text = execute(["run", "--help"], session).text
     assert "--sig-proxy  " in text
     assert "--no-sig-proxy" not in text
@@ -578,6 +581,8 @@ def as_docker(found: RunOptions) -> dict[str, object]:
         ],
         "ShmSize": found.shm_size_bytes,
         "Privileged": found.privileged,
+        "Links": [name if name == alias else f"{name}:{alias}" for name, alias in found.links]
+        or None,
         "CapAdd": [_capability(each) for each in found.cap_add],
         "CapDrop": [_capability(each) for each in found.cap_drop],
         "Sysctls": dict(found.sysctls),

@@ -1,5 +1,7 @@
 """What clients of older and newer versions of docker's API get."""
 
+from dataclasses import replace
+
 import pytest
 import samples
 
@@ -7,7 +9,7 @@ from ocimagic.model.network import NetworkChoice
 from ocimagic.model.options import VolumeMount
 from ocimagic.model.usage import BlockUse, CpuUse, MemoryUse, ResourceUse
 from ocimagic.wire.container import container_inspect, container_summary
-from ocimagic.wire.image import image_inspect, image_list
+from ocimagic.wire.image import image_inspect, image_list, made_of
 from ocimagic.wire.network import network_inspect
 from ocimagic.wire.system import system_info, system_version
 from ocimagic.wire.usage import container_stats
@@ -41,6 +43,21 @@ def test_image_inspect(version, there, not_there):
     found = keys("ImageInspect", image_inspect(samples.image_details()), version)
     assert there <= found
     assert not not_there & found
+
+
+def test_a_committed_image_said_of_which_container():
+    details = samples.image_details()
+    config = {"Hostname": "h", "Image": "busybox:1", "Cmd": ["true"]}
+    made = replace(
+        details,
+        parent=details.image_id,
+        config=replace(details.config, container="c" * 64, container_config=config),
+    )
+    old = shaped("ImageInspect", image_inspect(made) | made_of(made), V144)
+    assert (old["Container"], old["Parent"]) == ("c" * 64, str(details.image_id))
+    assert config.items() <= old["ContainerConfig"].items()
+    assert old["ContainerConfig"]["AttachStdin"] is False
+    assert made_of(details) == {}
 
 
 def test_the_config_of_an_image_had_what_is_of_containers():
