@@ -288,7 +288,10 @@ def _until_removed(
     service: Service, container_id: str, since_ns: int, gone: threading.Event
 ) -> int | None:
     """Return the exit code when a container is gone."""
-    return _told(service, container_id, since_ns, gone, "destroy")
+    code = _told(service, container_id, since_ns, gone, "destroy")
+    with suppress(ContainerNotFound):  # to look is to forget what its shim has removed
+        service.engine.containers.get(container_id)
+    return code
 
 
 def _told(

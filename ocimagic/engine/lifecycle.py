@@ -15,7 +15,7 @@ from ocimagic.engine.record import Document
 from ocimagic.engine.register import Register
 from ocimagic.engine.supervision import stop_signal
 from ocimagic.engine.update import update
-from ocimagic.errors import InvalidOption, InvalidState, OcimagicError
+from ocimagic.errors import ContainerNotFound, InvalidOption, InvalidState, OcimagicError
 from ocimagic.model.engine import split_command
 from ocimagic.model.event import OnEvent, ignore
 from ocimagic.model.network import NetworkChoice
@@ -185,6 +185,8 @@ class Lifecycle(Register):
         new_name = new_name.removeprefix("/")
         if new_name == record.name:
             raise InvalidOption(f"container {new_name} has this name already")
+        with contextlib.suppress(ContainerNotFound):
+            self.find(new_name)  # one that its shim has removed is not in the way
         others = {each.name for each in self.store.containers.all()}
         check_name(new_name, others)
         self.store.containers.rename(record.container_id, new_name)

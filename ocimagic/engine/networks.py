@@ -118,6 +118,8 @@ class Networks(NetworkPlans):
         from ocimagic.engine.record import Document
 
         for record in self._containers.store.containers.all():
+            if self._containers.is_gone(record):  # its shim has removed it, and nobody looked since
+                continue
             for choice in Document.decode(record.document).options.networks:
                 yield choice.network
                 with contextlib.suppress(NetworkNotFound):

@@ -5,6 +5,7 @@ import io
 import json
 import socket
 import tarfile
+import threading
 
 import pytest
 
@@ -268,3 +269,17 @@ def test_a_build_may_use_the_steps_of_images_alone(api):
 def test_info_counts_the_images_that_there_are(api):
     listed = {each["Id"] for each in api.get("/images/json", all=1)}
     assert api.get("/info")["Images"] == len(listed)
+
+
+def test_who_waits_for_a_removal_leaves_no_row(api, daemon, shared):
+    made = api.create("sh", "-c", "read a", OpenStdin=True, HostConfig={"AutoRemove": True})
+    api.post(f"/containers/{made}/start")
+    body = []
+    waiting = threading.Thread(
+        target=lambda: body.append(api.post(f"/containers/{made}/wait?condition=removed"))
+    )
+    waiting.start()
+    api.post(f"/containers/{made}/kill")
+    waiting.join(60)
+    assert body[0]["StatusCode"] == 137
+    assert made not in [each.container_id for each in shared.containers.store.containers.all()]
