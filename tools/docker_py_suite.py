@@ -4,13 +4,15 @@ The suite is in no repository of ours; docker-py 7.0.0's source archive on PyPI 
 
     pip download --no-deps --no-binary docker docker==7.0.0
     mkdir suite && tar xzf docker-7.0.0.tar.gz -C suite --strip-components 1 docker-7.0.0/tests
-    python -m venv v && v/bin/pip install docker==7.2.0 pytest pytest-timeout paramiko
-    python tools/docker_py_suite.py suite --python v/bin/python [--dockerd]
+    python -m venv v
+    v/bin/pip install docker==7.2.0 pytest pytest-timeout paramiko websocket-client
+    python tools/docker_py_suite.py suite --python v/bin/python [--dockerd] [--tcp]
 
 Swarms and plugins are left out.  The images that the suite asks Docker Hub for are a static
 busybox by other names, in a registry on this machine; there is no other network.  ``--dockerd``
 runs the same against a private dockerd: what passes there is the bar.  Needs root, iproute2 and a
-static busybox; it takes about ten minutes.
+static busybox; it takes about ten minutes.  docker-py attaches by a websocket over TCP only, which
+``--tcp`` has it speak.
 """
 
 import argparse
@@ -51,6 +53,7 @@ OF_SWARMS = (
     "test_create_network_ingress",
 )  # fmt: skip
 SERVED_S = 30.0
+TCP = "tcp://127.0.0.1:2375"  # of a network of its own
 
 
 def _fill(source: MemorySource) -> None:
@@ -70,14 +73,14 @@ def _fill(source: MemorySource) -> None:
 
 
 @contextmanager
-def _ocimagic(room: Path, mirror: str) -> Iterator[str]:
+def _ocimagic(room: Path, mirror: str, *, tcp: bool) -> Iterator[str]:
     """Serve the API over an engine of its own; yield DOCKER_HOST."""
     place = {"OCIMAGIC_ROOT": str(room / "root"), "OCIMAGIC_REGISTRY_MIRROR": mirror}
     environment = os.environ | place | {"PYTHONPATH": str(ROOT), "HOME": str(room)}
-    program = [sys.executable, "-m", "ocimagic"]
+    program, socket = [sys.executable, "-m", "ocimagic"], f"unix://{room}/socket"
     with (room / "log").open("wb") as log:
         served = subprocess.Popen(
-            [*program, "serve", "-q", "-H", f"unix://{room}/socket"],
+            [*program, "serve", "-q", *(["-H", TCP, "--no-tls"] if tcp else ["-H", socket])],
             stdout=subprocess.PIPE, stderr=log, env=environment, text=True,
         )  # fmt: skip
     try:
@@ -96,25 +99,25 @@ def _ocimagic(room: Path, mirror: str) -> Iterator[str]:
 
 
 @contextmanager
-def _dockerd(room: Path, mirror: str) -> Iterator[str]:
-    with Daemon(room, [], "--registry-mirror", mirror):
-        yield f"unix://{room}/socket"
+def _dockerd(room: Path, mirror: str, *, tcp: bool) -> Iterator[str]:
+    with Daemon(room, [], "--registry-mirror", mirror, *(["-H", TCP] if tcp else [])):
+        yield TCP if tcp else f"unix://{room}/socket"
 
 
-def _run(suite: Path, python: str, host: str, version: str, only: str) -> Path:
+def _run(asked: argparse.Namespace, host: str, home: Path) -> Path:
     """Run pytest, far from this account's contexts and logins; return its report."""
     report = Path(tempfile.gettempdir(), f"docker-py-{os.getpid()}.xml")
     left_out = [f"--ignore-glob={each}" for each in LEFT_OUT]
-    only = " and ".join([*(f"not {each}" for each in OF_SWARMS), *([f"({only})"] if only else [])])
-    home = Path(host.removeprefix("unix://")).parent
+    wanted = [f"not {each}" for each in OF_SWARMS] + ([f"({asked.k})"] if asked.k else [])
     (home / ".docker").mkdir()
     (home / ".docker/config.json").write_text("{}")  # without one docker-py writes to the suite
     subprocess.run(
-        [os.path.abspath(python), "-m", "pytest", "-v", "-p", "no:cacheprovider", "--timeout=60",
-         *left_out, f"--junitxml={report}", "-k", only, "tests/integration"],
-        cwd=suite, check=False,
+        [os.path.abspath(asked.python), "-m", "pytest", "-v", "-p", "no:cacheprovider",
+         "--timeout=60", *left_out, f"--junitxml={report}", "-k", " and ".join(wanted),
+         "tests/integration"],
+        cwd=asked.suite, check=False,
         env=os.environ
-        | {"HOME": str(home), "DOCKER_HOST": host, "DOCKER_TEST_API_VERSION": version},
+        | {"HOME": str(home), "DOCKER_HOST": host, "DOCKER_TEST_API_VERSION": asked.api},
     )  # fmt: skip
     return report
 
@@ -136,6 +139,7 @@ def main() -> None:
     parser.add_argument("suite", type=Path, help="the directory that has tests/ of docker-py")
     parser.add_argument("--python", default=sys.executable, help="has docker-py and pytest")
     parser.add_argument("--dockerd", action="store_true", help="ask a private dockerd instead")
+    parser.add_argument("--tcp", action="store_true", help="by TCP, without TLS")
     parser.add_argument("--api", default="1.41", help="the version that the suite speaks")
     parser.add_argument("--result", type=Path, help="write each test's outcome, as JSON")
     parser.add_argument("-k", default="", metavar="EXPRESSION", help="only tests that fit it")
@@ -148,8 +152,8 @@ def main() -> None:
         _fill(source)
         mirror = stack.enter_context(RegistryServer(source)).url
         serve = _dockerd if asked.dockerd else _ocimagic
-        host = stack.enter_context(serve(room, mirror))
-        report = _run(asked.suite, asked.python, host, asked.api, asked.k)
+        host = stack.enter_context(serve(room, mirror, tcp=asked.tcp))
+        report = _run(asked, host, room)
     outcomes = _outcomes(report)
     report.unlink()
     if asked.result:
