@@ -50,6 +50,8 @@ def find_linked(containers: Register, options: RunOptions) -> dict[str, str]:
             f"conflicting options: {kind} can't be used with links",
             why="there is no network in which only this container would know them",
         )
+    if options.networks and options.networks[0].network != BRIDGE:
+        return {}  # they are names in that network
     found: dict[str, str] = {}
     for name, alias in options.links:
         try:

@@ -33,6 +33,9 @@ def test_a_link_is_listed_inspected_and_removed(api, daemon, linked):
     while "\talias " not in told:
         told = api.output(linked).decode()
     assert "ALIAS_NAME=/me/alias" in told
+    api.post("/containers/other/rename?name=else")
+    assert api.get(f"/containers/{linked}/json")["HostConfig"]["Links"] == ["/else:/me/alias"]
+    api.post("/containers/else/rename?name=other")
     assert api.refused("DELETE", "/containers/me/other?link=1")[0] == 404
     assert api.refused("DELETE", "/containers/me/alias")[0] == 404
     status, _ = api.ask("DELETE", "/containers/me/alias", link=1)
@@ -53,6 +56,12 @@ def test_what_links_put_there_is_in_no_image(api, daemon, linked):
     )  # fmt: skip
     assert image["Parent"] == api.get("/images/busybox/json")["Id"]
     assert api.ask("DELETE", f"/images/{made}")[0] == 200
+
+
+def test_who_is_gone_is_no_link(api, daemon, linked):
+    assert api.ask("DELETE", "/containers/other", force=1)[0] == 204
+    assert api.get(f"/containers/{linked}/json")["HostConfig"]["Links"] is None
+    api.post(f"/containers/{linked}/restart?t=0")
 
 
 def test_a_link_to_nobody_is_no_404(api, daemon):
