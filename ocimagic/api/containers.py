@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ocimagic.model.result import ContainerDetails
 
 _KILLS = ("KILL", "9")
+_EVERY_S = 1.0
 
 
 def listed(service: Service, exchange: Exchange) -> Answer:
@@ -229,9 +230,11 @@ def stats(service: Service, exchange: Exchange, container: str) -> None:
     query, containers = exchange.query, service.engine.containers
     found = containers.get(container)
     once = query.flag("one-shot") and not query.flag("stream", default=True)
+    every_s = 0.0 if once else _EVERY_S  # who wants nothing to compare with need not wait for it
     with exchange.watched() as gone:
         pieces = exchange.begin()
-        for (each,) in containers.stats(found.container_id, cancelled=gone):
+        used = containers.stats(found.container_id, interval_s=every_s, cancelled=gone)
+        for (each,) in used:
             pieces.line(container_stats(each, one_shot=once))
             if not query.flag("stream", default=True):
                 break

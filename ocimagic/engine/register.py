@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,7 @@ class Register:
         self.images = images
         self.volumes = VolumeKeeper(store, unpacker)
         self._launcher = launcher
+        self._directories = os.fspath(store.home.containers)  # of all: lists ask for each of them
         self.way_out = ""  # of networks of an ordinary account, "" for the best
         self.recent = Recent()
         self.told: set[str] = set()  # what is said once in the life of an engine
@@ -152,7 +154,7 @@ class Register:
 
     def is_gone(self, record: ContainerRecord) -> bool:
         """Forget a container that its shim has removed, as ``--rm`` asked."""
-        if self.directory(record.container_id).exists():
+        if os.path.exists(f"{self._directories}/{record.container_id}"):
             removes = Document.decode(record.document).options.remove
             if not removes or self.status(record)[0] is not Status.EXITED:
                 return False
@@ -198,7 +200,7 @@ class Register:
 
     def status(self, record: ContainerRecord) -> tuple[Status, ExitStatus | None]:
         """Return where a container is in its life, from what its shim wrote."""
-        return status_in(self.directory(record.container_id))
+        return life_in(f"{self._directories}/{record.container_id}")[:2]
 
     def runtime_config(self, record: ContainerRecord) -> RuntimeConfig:
         """Return the config.json of a container's bundle."""
@@ -214,8 +216,7 @@ class Register:
     def summary(self, record: ContainerRecord, *, measured: bool = False) -> ContainerSummary:
         """Describe a container as it is now; ``measured`` looks what memory it uses."""
         document = Document.decode(record.document)
-        status, ended = self.status(record)
-        state = read_json(self.directory(record.container_id) / STATE_NAME) or {}
+        status, ended, state = life_in(f"{self._directories}/{record.container_id}")
         started = shim.Started.from_message(state) if state else None
         alive = started is not None and status in (Status.RUNNING, Status.PAUSED)
         return ContainerSummary(
@@ -231,7 +232,7 @@ class Register:
             exit=ended,
             network=document.network,
             labels=document.labels,
-            health=_health(state),
+            health=_health(state) if state else None,
             restart_count=int(str(state.get("restart_count", 0))),
             mounts=tuple(
                 (each.name or each.source, each.target) for each in document.options.volumes
@@ -249,35 +250,38 @@ class Register:
 
 
 def status_in(directory: Path) -> tuple[Status, ExitStatus | None]:
-    """Return how it is with the container of a directory, from what its shim wrote there."""
-    ended = read_json(directory / EXIT_NAME)
+    """Return where the container of a directory is in its life, from what its shim wrote."""
+    return life_in(os.fspath(directory))[:2]
+
+
+def life_in(where: str) -> tuple[Status, ExitStatus | None, Mapping[str, object]]:
+    """Return what ``status_in`` does, and what the shim wrote of the container while it lived."""
+    ended = read_json(f"{where}/{EXIT_NAME}")
+    state = read_json(f"{where}/{STATE_NAME}")
     if ended is not None:
-        return Status.EXITED, exit_status(ended)
-    state = read_json(directory / STATE_NAME)
+        return Status.EXITED, exit_status(ended), state or {}
     if state is None:
-        return Status.CREATED, None
+        return Status.CREATED, None, {}
+    directory = Path(where)
     if shim.is_kept(directory):
-        return Status(str(state.get("status", "running"))), None
+        return Status(str(state.get("status", "running"))), None, state
     # Its shim was killed, or the machine went down: nobody saw the exit code.
     ended = read_json(directory / EXIT_NAME)
     if ended is not None:
-        return Status.EXITED, exit_status(ended)
+        return Status.EXITED, exit_status(ended), state
     try:
         when = datetime.fromtimestamp((directory / STATE_NAME).stat().st_mtime, UTC)
     except FileNotFoundError:
-        return Status.CREATED, None  # it is being removed
+        return Status.CREATED, None, {}  # it is being removed
     shim.end_lost(directory)
-    return Status.EXITED, ExitStatus(code=LOST, signal=None, finished=when)
+    return Status.EXITED, ExitStatus(code=LOST, signal=None, finished=when), state
 
 
-def _lock_of(container_id: str) -> str:
-    return f"container-{container_id[:12]}"
-
-
-def read_json(path: Path) -> dict[str, object] | None:
+def read_json(path: Path | str) -> dict[str, object] | None:
     """Read a file that a shim writes; None if it is not there, or not a JSON object."""
     try:
-        content = json.loads(path.read_bytes())
+        with open(path, "rb", buffering=0) as file:
+            content = json.loads(file.read())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return content if isinstance(content, dict) else None
