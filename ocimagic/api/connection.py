@@ -33,9 +33,19 @@ USUAL = {
 _log = logging.getLogger(__name__)
 
 
-def serve(door: socket.socket, service: Service, routes: Routes, watcher: Watcher) -> None:
-    """Answer a client's requests until it goes; does not close the connection."""
-    stream = Stream(door)
+def serve(
+    door: socket.socket, service: Service, routes: Routes, watcher: Watcher, early: bytes = b""
+) -> None:
+    """Answer a client's requests until it goes; does not close the connection.
+
+    Args:
+        door: of the client.
+        service: what all handlers share.
+        routes: who answers what.
+        watcher: who notices that a client goes.
+        early: what it has sent already.
+    """
+    stream = Stream(door, bytearray(early))
     with suppress(Gone):
         while True:
             try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from ocimagic.api.connection import serve
 from ocimagic.api.gone import Watcher
+from ocimagic.api.kept_door import KeptDoor, standing_answers
 from ocimagic.api.routes import Routes
 from ocimagic.api.secured import in_clear
 from ocimagic.api.service import Service
@@ -56,6 +57,8 @@ class Server:
     Args:
         engine: whose verbs it offers; it stays its owner's.
         address: where to listen.
+        is_busy: this process computes as well, so that another one answers what does not need it
+            (see ``doorkeeper.py``); not over TCP.
 
     Attributes:
         url: as DOCKER_HOST takes it.
@@ -66,7 +69,7 @@ class Server:
         PortTaken: somebody listens there.
     """
 
-    def __init__(self, engine: EngineAPI, address: Address) -> None:
+    def __init__(self, engine: EngineAPI, address: Address, *, is_busy: bool = False) -> None:
         self._address = address
         self._routes = Routes(TABLE)
         self._slots = threading.BoundedSemaphore(_MOST)
@@ -80,6 +83,10 @@ class Server:
         self._watcher = Watcher()
         self._undo = contextlib.ExitStack()
         self._undo.enter_context(short_turns())
+        self._kept: KeptDoor | None = None
+        if is_busy and address.path:
+            answers = standing_answers(self._service, self._routes, self._watcher)
+            self._kept = KeptDoor(self._door, answers)
         self._thread = threading.Thread(target=self._accept, name="ocimagic-api", daemon=True)
         self._thread.start()
 
@@ -122,7 +129,11 @@ class Server:
         self._unlink()
         with contextlib.suppress(OSError):
             self._door.shutdown(socket.SHUT_RDWR)
+        if self._kept is not None:
+            self._kept.shut()
         self._thread.join()
+        if self._kept is not None:
+            self._kept.close()
         self._door.close()
         with self._lock:
             for each in self._clients.values():
@@ -152,7 +163,7 @@ class Server:
         while True:
             self._slots.acquire()
             try:
-                client = self._door.accept()[0]
+                client, early = self._next()
             except OSError:
                 self._slots.release()
                 if self._is_over.is_set():
@@ -161,13 +172,20 @@ class Server:
                 continue
             try:
                 threading.Thread(
-                    target=self._serve, args=(client,), name="ocimagic-api-client", daemon=True
+                    target=self._serve,
+                    args=(client, early),
+                    name="ocimagic-api-client",
+                    daemon=True,
                 ).start()
             except RuntimeError:  # there can be no more threads for now
                 client.close()
                 self._slots.release()
 
-    def _serve(self, client: socket.socket) -> None:
+    def _next(self) -> tuple[socket.socket, bytes]:
+        """Wait for a client; return it, and what it has sent already."""
+        return self._kept.accept() if self._kept else (self._door.accept()[0], b"")
+
+    def _serve(self, client: socket.socket, early: bytes) -> None:
         try:
             with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
                 undo.callback(client.close)
@@ -177,7 +195,7 @@ class Server:
                 with self._lock:
                     self._clients[threading.get_ident()] = door
                 if not self._is_over.is_set():
-                    serve(door, self._service, self._routes, self._watcher)
+                    serve(door, self._service, self._routes, self._watcher, early)
                     _see_off(door)
         finally:
             with self._lock:

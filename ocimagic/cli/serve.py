@@ -123,7 +123,8 @@ def _servers(  # noqa: PLR0913  the options
         )
     engine = session.engine()
     served: list[Served] = []
-    served += [stack.enter_context(Server(engine, each)) for each in addresses]
+    busy = session.stays  # a notebook computes as well
+    served += [stack.enter_context(Server(engine, each, is_busy=busy)) for each in addresses]
     if containerd:
         served.append(stack.enter_context(_containerd(engine, session.path(containerd))))
     return served

@@ -277,6 +277,10 @@ def life_in(where: str) -> tuple[Status, ExitStatus | None, Mapping[str, object]
     return Status.EXITED, ExitStatus(code=LOST, signal=None, finished=when), state
 
 
+def _lock_of(container_id: str) -> str:
+    return f"container-{container_id[:12]}"
+
+
 def read_json(path: Path | str) -> dict[str, object] | None:
     """Read a file that a shim writes; None if it is not there, or not a JSON object."""
     try:

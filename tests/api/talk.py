@@ -13,11 +13,12 @@ PATIENCE_S = 20
 
 
 @contextmanager
-def serving(engine, room, **address):
+def serving(engine, room, *, is_busy=False, **address):
     """Serve an engine at a socket; afterwards no thread and no descriptor of it is left."""
     engine.system.info()  # what the engine itself keeps open is open from here on
     threads, files = threads_now(), files_now()
-    with Server(engine, Address(path=str(room / "api.sock"), **address)) as server:
+    where = Address(path=str(room / "api.sock"), **address)
+    with Server(engine, where, is_busy=is_busy) as server:
         yield server
     settled(lambda: threads_now() <= threads, "threads")
     settled(lambda: files_now() <= files, "descriptors")
