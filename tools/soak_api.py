@@ -4,7 +4,8 @@ Each lists, runs, follows a log, listens to events or has a command run, as its 
 often leaves in the middle of it.  Nobody may be told of anything but what was asked for; when
 all have left, memory, descriptors and threads are what they were after the first half.  Then
 one client measures how long ``_ping`` and ``version`` take while this process computes, as a
-notebook does.
+notebook does; ``--seconds 0 --clients 0`` measures that alone.  What the machine itself takes
+beside the same work is measured with a process that answers anything at once.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -35,6 +37,9 @@ from ocimagic import Engine
 from ocimagic.api.server import Address, Server
 from ocimagic.registry.server import RegistryServer
 from ocimagic.registry.source import MemorySource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 IMAGE, TICKING = "soak", ("tick-0", "tick-1", "tick-2")
 PATIENCE_S = 120
@@ -186,9 +191,21 @@ def look(asked: dict[str, str]) -> None:
             door.sendall(b"GET /v1.50/version HTTP/1.1\r\nHost: d\r\n\r\n")
             until(door, b"}\n")
         times.append((time.perf_counter() - began) * 1000)
-        select.select([], [], [], 0.01)
+        select.select([], [], [], 0.003)
     hundredths = statistics.quantiles(times, n=100)
     print(json.dumps({"p50 ms": round(hundredths[49], 2), "p99 ms": round(hundredths[98], 2)}))
+
+
+def echo(asked: dict[str, str]) -> None:
+    """Answer whatever comes, two times for each client: what no server can be quicker than."""
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(asked["path"])
+        door.listen()
+        for _ in range(PAIRS):
+            with door.accept()[0] as client:
+                for end in (b"", b"{}\n"):
+                    client.recv(1 << 16)
+                    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + end)
 
 
 def other(role: str, **asked: object) -> subprocess.Popen[str]:
@@ -217,6 +234,31 @@ def settled(server: Server, threads: int) -> dict[str, int]:
     return figures()
 
 
+def latencies(path: str) -> dict[str, dict[str, float]]:
+    """Measure how long one client waits while this process does what notebooks do."""
+    numbers = [(each * 7919) % 300_007 for each in range(300_000)]
+    work = {"a loop": lambda: sum(range(1000)), "long calls": lambda: sorted(numbers)}
+    found = {}
+    for what, computes in work.items():
+        found[f"while it computes {what}"] = waited(path, computes)
+        echoing = other("echo", path=f"{path}-echo")
+        while not os.path.exists(f"{path}-echo"):
+            select.select([], [], [], 0.01)
+        found[f"of an echo beside {what}"] = waited(f"{path}-echo", computes)
+        echoing.communicate()
+        os.unlink(f"{path}-echo")
+    return found
+
+
+def waited(path: str, computes: Callable[[], object]) -> dict[str, float]:
+    """Compute until one client has measured how long it waits for answers."""
+    looking = other("look", path=path)
+    while looking.poll() is None:
+        computes()
+    found: dict[str, float] = json.loads(looking.communicate()[0])
+    return found
+
+
 def faults(before: dict[str, int], after: dict[str, int]) -> list[str]:
     """Say what has grown from one half to the other."""
     most = {"rss": before["rss"] + FLAT_BYTES, "descriptors": before["descriptors"],
@@ -231,7 +273,7 @@ def soak(engine: Engine, path: str, words: argparse.Namespace) -> dict[str, obje
     told: dict[str, object] = {"clients": words.clients, "seconds": words.seconds}
     wrong: list[str] = []
     counts: collections.Counter[str] = collections.Counter()
-    with Server(engine, Address(path=path)) as server:
+    with Server(engine, Address(path=path), is_busy=True) as server:
         client = Client(path)
         for name in TICKING:
             ticks = {"Image": IMAGE, "Cmd": ["sh", "-c", "while :; do echo tick; sleep 0.2; done"]}
@@ -249,11 +291,7 @@ def soak(engine: Engine, path: str, words: argparse.Namespace) -> dict[str, obje
             states.append(settled(server, threads))
             print(states[-1], dict(counts), flush=True)
         wrong += faults(*states)
-        looking = other("look", path=path)
-        turns = 0
-        while looking.poll() is None:  # what a notebook computes
-            turns += sum(range(1000)) > 0
-        told["latency while it computes"] = json.loads(looking.communicate()[0])
+        told["latency"] = latencies(path)
         left = [each.name for each in engine.containers.list(all=True)]
         wrong += [f"{each} is left" for each in left if each not in TICKING]
     for name in left:
@@ -268,11 +306,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seed", default="8")
-    parser.add_argument("--role", choices=("crowd", "look"))
+    parser.add_argument("--role", choices=("crowd", "look", "echo"))
     parser.add_argument("--asked", type=json.loads)
     words = parser.parse_args()
     if words.role:
-        {"crowd": crowd, "look": look}[words.role](words.asked)
+        {"crowd": crowd, "look": look, "echo": echo}[words.role](words.asked)
         return 0
     source = MemorySource()
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]

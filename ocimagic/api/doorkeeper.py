@@ -87,11 +87,14 @@ class Doorkeeper:
             return
         self._clients[client.fileno()] = Client(client)
         self._poll.register(client, select.EPOLLIN)
+        self._read(client.fileno())  # who connects has something to say
 
     def _read(self, number: int) -> None:
         client = self._clients[number]
         try:
             data = client.door.recv(_RECEIVE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
         except OSError:
             data = b""
         answer = self._answer(data)
