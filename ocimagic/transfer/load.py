@@ -33,7 +33,7 @@ from ocimagic.transfer.archive import (
     layout_entry,
     layout_image,
 )
-from ocimagic.transfer.layer import Layer, chunks_of, layers_of, most_unpacked
+from ocimagic.transfer.layer import CHUNK, Layer, layers_of, most_unpacked
 from ocimagic.transfer.spool import Spool
 
 if TYPE_CHECKING:
@@ -276,11 +276,10 @@ class Loader:
 
     def _unpack(self, layer: Layer, file: SpooledFile, unpacking: Unpacking) -> LayerRecord | None:
         told, done = 0.0, 0
-        with file.path.open("rb") as opened:
-            for chunk in chunks_of(opened):
+        with file.path.open("rb", buffering=0) as opened:
+            while came := unpacking.splice(opened.fileno(), CHUNK):
                 self._check()
-                unpacking.write(chunk)
-                done += len(chunk)
+                done += came
                 if time.monotonic() - told > _EVENT_GAP_S:
                     told = time.monotonic()
                     self._tell(layer, LayerPhase.EXTRACTING, done)

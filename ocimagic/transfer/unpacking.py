@@ -83,6 +83,23 @@ class Unpacking:
             except BrokenPipeError:
                 return  # the worker has its answer already; ``finish`` tells it
 
+    def splice(self, fd: int, count: int) -> int:
+        """Take the next bytes of the blob from a file, without a copy of ours where that goes.
+
+        Args:
+            fd: of the file, where those bytes begin.
+            count: at most so many.
+
+        Returns:
+            how many there were, 0 at the end of the file.
+        """
+        if self._directory is not None and not self._failure:
+            with suppress(OSError, AttributeError):  # the worker has its answer, or no splice(2)
+                return os.splice(fd, self._writer, count)
+        chunk = os.read(fd, count)
+        self.write(chunk)
+        return len(chunk)
+
     def finish(self) -> LayerRecord | None:
         """Wait for the outcome, keep it, and return what the layer holds.
 
