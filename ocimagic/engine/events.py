@@ -50,7 +50,7 @@ def _told(
     until_ns: int | None,
     stop: threading.Event,
 ) -> Iterator[SystemEvent]:
-    with closing(Reading(journal)) as reading, ExitStack() as stack:
+    with closing(Reading(journal, first_ns)) as reading, ExitStack() as stack:
         wait = _waiting(journal.parent, stack, stop)
         while True:
             # Looked at before reading: all that was written until then is read.

@@ -24,6 +24,8 @@ except ImportError:  # Windows: see ``home.locks``
 _OLDER = "events.1.jsonl"
 MAX_BYTES = 4 << 20
 _MAX_LINE = 64 << 10
+_WINDOW = 2 * _MAX_LINE  # holds a whole line, wherever it begins
+_DISORDER_NS = 10 * 1_000_000_000  # a line may stand behind a newer one of another writer
 
 
 def note(path: str | os.PathLike[str], document: Mapping[str, object]) -> None:
@@ -55,14 +57,16 @@ def _turn(path: str, fd: int) -> None:
 
 
 class Reading:
-    """Reads a journal from its beginning, and later what came since.
+    """Reads a journal from some time on, and later what came since.
 
     Args:
         path: of the file that is appended to.
+        since_ns: what is older by some seconds is left out, in nanoseconds since 1970.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, since_ns: int = 0) -> None:
         self._path = path
+        self._from_ns = since_ns - _DISORDER_NS
         self._fd = -1
         self._rest = b""
         self._is_begun = False
@@ -77,7 +81,7 @@ class Reading:
         """Yield what is there and was not yielded yet, oldest first."""
         if not self._is_begun:
             self._is_begun = True
-            self._fd = _opened(self._path.with_name(_OLDER))
+            self._begin()
         while True:
             if self._fd >= 0:
                 yield from self._lines()
@@ -94,6 +98,16 @@ class Reading:
             if self._fd < 0:
                 return
 
+    def _begin(self) -> None:
+        """Open the file that holds the first line that is wanted, and go there."""
+        self._fd = _opened(self._path)
+        if self._fd >= 0 and not _is_before(self._fd, 0, self._from_ns):
+            self.close()
+        if self._fd < 0:
+            self._fd = _opened(self._path.with_name(_OLDER))
+        if self._fd >= 0:
+            _go_to(self._fd, self._from_ns)
+
     def _lines(self) -> Iterator[dict[str, object]]:
         while data := os.read(self._fd, 1 << 16):
             *lines, self._rest = (self._rest + data).split(b"\n")
@@ -109,3 +123,31 @@ def _opened(path: Path) -> int:
         return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError:
         return -1
+
+
+def _go_to(fd: int, from_ns: int) -> None:
+    """Go to where lines begin that are not older; times grow but for the disorder of writers."""
+    low, high = 0, os.fstat(fd).st_size
+    while high - low > _WINDOW:
+        middle = (low + high) // 2
+        if _is_before(fd, middle, from_ns):
+            low = middle
+        else:
+            high = middle
+    os.lseek(fd, low + _line_at(os.pread(fd, _WINDOW, low)) if low else 0, os.SEEK_SET)
+
+
+def _is_before(fd: int, offset: int, from_ns: int) -> bool:
+    """Say whether the first whole line behind an offset is older than a time."""
+    data = os.pread(fd, _WINDOW, offset)
+    begin = _line_at(data) if offset else 0
+    line, newline, _ = data[begin:].partition(b"\n")
+    try:
+        return bool(newline) and int(json.loads(line)["time"]) < from_ns
+    except (ValueError, TypeError, KeyError):  # half of one, from before a power cut
+        return False
+
+
+def _line_at(data: bytes) -> int:
+    """Return where the first line begins behind one that was cut."""
+    return data.find(b"\n") + 1

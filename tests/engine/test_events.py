@@ -236,6 +236,28 @@ def test_labels_must_all_fit(shared, since):
     assert not since("label=a=2")
 
 
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("since_s", [0, 1, 17.5, 2500, 4989, 4999.5, 6000])
+def test_a_journal_is_not_read_from_its_beginning(tmp_path, since_s, older):
+    path = tmp_path / "events.jsonl"
+    lines = [b'{"time":%d,"pad":"%s"}\n' % (s * 10**9, b"x" * (s % 700)) for s in range(5000)]
+    lines[2400:2600:7] = [b"half of one\n"] * len(lines[2400:2600:7])
+    cut = 2500 if older else 0
+    if older:
+        (tmp_path / "events.1.jsonl").write_bytes(b"".join(lines[:cut]))
+    path.write_bytes(b"".join(lines[cut:]))
+    since_ns = int(since_s * 10**9)
+    with closing(journal.Reading(path, since_ns)) as reading:
+        found = [each["time"] for each in reading.more()]
+        journal.note(path, {"kind": "image"})
+        assert [each["kind"] for each in reading.more()] == ["image"]
+    everything = [json.loads(each)["time"] for each in lines if each[:1] == b"{"]
+    wanted = [each for each in everything if each >= since_ns]
+    assert found[len(found) - len(wanted) :] == wanted
+    assert found == everything[len(everything) - len(found) :]
+    assert len(found) < len(wanted) + 1000
+
+
 def test_a_journal_that_grew_is_turned(tmp_path, monkeypatch):
     """Nobody loses a line for it, who writes or who reads."""
     monkeypatch.setattr(journal, "MAX_BYTES", 2000)
