@@ -25,6 +25,7 @@ _OLDER = "events.1.jsonl"
 MAX_BYTES = 4 << 20
 _MAX_LINE = 64 << 10
 _WINDOW = 2 * _MAX_LINE  # holds a whole line, wherever it begins
+_NEAR = 4 << 10  # bytes that are rather read than looked for
 _DISORDER_NS = 10 * 1_000_000_000  # a line may stand behind a newer one of another writer
 
 
@@ -128,7 +129,7 @@ def _opened(path: Path) -> int:
 def _go_to(fd: int, from_ns: int) -> None:
     """Go to where lines begin that are not older; times grow but for the disorder of writers."""
     low, high = 0, os.fstat(fd).st_size
-    while high - low > _WINDOW:
+    while high - low > _NEAR:
         middle = (low + high) // 2
         if _is_before(fd, middle, from_ns):
             low = middle
@@ -139,11 +140,16 @@ def _go_to(fd: int, from_ns: int) -> None:
 
 def _is_before(fd: int, offset: int, from_ns: int) -> bool:
     """Say whether the first whole line behind an offset is older than a time."""
-    data = os.pread(fd, _WINDOW, offset)
-    begin = _line_at(data) if offset else 0
-    line, newline, _ = data[begin:].partition(b"\n")
+    for window in (_NEAR, _WINDOW):
+        data = os.pread(fd, window, offset)
+        begin = _line_at(data) if offset else 0
+        end = data.find(b"\n", begin)
+        if end >= 0 and (begin or not offset):
+            break
+    else:
+        return False
     try:
-        return bool(newline) and int(json.loads(line)["time"]) < from_ns
+        return int(json.loads(data[begin:end])["time"]) < from_ns
     except (ValueError, TypeError, KeyError):  # half of one, from before a power cut
         return False
 
