@@ -20,6 +20,7 @@ from ocimagic.spec.descriptor import Descriptor
 from ocimagic.spec.manifest import Manifest
 from ocimagic.spec.platform import candidates, host_platform
 from ocimagic.spec.record import dataclass, replace
+from ocimagic.store.blobs import CHUNK
 from ocimagic.store.images import StoredImage
 from ocimagic.store.naming import Whole
 from ocimagic.transfer.archive import (
@@ -33,7 +34,7 @@ from ocimagic.transfer.archive import (
     layout_entry,
     layout_image,
 )
-from ocimagic.transfer.layer import CHUNK, Layer, layers_of, most_unpacked
+from ocimagic.transfer.layer import Layer, layers_of, most_unpacked
 from ocimagic.transfer.spool import Spool
 
 if TYPE_CHECKING:
