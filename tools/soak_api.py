@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 IMAGE, TICKING = "soak", ("tick-0", "tick-1", "tick-2")
 PATIENCE_S = 120
 FLAT_BYTES = 16 << 20
-PAIRS = 300
 
 
 class Client:
@@ -184,7 +183,7 @@ def crowd(asked: dict[str, str]) -> None:
 def look(asked: dict[str, str]) -> None:
     """Measure ``HEAD _ping`` and ``GET version`` on a new connection, as docker's client begins."""
     times = []
-    for _ in range(PAIRS):
+    for _ in range(int(asked["pairs"])):
         began = time.perf_counter()
         with closing(Client(asked["path"]).open("HEAD", "/_ping")) as door:
             until(door, b"\r\n\r\n")
@@ -201,7 +200,7 @@ def echo(asked: dict[str, str]) -> None:
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(asked["path"])
         door.listen()
-        for _ in range(PAIRS):
+        for _ in range(int(asked["pairs"])):
             with door.accept()[0] as client:
                 for end in (b"", b"{}\n"):
                     client.recv(1 << 16)
@@ -234,25 +233,25 @@ def settled(server: Server, threads: int) -> dict[str, int]:
     return figures()
 
 
-def latencies(path: str) -> dict[str, dict[str, float]]:
+def latencies(path: str, pairs: int) -> dict[str, dict[str, float]]:
     """Measure how long one client waits while this process does what notebooks do."""
     numbers = [(each * 7919) % 300_007 for each in range(300_000)]
     work = {"a loop": lambda: sum(range(1000)), "long calls": lambda: sorted(numbers)}
     found = {}
     for what, computes in work.items():
-        found[f"while it computes {what}"] = waited(path, computes)
-        echoing = other("echo", path=f"{path}-echo")
+        found[f"while it computes {what}"] = waited(path, computes, pairs)
+        echoing = other("echo", path=f"{path}-echo", pairs=pairs)
         while not os.path.exists(f"{path}-echo"):
             select.select([], [], [], 0.01)
-        found[f"of an echo beside {what}"] = waited(f"{path}-echo", computes)
+        found[f"of an echo beside {what}"] = waited(f"{path}-echo", computes, pairs)
         echoing.communicate()
         os.unlink(f"{path}-echo")
     return found
 
 
-def waited(path: str, computes: Callable[[], object]) -> dict[str, float]:
+def waited(path: str, computes: Callable[[], object], pairs: int) -> dict[str, float]:
     """Compute until one client has measured how long it waits for answers."""
-    looking = other("look", path=path)
+    looking = other("look", path=path, pairs=pairs)
     while looking.poll() is None:
         computes()
     found: dict[str, float] = json.loads(looking.communicate()[0])
@@ -291,7 +290,7 @@ def soak(engine: Engine, path: str, words: argparse.Namespace) -> dict[str, obje
             states.append(settled(server, threads))
             print(states[-1], dict(counts), flush=True)
         wrong += faults(*states)
-        told["latency"] = latencies(path)
+        told["latency"] = latencies(path, words.pairs)
         left = [each.name for each in engine.containers.list(all=True)]
         wrong += [f"{each} is left" for each in left if each not in TICKING]
     for name in left:
@@ -305,6 +304,7 @@ def main() -> int:
     parser.add_argument("--result", type=Path)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--pairs", type=int, default=300, help="answers that are measured")
     parser.add_argument("--seed", default="8")
     parser.add_argument("--role", choices=("crowd", "look", "echo"))
     parser.add_argument("--asked", type=json.loads)

@@ -15,6 +15,6 @@ def test_two_hundred_clients_leave_nothing(shared):
     """``shared`` skips where containers cannot run."""
     if not shutil.which("busybox"):
         pytest.skip("busybox-static is not installed")
-    words = [sys.executable, str(PROGRAM), "--seconds", "20"]
+    words = [sys.executable, str(PROGRAM), "--seconds", "14", "--pairs", "40"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
