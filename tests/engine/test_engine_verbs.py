@@ -719,7 +719,7 @@ def test_a_changed_boot_makes_running_containers_exited(shared, box, monkeypatch
     monkeypatch.setattr(
         register,
         "read_json",
-        lambda path: state | {"boot_id": "another"} if path.name == "state.json" else None,
+        lambda path: state | {"boot_id": "another"} if "state.json" in str(path) else None,
     )
     monkeypatch.setattr(register.shim, "is_kept", lambda _: False)
     record = shared.containers.find(box)
