@@ -13,6 +13,8 @@ from functools import cached_property
 from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
+from ocimagic.magics.loading import loading
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -55,7 +57,8 @@ class Door:
         """The session; with it our values get their pictures, methods and verbs."""
         with self._lock:
             if self._opened is None:
-                self._opened = self._open()
+                with loading():
+                    self._opened = self._open()
             return self._opened
 
     def _open(self) -> KernelSession:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocimagic.cli import compose_rows, values
 from ocimagic.magics.listing import Listing
+from ocimagic.magics.loading import loading
 from ocimagic.magics.methods import give
 from ocimagic.model import (
     accounts,
@@ -67,10 +68,11 @@ class Inspected:
 
 def draw(value: object, config: OciMagic) -> Bundle:
     """Draw a value by media type, as ``OciMagic.display`` wants it."""
-    from ocimagic.render.display import mimebundle
-
     drawn = value.items if isinstance(value, Listing) else value
-    return finished(dict(mimebundle(drawn, datetime.now(UTC))), config)
+    with loading():
+        from ocimagic.render.display import mimebundle
+
+        return finished(dict(mimebundle(drawn, datetime.now(UTC))), config)
 
 
 def finished(bundle: Bundle, config: OciMagic) -> Bundle:

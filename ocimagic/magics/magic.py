@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ocimagic.magics.loading import loading
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -36,9 +38,10 @@ class Magic:
 
     @cached_property
     def _command(self) -> Any:  # noqa: ANN401  a command's call differs by whether it takes cells
-        from ocimagic.magics.commands import command
+        with loading():
+            from ocimagic.magics.commands import command
 
-        return command(self.door.session, self.__name__, self.words or ())
+            return command(self.door.session, self.__name__, self.words or ())
 
     def __call__(
         self, line: str, cell: str | None = None, local_ns: Mapping[str, object] | None = None

@@ -23,6 +23,7 @@ from ocimagic.magics.errors import ContainerExit
 from ocimagic.magics.last_build import LastBuild
 from ocimagic.magics.listing import Listing
 from ocimagic.magics.live import LiveViews
+from ocimagic.magics.loading import loading
 from ocimagic.magics.screen import (
     CellScreen,
     HtmlProgress,
@@ -325,7 +326,8 @@ def _says_nothing(value: object) -> bool:
 
 
 def _make_engine(root: str, environment: Mapping[str, str]) -> EngineAPI:
-    from ocimagic.engine import Engine
+    with loading():
+        from ocimagic.engine import Engine
 
     engine: EngineAPI = Engine(root=root or None, environment=environment)
     return engine
