@@ -1,6 +1,7 @@
 """Containers attached by a websocket, with the client that docker-py uses."""
 
 import json
+import os
 from contextlib import closing, contextmanager, suppress
 
 import docker
@@ -174,11 +175,12 @@ def test_who_cannot_be_attached(server, made):
         pass
     assert nobody.value.status_code == 404
     name = made("sleep 100", starts=True)
-    call(server, "POST", f"/containers/{name}/pause")
-    with refused() as paused, opened(server, name, OUT):
-        pass
-    assert paused.value.status_code == 409
-    call(server, "POST", f"/containers/{name}/unpause")
+    if os.geteuid() == 0:  # others may have no cgroup with a freezer
+        call(server, "POST", f"/containers/{name}/pause")
+        with refused() as paused, opened(server, name, OUT):
+            pass
+        assert paused.value.status_code == 409
+        call(server, "POST", f"/containers/{name}/unpause")
     with closing(connected(server)) as client:
         client.sendall(f"GET /containers/{name}/attach/ws HTTP/1.1\r\nHost: d\r\n\r\n".encode())
         [(status, _, _)] = whole(rest(client))
