@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ocimagic.store.store import Store
     from ocimagic.transfer.unpack import Unpacker
 
-NOT_YET = ("BuildKit and containerd over gRPC",)
+NOT_YET = ("RUN in a network of your own (build --network NAME)", "checkpoints of containers")
 _NOT_ISOLATED = (
     "containers are not isolated: nobody may mount or make namespaces here, so they are changed "
     "roots (chroot) with the machine's processes, network and users"
