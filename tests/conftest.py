@@ -25,6 +25,10 @@ from ocimagic.errors import HostLacks
 from ocimagic.registry.server import RegistryServer
 from ocimagic.registry.source import MemorySource
 
+# Some tests fork to try system calls that a process with threads may not make, and gRPC would
+# start its threads again in each child.  It reads this when it is loaded.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 PATH_ENV = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
 
 
