@@ -53,7 +53,7 @@ def test_pull_look_run_and_clean_up(run_real, registry):
         f"%container_run --rm {name} nosuchword",
         f"%%container_run --name kept {name}\necho from the cell; exit 5\n",
         "%container_logs kept\n%container_ls -a",
-        "%container_run --link web x",
+        "%container_run --device vendor.com/net=eth0 x",
         f"docker rm kept\ndocker rmi {name}",
         allow_errors=True,
     )
