@@ -1,5 +1,6 @@
 """What all rooms' tests share: engines over fresh data roots, a registry with a busybox."""
 
+import gc
 import json
 import os
 import platform
@@ -36,6 +37,11 @@ def pytest_configure():
     """Hear ^C also when a shell without job control started this in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure():
+    """Let the interpreter end: each of IPython's shells looks through all objects once more."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -332,7 +332,7 @@ _ONE: dict[type, _Drawing] = {
         lambda value, _: reports.pruned_text(value),
         lambda value, _: html.preformatted(reports.pruned_text(value)),
     ),
-    report.ImagesPruned: _said(reports.images_pruned_text, reports.images_pruned_sentence),
+    report.ImagesPruned: _said(reports.images_pruned_text),
     report.CachePruned: _said(reports.cache_pruned_text),
     report.SystemPruned: _said(reports.system_pruned_text, reports.system_pruned_sentence),
     volume.VolumesPruned: _said(volumes.volumes_pruned_text),

@@ -117,20 +117,13 @@ def pruned_text(pruned: Pruned) -> str:
 
 
 def images_pruned_text(pruned: ImagesPruned) -> str:
-    """Say what ``image prune`` took away, as docker does."""
+    """Say what ``image prune`` took away, as docker does, and what was kept, and why."""
     gone = [f"untagged: {each}" for each in pruned.untagged]
     gone += [f"deleted: {each}" for each in pruned.deleted]
     lines = ["Deleted Images:", *gone, ""] if gone else []
     stays = why_kept(pruned)
     lines += [f"Kept: {'; '.join(stays)}", ""] if stays else []
     return visible("\n".join([*lines, _reclaimed(pruned.freed_bytes)]), lines=True)
-
-
-def images_pruned_sentence(pruned: ImagesPruned) -> str:
-    """Say the same in a sentence, and what was kept, and why."""
-    gone = [count(pruned.images, "image")] if pruned.images else []
-    said = [", ".join([*gone, f"{human_size(pruned.freed_bytes)} freed"]), *why_kept(pruned)]
-    return visible("; ".join(said), lines=True)
 
 
 def why_kept(pruned: ImagesPruned) -> list[str]:

@@ -9,7 +9,6 @@ from ocimagic.model.options import BuildOptions, RunOptions
 from ocimagic.model.report import CachePruned, ImagesPruned, KeptImage, Pruned, SystemPruned
 from ocimagic.model.volume import VolumesPruned
 from ocimagic.render.report import (
-    images_pruned_sentence,
     images_pruned_text,
     system_pruned_sentence,
     why_kept,
@@ -206,7 +205,7 @@ def test_which_container_or_name_keeps_an_image(engine, build, busybox):
         ("one:1", ""),
         ("busybox:latest", made.name),
     }
-    said = images_pruned_sentence(pruned)
+    said = images_pruned_text(pruned)
     assert f"busybox:latest kept because container {made.name} was made from it" in said
     assert "one:1 kept because it has a name: -a takes such, too" in said
     assert f"Kept: {'; '.join(why_kept(pruned))}\n" in images_pruned_text(pruned)

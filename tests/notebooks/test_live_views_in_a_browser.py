@@ -309,7 +309,8 @@ def test_a_dashboard_that_is_used(shared, room, page):
         button("Start")
         output.locator("tr[data-name=web][data-status=running]").wait_for()
     button("Restart", "Yes, restart")
-    until(lambda: shared.containers.get("web").started > made.started)
+    # None between its end and its start
+    until(lambda: (shared.containers.get("web").started or made.started) > made.started)
 
     output.locator("tr[data-name=web][data-status=running]").wait_for()
     button("Remove", "Yes, remove")
